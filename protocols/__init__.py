@@ -1,0 +1,1 @@
+"""Pure cryptographic protocols: no clock, no socket, no random source, no trio."""
