@@ -1,0 +1,280 @@
+"""Every message of an aggregation session, with its bounds.
+
+Messages travel in signed envelopes bound to mesh, session, epoch, stage and kind, so none carries
+those again unless somebody other than the sender must be able to check it later (a dealing, a ballot).
+
+Symbols: n seats, t threshold, L payload length, m mask pairs (see `dealing`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from protocols.identifiers import Digest, PartyId
+from protocols.sessions.plan import MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
+from protocols.wire.bounds import AtMost, Between, FieldVector, Key, Signature
+
+MAX_WIDTH = MAX_LENGTH + 2 * 32 + 2
+MAX_SEALED_BYTES = 8 * MAX_WIDTH + 256
+MAX_CONTRIBUTORS = 16 * MAX_DEALERS
+NO_SOURCE = Digest(bytes(32))
+"""`source` of a device's dealing: it comes from no roster."""
+
+StageIndex = Annotated[int, Between(0, MAX_STAGES)]
+Generation = Annotated[int, Between(0, 8)]
+SeatIndex = Annotated[int, Between(0, 15)]
+Reason = Annotated[str, AtMost(512)]
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """The public half of one dealt vector, signed by its dealer: what everybody can check.
+
+    `sealed` holds the digest of each seat's sealed share; `response` (2 * (t+1) elements) proves that
+    the shares lie on polynomials of degree t; `source` is the roster whose sum a resharing carries.
+    """
+
+    dealer: PartyId
+    stage: StageIndex
+    generation: Generation
+    source: Digest
+    sealed: Annotated[tuple[Digest, ...], AtMost(16)]
+    response: Annotated[FieldVector, AtMost(12)]
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One dealing that counts."""
+
+    dealer: PartyId
+    dealing: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Dealings that carry one source: all devices of a cluster (`child` -1), or one stage's sum."""
+
+    child: Annotated[int, Between(-1, MAX_STAGES)]
+    source: Digest
+    entries: Annotated[tuple[Entry, ...], AtMost(MAX_DEALERS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Exactly which dealings a committee adds up. `contributors` are the devices behind them, sorted."""
+
+    stage: StageIndex
+    generation: Generation
+    groups: Annotated[tuple[Group, ...], AtMost(MAX_STAGES)]
+    contributors: Annotated[tuple[PartyId, ...], AtMost(MAX_CONTRIBUTORS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A member's signature under a statement of its committee (roster, handover, result)."""
+
+    seat: SeatIndex
+    signature: Signature
+
+
+Ballots = Annotated[tuple[Ballot, ...], AtMost(16)]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A roster with a quorum of ballots: there is no other for this stage and generation."""
+
+    KIND: ClassVar[str] = "certificate"
+    roster: Roster
+    ballots: Ballots
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Generation g of a committee gives way to g+1, in which a substitute has a leaver's seat."""
+
+    stage: StageIndex
+    generation: Generation
+    seats: Annotated[tuple[Seat, ...], AtMost(16)]
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverCertificate:
+    """A handover with a quorum of ballots of the old generation, and the roster whose sum moves."""
+
+    KIND: ClassVar[str] = "handover-certificate"
+    handover: Handover
+    ballots: Ballots
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOffer:
+    """Initiator to all parties: this is the session."""
+
+    KIND: ClassVar[str] = "plan"
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """A party will not do its part, and says why."""
+
+    KIND: ClassVar[str] = "decline"
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """Dealer to adder: the dealing, all sealed shares, and for a resharing the source's certificate."""
+
+    KIND: ClassVar[str] = "deal"
+    dealing: Dealing
+    sealed: Annotated[tuple[Annotated[bytes, AtMost(MAX_SEALED_BYTES)], ...], AtMost(16)]
+    certificate: Certificate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Adder to one member: its share of one dealing."""
+
+    KIND: ClassVar[str] = "part"
+    dealing: Dealing
+    sealed: Annotated[bytes, AtMost(MAX_SEALED_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Member to adder: dealings whose shares it holds and found good, and the roster it voted for, if any."""
+
+    KIND: ClassVar[str] = "held"
+    generation: Generation
+    entries: Annotated[tuple[Entry, ...], AtMost(MAX_CONTRIBUTORS)]
+    voted: Roster | None
+    ballot: Ballot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A member proves that its share of a dealing is bad by opening that one sealing to everybody."""
+
+    KIND: ClassVar[str] = "complaint"
+    dealing: Dealing
+    seat: SeatIndex
+    sealed: Annotated[bytes, AtMost(MAX_SEALED_BYTES)]
+    shared_point: Key
+    challenge: Annotated[bytes, AtMost(64)]
+    response: Annotated[bytes, AtMost(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Member to adder: send me my parts of these dealings (again)."""
+
+    KIND: ClassVar[str] = "fetch"
+    generation: Generation
+    dealers: Annotated[tuple[PartyId, ...], AtMost(MAX_DEALERS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Adder to members: vote for this roster. Carries the certificate of every non-device source."""
+
+    KIND: ClassVar[str] = "proposal"
+    roster: Roster
+    certificates: Annotated[tuple[Certificate, ...], AtMost(MAX_STAGES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """Member to adder: my ballot for the roster with this digest."""
+
+    KIND: ClassVar[str] = "vote"
+    generation: Generation
+    roster: Digest
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class CheckShares:
+    """Member to members: masked random combinations of every sub-share, two for each roster entry."""
+
+    KIND: ClassVar[str] = "check"
+    generation: Generation
+    roster: Digest
+    values: Annotated[FieldVector, AtMost(2 * 16 * MAX_STAGES)]
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningShare:
+    """Root member to root members: my share of the total, released against this roster only."""
+
+    KIND: ClassVar[str] = "opening"
+    generation: Generation
+    roster: Digest
+    values: Annotated[FieldVector, AtMost(MAX_LENGTH)]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultVote:
+    """Root member to root members and adders: the total I opened has this digest, signed."""
+
+    KIND: ClassVar[str] = "result-vote"
+    generation: Generation
+    result: Digest
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The opened total with its roster and t+1 ballots; checked by every device before use."""
+
+    KIND: ClassVar[str] = "result"
+    certificate: Certificate
+    total: Annotated[FieldVector, AtMost(MAX_LENGTH)]
+    ballots: Ballots
+    handovers: Annotated[tuple[HandoverCertificate, ...], AtMost(8)]
+
+
+@dataclass(frozen=True, slots=True)
+class AbortVote:
+    """Root member to initiator: I shall not vote or open any more. `released`: I already had opened."""
+
+    KIND: ClassVar[str] = "abort"
+    code: Annotated[str, AtMost(8)]
+    reason: Reason
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverProposal:
+    """Adder to members: let the next substitute take the leaver's seat."""
+
+    KIND: ClassVar[str] = "handover"
+    handover: Handover
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverVote:
+    """Member to adder: agreed."""
+
+    KIND: ClassVar[str] = "handover-vote"
+    generation: Generation
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class PeersLost:
+    """LOCAL, never decoded from the network: the membership layer no longer reaches these parties."""
+
+    parties: tuple[PartyId, ...]
+
+
+NETWORK_MESSAGES: tuple[type, ...] = (
+    PlanOffer, Decline, Deal, Part, Held, Complaint, Fetch, Proposal, Vote, Certificate, CheckShares,
+    OpeningShare, ResultVote, Result, AbortVote, HandoverProposal, HandoverVote, HandoverCertificate,
+)  # fmt: skip
+"""All that a session accepts from the network."""
+BY_KIND: dict[str, type] = {message.KIND: message for message in NETWORK_MESSAGES}  # type: ignore[attr-defined]

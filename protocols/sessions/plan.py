@@ -1,0 +1,203 @@
+"""The plan of a session: who does what, agreed before anything secret moves.
+
+A plan is a tree of *stages*. A leaf stage ("cluster") is a committee that receives the shares of its
+dealers (devices) and adds them. An inner stage is a committee that receives the sums of its child
+stages by resharing and adds those. The last stage is the root: it alone opens, and only the total.
+Every stage also ranks *adders* (sub-aggregators), untrusted relays of which the first one alive
+acts, and *substitutes*, who take the seats of members that leave.
+
+The session's id is the digest of its plan: every message of the session is bound to exactly these
+parties, this threshold and this job, and an approval of the plan approves nothing else.
+
+Symbols: n seats, t threshold = degree of the sharing polynomials (t+1 shares open), p = 2^61-1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+from protocols.errors import LocalMisuse, MalformedMessage
+from protocols.identifiers import Digest, PartyId, Point, SessionId
+from protocols.wire import codec
+from protocols.wire.bounds import AtMost, Between, Key, Milliseconds
+from protocols.wire.digest import digest
+
+COMMITTEE_SIZES: tuple[tuple[int, int], ...] = ((16, 5), (13, 4), (10, 3), (7, 2), (4, 1), (3, 1))
+"""(n, t), largest first. All but (3, 1) have n >= 3t+1: as many liars as the threshold are corrected.
+(3, 1) hides the inputs from any one party but corrects no liar."""
+
+MAX_STAGES = 1024
+MAX_DEALERS = 4096
+MAX_LENGTH = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One place in a committee; its point is its position plus one."""
+
+    party: PartyId
+    sealing_key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statistic of one column."""
+
+    statistic: Annotated[str, AtMost(32)]
+    column: Annotated[str, AtMost(128)]
+    parameters: Annotated[tuple[float, ...], AtMost(1025)]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be computed and revealed; this, and the parties, is what owners approve."""
+
+    dataset: Annotated[str, AtMost(128)]
+    queries: Annotated[tuple[Query, ...], AtMost(64)]
+    min_sites: Annotated[int, Between(2, MAX_DEALERS)]
+    purpose: Annotated[str, AtMost(256)]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One committee of the tree. Either `dealers` or `children` is non-empty."""
+
+    label: Annotated[str, AtMost(64)]
+    seats: Annotated[tuple[Seat, ...], AtMost(16)]
+    threshold: Annotated[int, Between(1, 5)]
+    adders: Annotated[tuple[PartyId, ...], AtMost(8)]
+    substitutes: Annotated[tuple[Seat, ...], AtMost(8)]
+    dealers: Annotated[tuple[PartyId, ...], AtMost(MAX_DEALERS)]
+    children: Annotated[tuple[Annotated[int, Between(0, MAX_STAGES)], ...], AtMost(MAX_STAGES)]
+
+    @property
+    def size(self) -> int:
+        """n."""
+        return len(self.seats)
+
+    @property
+    def quorum(self) -> int:
+        """Votes that make a certificate: the least q > (n+t)/2, so that two certificates share an honest voter."""
+        return (self.size + self.threshold) // 2 + 1
+
+    @property
+    def members(self) -> tuple[PartyId, ...]:
+        """Parties in seat order."""
+        return tuple(seat.party for seat in self.seats)
+
+    def point_of(self, party: PartyId) -> Point:
+        """x-coordinate of `party`. Raises ValueError if it holds no seat."""
+        return Point(self.members.index(party) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SortitionProof:
+    """ECVRF proof by which `party` earned its rank as an adder."""
+
+    party: PartyId
+    proof: Annotated[bytes, AtMost(80)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a party must know, and check, before it takes part."""
+
+    mesh: Digest
+    epoch: Annotated[int, Between(0, 2**48)]
+    nonce: Annotated[bytes, AtMost(32)]
+    initiator: PartyId
+    job: Job
+    length: Annotated[int, Between(1, MAX_LENGTH)]
+    hops: Annotated[int, Between(1, 32)]
+    collect_ms: Milliseconds
+    total_ms: Milliseconds
+    stages: Annotated[tuple[Stage, ...], AtMost(MAX_STAGES)]
+    proofs: Annotated[tuple[SortitionProof, ...], AtMost(8 * MAX_STAGES)]
+
+    @cached_property
+    def session(self) -> SessionId:
+        """Digest of the canonical encoding."""
+        return SessionId(digest("plan", codec.encode(self)))
+
+    @property
+    def root(self) -> int:
+        """Index of the stage that opens."""
+        return len(self.stages) - 1
+
+    @cached_property
+    def parties(self) -> tuple[PartyId, ...]:
+        """Everybody with a role, sorted, without duplicates."""
+        everybody = {self.initiator}
+        for stage in self.stages:
+            everybody.update(stage.members, stage.adders, stage.dealers)
+            everybody.update(seat.party for seat in stage.substitutes)
+        return tuple(sorted(everybody))
+
+    @cached_property
+    def dealers(self) -> tuple[PartyId, ...]:
+        """All devices that are asked to contribute, sorted."""
+        return tuple(sorted(dealer for stage in self.stages for dealer in stage.dealers))
+
+    def parent_of(self, stage: int) -> int:
+        """Index of the stage that takes this one's sum. Raises LocalMisuse for the root."""
+        for index, candidate in enumerate(self.stages):
+            if stage in candidate.children:
+                return index
+        raise LocalMisuse(f"stage {stage} has no parent")
+
+    def cluster_of(self, dealer: PartyId) -> int | None:
+        """Index of the stage that `dealer` deals to, or None."""
+        for index, stage in enumerate(self.stages):
+            if dealer in stage.dealers:
+                return index
+        return None
+
+
+def check(plan: Plan) -> None:
+    """Refuse a plan that is not a well-formed tree of legal committees, whoever signed it.
+
+    Whether its parties are the right ones is judged against the membership view, in mesh/overlay/planner.
+    Raises MalformedMessage naming the first defect.
+    """
+    if not plan.stages:
+        raise MalformedMessage("plan has no stage")
+    depth = _check_tree(plan)
+    if plan.hops < depth:
+        raise MalformedMessage(f"plan has masks for {plan.hops} resharings but a tree of depth {depth}")
+    dealers = [dealer for stage in plan.stages for dealer in stage.dealers]
+    if len(set(dealers)) != len(dealers):
+        raise MalformedMessage("a dealer appears twice in the plan")
+    if plan.job.min_sites > len(dealers):
+        raise MalformedMessage(f"plan asks for {plan.job.min_sites} sites but lists {len(dealers)}")
+    for index, stage in enumerate(plan.stages):
+        _check_committee(index, stage)
+
+
+def _check_committee(index: int, stage: Stage) -> None:
+    if (stage.size, stage.threshold) not in COMMITTEE_SIZES:
+        raise MalformedMessage(f"stage {index}: ({stage.size}, {stage.threshold}) is not a legal committee")
+    if len(set(stage.members)) != stage.size:
+        raise MalformedMessage(f"stage {index}: a party holds two seats")
+    if {seat.party for seat in stage.substitutes} & set(stage.members):
+        raise MalformedMessage(f"stage {index}: a member is its own substitute")
+    if not stage.adders or len(set(stage.adders)) != len(stage.adders):
+        raise MalformedMessage(f"stage {index}: adders missing or repeated")
+    if bool(stage.dealers) == bool(stage.children):
+        raise MalformedMessage(f"stage {index}: wants either dealers or children")
+
+
+def _check_tree(plan: Plan) -> int:
+    """Return the depth (stages on the longest path). Children come before their parent; each has one parent."""
+    depth = [0] * len(plan.stages)
+    adopted: set[int] = set()
+    for index, stage in enumerate(plan.stages):
+        for child in stage.children:
+            if child >= index or child in adopted:
+                raise MalformedMessage(f"stage {index}: child {child} is out of order or has two parents")
+            adopted.add(child)
+        depth[index] = 1 + max((depth[child] for child in stage.children), default=0)
+    if len(adopted) != len(plan.stages) - 1:
+        raise MalformedMessage("plan is not one tree")
+    return depth[plan.root]
