@@ -78,7 +78,10 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
-    """No working link to `peer` remains. Follows every LinkUp once."""
+    """No working link to `peer` remains, and why. Follows every LinkUp once.
+
+    Also the answer when one side's gate refused: then without a LinkUp, and once per new reason.
+    """
 
     peer: PartyId
     reason: str
@@ -99,7 +102,7 @@ class LinkInfo:
 
 LinkEvent = LinkUp | LinkDown
 Tap = Callable[[str, PartyId, bytes], None]
-"""Called with "sent" or "received", the peer and the frame before encryption / after decryption. Tests only."""
+"""Called with "sent" or "received", the peer and the clear frame. For tests that read everything."""
 
 
 class Transport(Protocol):
@@ -119,10 +122,22 @@ class Transport(Protocol):
         """
 
     def want(self, peers: Mapping[PartyId, Sequence[str]]) -> None:
-        """Keep links to exactly these peers up, by their addresses ("/ip4/…/tcp/…"); replaces the last call."""
+        """Keep links to exactly these peers up, by their addresses ("/ip4/…/tcp/…"); replaces the last call.
+
+        A link ends when neither side wants it any more.
+        """
 
     def links(self) -> Mapping[PartyId, LinkInfo]:
         """Working links now."""
 
     def addresses(self) -> Sequence[str]:
         """Where we listen, for certificates and tickets."""
+
+    def troubles(self) -> Mapping[PartyId, str]:
+        """Why each wanted peer that has no link has none, in words for people."""
+
+    def reintroduce(self) -> None:
+        """Our hello changed (we were admitted): links on which we are a guest are made anew at once."""
+
+    def drop(self, peer: PartyId, reason: str) -> None:
+        """End the link to `peer`, if any, telling it `reason`; its next hello is judged afresh."""

@@ -1,0 +1,56 @@
+"""How patient a node's network layer is: one frozen record, three named sets.
+
+Invariant: `detect_s` is at least twice `heartbeat_s`, so that one lost heartbeat never ends a link.
+
+Source of the shape: memberlist's LAN/WAN/Local profiles (config.go), each value with its trade-off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class LinkProfile:
+    """Timers and limits of one node's links.
+
+    Raises ConfigError if the values contradict one another.
+    """
+
+    heartbeat_s: float = 1.0
+    """Idle links say "alive" this often. Cost: about 0.3 ms CPU per link and beat, both ends together."""
+    detect_s: float = 2.8
+    """Nothing received so long: the link is down. Shorter finds a dead peer sooner, and a busy one too."""
+    dial_timeout_s: float = 8.0
+    """From the first TCP packet to the end of the hello exchange."""
+    backoff_first_s: float = 0.2
+    backoff_most_s: float = 15.0
+    """Redial pauses grow from first to most by doubling, each with +-25 % jitter."""
+    max_links: int = 256
+    max_pending: int = 32
+    """Inbound connections that have not finished their handshake and hello."""
+    max_guests: int = 8
+    guest_s: float = 30.0
+    guest_frames: int = 32
+    """A guest link ends after so many seconds or so many frames received from the guest."""
+    parallel_dials: int = 3
+    """Handshakes cost 20-40 ms CPU each; more at once only makes all of them late."""
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions before anything starts."""
+        if self.heartbeat_s <= 0 or self.detect_s < 2 * self.heartbeat_s:
+            raise ConfigError(
+                f"detect_s = {self.detect_s} with heartbeat_s = {self.heartbeat_s}",
+                code="C-110",
+                fix="set net.detect_s to at least twice net.heartbeat_s",
+            )
+        if min(self.max_links, self.max_pending, self.max_guests, self.parallel_dials) < 1:
+            raise ConfigError("a link limit below 1", code="C-110", fix="set every net.max_* to at least 1")
+
+
+LAN = LinkProfile()
+WAN = LinkProfile(heartbeat_s=3.0, detect_s=12.0, dial_timeout_s=20.0, backoff_most_s=60.0)
+FIELD = LinkProfile(heartbeat_s=10.0, detect_s=45.0, dial_timeout_s=40.0, backoff_most_s=120.0)
+"""Slow radio links with duty cycles: fewer bytes, later notice."""
