@@ -48,7 +48,9 @@ def as_elements(values: npt.ArrayLike | Sequence[Any]) -> Elements:
     objects = np.array(values, dtype=object)
     flat = objects.ravel().tolist()
     if not all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in flat):
-        raise LocalMisuse("field elements are made from integers only", fix="use fixed_point.encode for floats")
+        raise LocalMisuse(
+            "field elements are made from integers only", fix="use fixed_point.encode for floats"
+        )
     reduced = np.array([int(value) % P for value in flat], dtype=np.uint64)
     return reduced.reshape(objects.shape)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from protocols.arithmetic import field
-from protocols.arithmetic.field import P, Elements
+from protocols.arithmetic.field import Elements, P
 from protocols.errors import LocalMisuse
 
 
@@ -29,7 +29,10 @@ def _powers_of(x: int, width: int) -> list[int]:
 
 
 def lagrange(points: Sequence[int] | Elements, at: int = 0) -> Elements:
-    """Weights (m,) by which values at `points` give the value at `at`. Raises LocalMisuse for equal points."""
+    """Weights (m,) by which values at `points` give the value at `at`.
+
+    Raises LocalMisuse for equal points.
+    """
     xs = _distinct(points)
     weights = []
     for i, x in enumerate(xs):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from nacl.utils import randombytes_deterministic
 
-from protocols.arithmetic.field import P, Elements
+from protocols.arithmetic.field import Elements, P
 from protocols.errors import LocalMisuse
 
 MIN_SEED_BYTES = 16
@@ -25,7 +25,10 @@ _LAST_SEGMENT = 1 << 20
 
 
 def derive(seed: bytes, label: str, *context: bytes) -> bytes:
-    """32 bytes bound to `seed`, `label` and every part of `context` in order. Raises LocalMisuse for a short seed."""
+    """32 bytes bound to `seed`, `label` and every part of `context` in order.
+
+    Raises LocalMisuse for a short seed.
+    """
     if len(seed) < MIN_SEED_BYTES:
         raise LocalMisuse(f"a seed of {len(seed)} bytes is guessable", fix="give 32 bytes of a random source")
     state = hashlib.shake_256(b"coppice/xof/1")

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from protocols.arithmetic import field, polynomial
-from protocols.arithmetic.field import P, Elements
+from protocols.arithmetic.field import Elements, P
 from protocols.arithmetic.xof import Xof
 from protocols.errors import LocalMisuse, UnattributableFault
 
@@ -41,7 +41,9 @@ def decode(points: Sequence[int] | Elements, values: Elements, t: int) -> tuple[
         if len(liars) <= (m - t - 1) // 2:
             padded = found + [0] * (t + 1 - len(found))
             return np.array(padded, dtype=np.uint64), liars
-    raise UnattributableFault(f"{m} shares of degree {t} disagree and more than {(m - t - 1) // 2} of them lie")
+    raise UnattributableFault(
+        f"{m} shares of degree {t} disagree and more than {(m - t - 1) // 2} of them lie"
+    )
 
 
 def _gao(xs: list[int], ys: list[int], t: int) -> Poly | None:
