@@ -97,7 +97,7 @@ class Home:
         return self.keys.exists()
 
     def create(self) -> None:
-        """Make the folder and those in it, 0700. Raises ConfigError if they cannot be made or are not ours."""
+        """Make the folder and those in it, 0700. Raises ConfigError if that fails or they are not ours."""
         try:
             for folder in (self.root, self.root / "logs", self.data):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,0 +1,279 @@
+"""The control API: HTTP and JSON on a Unix socket that only this person's user can open.
+
+    GET  /v1/status /v1/peers /v1/tree /v1/metrics /v1/requests /v1/data /v1/jobs /v1/join
+    POST /v1/invite /v1/join /v1/requests/ID /v1/data /v1/plan /v1/jobs /v1/jobs/ID/cancel /v1/shutdown
+    GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/data/NAME/policy/test
+    GET  /v1/jobs/ID /v1/jobs/ID/result · /v1/jobs/ID/events (text/event-stream)
+
+Answers are one JSON object with `schema_version`; errors are {"error": {code, what, fix, exit}}.
+Invariant: the socket exists, mode 0600 in a 0700 folder, exactly while `serve` runs; an unknown
+exception is logged with its traceback and answered as C-900 without it. Idle, nothing here wakes up.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio import serve as hypercorn_serve
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mesh.api.events import EventStream
+from mesh.api.jsonshape import Json, decode, encode
+from mesh.api.outcome import bug_description, describe, outcome
+from mesh.api.service import NodeService
+from mesh.api.shapes import (
+    SCHEMA_VERSION,
+    AnswerSpec,
+    DataSpec,
+    Done,
+    InviteSpec,
+    JobAccepted,
+    JobSpec,
+    JoinSpec,
+    PolicySpec,
+)
+from mesh.runtime.home import Home, socket_address
+from protocols.errors import LocalMisuse, MeshError, TransportError
+
+MAX_BODY_BYTES = 256 * 1024
+log = structlog.get_logger("coppice.api")
+T = TypeVar("T")
+Handler = Callable[[NodeService, Request], Awaitable[Response]]
+
+
+async def serve(
+    service: NodeService,
+    home: Home,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer clients until cancelled; `started()` once the socket listens.
+
+    Raises ConfigError or OSError when the socket cannot be made. The caller holds the home's lock.
+    """
+    listener = _listen(home.socket)
+    settings = HypercornConfig()
+    settings.bind = [f"fd://{listener.detach()}"]
+    settings.accesslog = settings.errorlog = None
+    settings.graceful_timeout = 0.5
+    settings.keep_alive_timeout = 30.0
+    settings.h11_max_incomplete_size = 32 * 1024
+    settings.include_server_header = False
+    app: Any = application(service)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(hypercorn_serve, app, settings)
+            task_status.started()
+    finally:
+        home.socket.unlink(missing_ok=True)
+
+
+def application(service: NodeService) -> Starlette:
+    """The ASGI application over a service."""
+    return Starlette(
+        routes=[
+            Route(path, functools.partial(_guarded, handler, service), methods=[method])
+            for method, path, handler in _ROUTES
+        ]
+    )
+
+
+def _listen(path: Path) -> socket.socket:
+    """Bind the socket with mode 0600 from its first moment; a left-over one is replaced."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        with socket_address(path) as address:
+            listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise TransportError(
+            f"the control socket {path} cannot be made: {error.strerror}",
+            code="C-502",
+            fix="free some space or repair the folder's permissions",
+        ) from error
+    finally:
+        os.umask(previous)
+    return listener
+
+
+async def _guarded(handler: Handler, service: NodeService, request: Request) -> Response:
+    """Turn what a handler raises into an answer. The API's only broad `except`."""
+    try:
+        return await handler(service, request)
+    except MeshError as error:
+        return _json({"error": describe(error)}, status=outcome(error).http)
+    except Exception:
+        log.exception("bug in a control call", path=request.url.path)
+        return _json({"error": bug_description()}, status=500)
+
+
+def _json(document: Json, status: int = 200) -> JSONResponse:
+    return JSONResponse({"schema_version": SCHEMA_VERSION} | document, status_code=status)
+
+
+def _shape(shape: object) -> JSONResponse:
+    return _json(encode(shape))
+
+
+def _shapes(name: str, shapes: Sequence[object]) -> JSONResponse:
+    return _json({name: [encode(shape) for shape in shapes]})
+
+
+async def _body(request: Request, cls: type[T]) -> T:
+    """The request's JSON body as a shape. Raises LocalMisuse."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise LocalMisuse(
+                f"the request is larger than {MAX_BODY_BYTES} bytes", code="C-402", fix="send less"
+            )
+    try:
+        document = json.loads(content or b"{}")
+    except ValueError as error:
+        raise LocalMisuse(
+            f"the request is not JSON: {error}", code="C-402", fix="correct the request"
+        ) from None
+    return decode(cls, document)
+
+
+async def _status(service: NodeService, _: Request) -> Response:
+    return _shape(await service.status())
+
+
+async def _peers(service: NodeService, _: Request) -> Response:
+    return _shapes("peers", await service.peers())
+
+
+async def _tree(service: NodeService, _: Request) -> Response:
+    return _shape(await service.tree())
+
+
+async def _metrics(service: NodeService, _: Request) -> Response:
+    return _shape(await service.metrics())
+
+
+async def _invite(service: NodeService, request: Request) -> Response:
+    return _shape(await service.invite(await _body(request, InviteSpec)))
+
+
+async def _join(service: NodeService, request: Request) -> Response:
+    return _shape(await service.join(await _body(request, JoinSpec)))
+
+
+async def _join_status(service: NodeService, _: Request) -> Response:
+    return _shape(await service.join_status())
+
+
+async def _requests(service: NodeService, _: Request) -> Response:
+    return _shapes("requests", await service.requests())
+
+
+async def _answer(service: NodeService, request: Request) -> Response:
+    return _shape(await service.answer(request.path_params["id"], await _body(request, AnswerSpec)))
+
+
+async def _data_add(service: NodeService, request: Request) -> Response:
+    return _shape(await service.data_add(await _body(request, DataSpec)))
+
+
+async def _data_list(service: NodeService, _: Request) -> Response:
+    return _shapes("data", await service.data_list())
+
+
+async def _data_show(service: NodeService, request: Request) -> Response:
+    return _shape(await service.data_show(request.path_params["name"]))
+
+
+async def _data_remove(service: NodeService, request: Request) -> Response:
+    await service.data_remove(request.path_params["name"])
+    return _shape(Done())
+
+
+async def _policy_init(service: NodeService, request: Request) -> Response:
+    return _shape(await service.policy_init(request.path_params["name"], await _body(request, PolicySpec)))
+
+
+async def _policy_show(service: NodeService, request: Request) -> Response:
+    return _shape(await service.policy_show(request.path_params["name"]))
+
+
+async def _policy_test(service: NodeService, request: Request) -> Response:
+    return _shape(await service.policy_test(request.path_params["name"], await _body(request, JobSpec)))
+
+
+async def _plan(service: NodeService, request: Request) -> Response:
+    return _shape(await service.plan(await _body(request, JobSpec)))
+
+
+async def _submit(service: NodeService, request: Request) -> Response:
+    return _shape(JobAccepted(await service.submit(await _body(request, JobSpec))))
+
+
+async def _jobs(service: NodeService, _: Request) -> Response:
+    return _shapes("jobs", await service.jobs())
+
+
+async def _job(service: NodeService, request: Request) -> Response:
+    return _shape(await service.job(request.path_params["id"]))
+
+
+async def _result(service: NodeService, request: Request) -> Response:
+    return _shape(await service.result(request.path_params["id"]))
+
+
+async def _cancel(service: NodeService, request: Request) -> Response:
+    return _shape(await service.cancel(request.path_params["id"]))
+
+
+async def _shutdown(service: NodeService, _: Request) -> Response:
+    await service.shutdown()
+    return _shape(Done())
+
+
+async def _events(service: NodeService, request: Request) -> Response:
+    job = request.path_params["id"]
+    await service.job(job)
+    return EventStream(service, job)
+
+
+_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/v1/status", _status),
+    ("GET", "/v1/peers", _peers),
+    ("GET", "/v1/tree", _tree),
+    ("GET", "/v1/metrics", _metrics),
+    ("POST", "/v1/invite", _invite),
+    ("GET", "/v1/join", _join_status),
+    ("POST", "/v1/join", _join),
+    ("GET", "/v1/requests", _requests),
+    ("POST", "/v1/requests/{id}", _answer),
+    ("GET", "/v1/data", _data_list),
+    ("POST", "/v1/data", _data_add),
+    ("GET", "/v1/data/{name}", _data_show),
+    ("DELETE", "/v1/data/{name}", _data_remove),
+    ("GET", "/v1/data/{name}/policy", _policy_show),
+    ("POST", "/v1/data/{name}/policy", _policy_init),
+    ("POST", "/v1/data/{name}/policy/test", _policy_test),
+    ("POST", "/v1/plan", _plan),
+    ("GET", "/v1/jobs", _jobs),
+    ("POST", "/v1/jobs", _submit),
+    ("GET", "/v1/jobs/{id}", _job),
+    ("GET", "/v1/jobs/{id}/result", _result),
+    ("POST", "/v1/jobs/{id}/cancel", _cancel),
+    ("GET", "/v1/jobs/{id}/events", _events),
+    ("POST", "/v1/shutdown", _shutdown),
+)

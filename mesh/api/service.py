@@ -1,0 +1,115 @@
+"""What the control API needs from a node: a Protocol that mesh/runtime implements.
+
+Together with shapes.py this is the contract between the rooms, so mesh/runtime may import these two
+(and nothing else of mesh/api).
+
+Every method raises MeshError subclasses for what the caller should hear; their code decides the HTTP
+status and the exit code (mesh/api/outcome.py). Any other exception is our bug and is answered as C-900.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+from mesh.api.shapes import (
+    AnswerSpec,
+    DatasetInfo,
+    DataSpec,
+    Invitation,
+    InviteSpec,
+    JobEvent,
+    JobInfo,
+    JobResult,
+    JobSpec,
+    JoinSpec,
+    JoinStatus,
+    Metrics,
+    PeerInfo,
+    PlanReport,
+    PolicyInfo,
+    PolicySpec,
+    RequestInfo,
+    Status,
+    Tree,
+    Verdict,
+)
+
+
+class NodeService(Protocol):
+    """A running node, asked by its own person. Methods answer quickly; long work goes on behind a job id."""
+
+    async def status(self) -> Status:
+        """The node at a glance."""
+
+    async def peers(self) -> Sequence[PeerInfo]:
+        """All members known, this node first."""
+
+    async def tree(self) -> Tree:
+        """Clusters, adders and committees of the current epoch."""
+
+    async def invite(self, spec: InviteSpec) -> Invitation:
+        """A new ticket. Raises Refused when this node may not invite."""
+
+    async def join(self, spec: JoinSpec) -> JoinStatus:
+        """Start joining with a ticket. Raises MalformedMessage (forged, torn), Refused (expired, foreign)."""
+
+    async def join_status(self) -> JoinStatus:
+        """How far joining got."""
+
+    async def requests(self) -> Sequence[RequestInfo]:
+        """Joins and jobs that wait for this person, and the latest answered ones."""
+
+    async def answer(self, request: str, spec: AnswerSpec) -> RequestInfo:
+        """Accept, approve or deny. Raises LocalMisuse C-404 for an unknown request."""
+
+    async def data_add(self, spec: DataSpec) -> DatasetInfo:
+        """Register a file of this machine."""
+
+    async def data_list(self) -> Sequence[DatasetInfo]:
+        """All data sets of this node."""
+
+    async def data_show(self, name: str) -> DatasetInfo:
+        """One data set. Raises LocalMisuse C-404."""
+
+    async def data_remove(self, name: str) -> None:
+        """Forget a data set; the file stays."""
+
+    async def policy_init(self, dataset: str, spec: PolicySpec) -> PolicyInfo:
+        """Write a data set's policy, replacing the old one."""
+
+    async def policy_show(self, dataset: str) -> PolicyInfo:
+        """The policy as it stands. Raises LocalMisuse C-404 when there is none."""
+
+    async def policy_test(self, dataset: str, spec: JobSpec) -> Verdict:
+        """Would this job be allowed here, and by which rule."""
+
+    async def plan(self, spec: JobSpec) -> PlanReport:
+        """Dry run of a job. Raises Refused when it cannot run (two peers, too few sites)."""
+
+    async def submit(self, spec: JobSpec) -> str:
+        """Queue a job; its id. Raises as `plan` does when it cannot even be planned."""
+
+    async def jobs(self) -> Sequence[JobInfo]:
+        """Jobs of this node, newest first, bounded by session.max_jobs."""
+
+    async def job(self, job: str) -> JobInfo:
+        """One job. Raises LocalMisuse C-404."""
+
+    async def cancel(self, job: str) -> JobInfo:
+        """Stop a job; nothing more of it is opened."""
+
+    def watch(self, job: str) -> AsyncGenerator[JobEvent, None]:
+        """All events of a job from its first, then live ones; ends when the job has ended.
+
+        Raises LocalMisuse C-404 at the first step.
+        """
+
+    async def result(self, job: str) -> JobResult:
+        """The result. Raises the error the job failed with, or LocalMisuse C-405 while it runs."""
+
+    async def metrics(self) -> Metrics:
+        """Counters and gauges."""
+
+    async def shutdown(self) -> None:
+        """Stop the node once this call was answered."""
