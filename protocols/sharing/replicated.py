@@ -1,0 +1,176 @@
+"""Replicated ("CNF") sharings of integers and of bits, and what they convert to without a message.
+
+A replicated sharing of x is one summand x_A for each set A of n-t parties, known to the members of A
+(`prss`). Over the integers and mod M the summands add up, over Z_2 they are xor-ed. Two uses:
+
+Masks. Each set draws an integer x_A below 2^bits; r = sum_A x_A is below |sets| 2^bits. Opening
+v + r hides |v| < 2^m up to a statistical distance of 2^(m - bits) an element, because the summand of
+the set without corrupted members is added to it. The masks are handed out
+  - as Shamir shares of r, or of sum_A floor(x_A / 2^s), by `to_shamir`,
+  - as additive shares of r (each set's summand goes to one member that takes part), `additive`,
+  - as bits: the low bits of x_A are bits known to A, hence a trivial replicated sharing over Z_2.
+
+Additive zero sharings. Parties i < j of a quorum draw z_ij together; i adds it, j takes it away. Any
+two honest parties share a stream the corrupted ones do not have, so the honest parties' summands are
+uniform but for their sum. Adding one to additive shares makes an opening show the sum and nothing else;
+it needs exactly the quorum to answer.
+
+Symbols: A a set of n-t points, x_A its summand, r a mask, D and weights as in `prss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.arithmetic import rns
+from protocols.arithmetic.rns import Residues
+from protocols.errors import LocalMisuse
+from protocols.sharing.prss import KeySets, SetKeys, elements
+
+Words = npt.NDArray[np.uint64]
+LOW_BITS = 62
+"""Bits in the first of the two words that hold a mask."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Masks:
+    """Integers below 2^bits of every held set: words (held, 1 or 2, count), low 62 bits first."""
+
+    bits: int
+    words: Words
+
+    @property
+    def count(self) -> int:
+        """How many masks."""
+        return int(self.words.shape[2])
+
+    def cut(self, part: slice) -> Masks:
+        """Some of the masks, a view."""
+        return Masks(self.bits, self.words[:, :, part])
+
+
+_M31 = np.uint64((1 << 31) - 1)
+_M61 = np.uint64((1 << 61) - 1)
+_61 = np.uint64(61)
+
+
+def owner(sets: KeySets, index: int, quorum: Sequence[int]) -> int:
+    """The member of the quorum that answers for a set's summand; spread over the quorum.
+
+    Raises LocalMisuse when no member takes part, which needs a quorum of at most t.
+    """
+    present = [point for point in sets.sets[index] if point in quorum]
+    if not present:
+        raise LocalMisuse(f"a quorum of {len(quorum)} misses a key set", fix="take at least t+1 members")
+    return present[index % len(present)]
+
+
+def draw_masks(keys: SetKeys, bits: int, count: int, *context: bytes) -> Masks:
+    """Each held set's `count` integers below 2^bits.
+
+    Raises LocalMisuse when the sum of all sets could reach M/2.
+    """
+    if not 1 <= bits <= 120 - len(keys.sets.sets).bit_length():
+        raise LocalMisuse(f"a mask of {bits} bits does not fit the modulus", fix="declare narrower ranges")
+    words = 1 if bits <= LOW_BITS else 2
+    out = np.empty((len(keys.held), words, count), dtype=np.uint64)
+    keep = [np.uint64((1 << min(bits - LOW_BITS * word, LOW_BITS)) - 1) for word in range(words)]
+    for row, index in enumerate(keys.held):
+        for word in range(words):
+            xof = keys.stream(index, f"coppice/replicated/mask/{word}/1", *context)
+            drawn = np.frombuffer(xof.read(8 * count), dtype="<u8")
+            np.bitwise_and(drawn, keep[word], out=out[row, word])
+    return Masks(bits, out)
+
+
+def to_shamir(keys: SetKeys, masks: Masks, shift: int = 0) -> Residues:
+    """Degree-t share (2, count) of sum_A floor(x_A / 2^shift), 0 <= shift <= 31."""
+    denominator, weights = keys.sets.scaled_weights(keys.point)
+    if int(np.abs(weights).sum()) << max(31, masks.bits - LOW_BITS) >= 1 << 60:
+        return _to_shamir_wide(keys, masks.words, shift)
+    out = np.empty((2, masks.count), dtype=np.uint64)
+    for start in range(0, masks.count, rns.BLOCK):
+        cut = slice(start, start + rns.BLOCK)
+        out[:, cut] = _to_shamir_block(masks.words[:, :, cut], weights, denominator, shift)
+    return out
+
+
+def _to_shamir_block(masks: Words, weights: npt.NDArray[np.int64], denominator: int, shift: int) -> Residues:
+    """Weighted sums of 31-bit limbs in int64, reduced once: limbs at 2^0, 2^31 and 2^(62-shift)."""
+    sums = np.zeros((3, masks.shape[2]), dtype=np.int64)
+    for row, weight in enumerate(weights):
+        low = masks[row, 0] >> np.uint64(shift)
+        sums[0] += (low & _M31).view(np.int64) * weight
+        sums[1] += (low >> np.uint64(31)).view(np.int64) * weight
+        if masks.shape[1] > 1:
+            sums[2] += masks[row, 1].view(np.int64) * weight
+    moduli = np.array(rns.MODULI, dtype=np.int64)[:, None, None]
+    limbs = (sums[None] + moduli).view(np.uint64)  # congruent and in [0, 2^62)
+    result = rns.fold(np.ascontiguousarray(limbs[:, 2]))
+    result = rns.fold(rns.shift_left(result, 31 - shift) + limbs[:, 1])
+    result = rns.fold(rns.shift_left(result, 31) + limbs[:, 0])
+    return rns.scale(result, Fraction(1, denominator))
+
+
+def _to_shamir_wide(keys: SetKeys, masks: Words, shift: int) -> Residues:
+    """As `to_shamir` with full products, for the large weights of large committees."""
+    result = np.zeros((2, masks.shape[2]), dtype=np.uint64)
+    for row, index in enumerate(keys.held):
+        weight = keys.sets.weight(index, keys.point)
+        low = masks[row, 0] >> np.uint64(shift)
+        value = rns.fold(np.stack([low, low]))
+        if masks.shape[1] > 1:
+            high = rns.fold(np.stack([masks[row, 1]] * 2))
+            value = rns.add(value, rns.scale(high, 1 << (LOW_BITS - shift)))
+        result = rns.add(result, rns.scale(value, weight))
+    return result
+
+
+def additive(keys: SetKeys, masks: Masks, quorum: Sequence[int]) -> Residues:
+    """Additive share (2, count) of sum_A x_A among the quorum."""
+    sums = np.zeros((2, masks.words.shape[1], masks.count), dtype=np.uint64)
+    for row, index in enumerate(keys.held):
+        if owner(keys.sets, index, quorum) == keys.point:
+            sums = rns.fold(sums + masks.words[row])
+    if masks.words.shape[1] == 1:
+        return np.ascontiguousarray(sums[:, 0])
+    return rns.add(sums[:, 0], rns.shift_left(rns.shift_left(sums[:, 1], 31), 31))
+
+
+class ZeroStream:
+    """An additive sharing of zero among a quorum, drawn piece by piece."""
+
+    __slots__ = ("_quorum", "_streams")
+
+    def __init__(self, keys: SetKeys, quorum: Sequence[int], *context: bytes) -> None:
+        named = (*context, bytes(quorum))
+        self._quorum = len(quorum)
+        self._streams = [
+            (keys.point < other, keys.pair_stream(other, "coppice/replicated/zero/1", *named))
+            for other in quorum
+            if other != keys.point
+        ]
+
+    def __repr__(self) -> str:
+        return f"ZeroStream(of {self._quorum}, …)"
+
+    def residues(self, count: int) -> Residues:
+        """Summands mod M, (2, count)."""
+        sums = np.zeros((2, 2, count), dtype=np.uint64)
+        for done, (plus, stream) in enumerate(self._streams):
+            sums[int(plus)] += elements(stream, count)
+            if done % 6 == 5:  # seven words below 2^61 fill 64 bits
+                sums = np.stack([rns.fold(sums[0]), rns.fold(sums[1])])
+        return rns.sub(rns.fold(sums[1]), rns.fold(sums[0]))
+
+    def words(self, count: int) -> Words:
+        """Summands over Z_2, 64 to a word, (count,)."""
+        result = np.zeros(count, dtype=np.uint64)
+        for _, stream in self._streams:
+            result ^= np.frombuffer(stream.read(8 * count), dtype="<u8")
+        return result
