@@ -1,0 +1,215 @@
+"""The owner's record of what was approved and what was revealed: SQLite, append only, hash chained.
+
+Each entry's hash covers its content and the hash before it, so that an entry changed, removed or
+inserted later is found by `verify`. Cutting off the newest entries cannot be seen from the file alone;
+whoever needs that keeps the `head` elsewhere.
+
+Kinds: `approved` (before anything leaves the device), `result` (what was opened, over which sites),
+`released` (the session ended and nothing was opened: the use is given back), `policy`, `dataset`.
+Invariant: an approval is durable before it is answered; if it cannot be written, the answer is no.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.data.errors import DataError
+from mesh.data.overlap import Use
+from mesh.data.policy import Asked
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS entries (
+    seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, dataset TEXT NOT NULL,
+    session TEXT NOT NULL, body TEXT NOT NULL, hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS by_dataset ON entries (dataset, kind);
+CREATE INDEX IF NOT EXISTS by_session ON entries (session);
+"""
+GENESIS = "0" * 64
+PATIENCE_S = 10.0
+"""How long to wait for another process (the command line beside the daemon) that is writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger."""
+
+    seq: int
+    at: float
+    kind: str
+    dataset: str
+    session: str
+    body: dict[str, object]
+    hash: str
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values, for the export."""
+        return {
+            "seq": self.seq,
+            "at": self.at,
+            "kind": self.kind,
+            "dataset": self.dataset,
+            "session": self.session,
+            "body": self.body,
+            "hash": self.hash,
+        }
+
+
+class Ledger:
+    """The ledger in one file. Every call opens the file anew, so any thread may call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def writing(self) -> Iterator[Page]:
+        """Exclusive access: what is read on the page stays true until the block ends, then it is stored.
+
+        Raises DataError C-622 if the ledger cannot be written; nothing of the block is stored then, nor if
+        the block raises.
+        """
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield Page(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def entries(self, dataset: str | None = None) -> tuple[Entry, ...]:
+        """All entries, oldest first, or those of one data set. Raises DataError C-622."""
+        if not self._path.exists():
+            return ()
+        with self._connected() as connection:
+            return Page(connection).entries(dataset)
+
+    def verify(self) -> str:
+        """Check the chain and return its head. Raises DataError C-622 naming the first bad entry."""
+        head = GENESIS
+        for position, entry in enumerate(self.entries(), start=1):
+            plain = entry.as_json()
+            plain.pop("hash")
+            if entry.seq != position or entry.hash != _chain(head, plain):
+                raise DataError(
+                    f"ledger {self._path}: entry {position} does not fit the one before it",
+                    code="C-622",
+                    fix="the file was changed by something else than coppice; compare with a backup",
+                )
+            head = entry.hash
+        return head
+
+    def export(self) -> str:
+        """JSON lines, oldest first, after verifying."""
+        self.verify()
+        return "".join(json.dumps(entry.as_json(), sort_keys=True) + "\n" for entry in self.entries())
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            new = not self._path.exists()
+            with closing(sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)) as connection:
+                if new:
+                    self._path.chmod(0o600)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.executescript(_TABLE)
+                yield connection
+        except sqlite3.Error as error:
+            raise DataError(
+                f"ledger {self._path}: {error}",
+                code="C-622",
+                fix="free disk space, or restore the file from a backup",
+            ) from None
+
+
+class Page:
+    """The ledger while it is held."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def append(self, at: float, kind: str, dataset: str, session: str, body: dict[str, object]) -> Entry:
+        """Add an entry."""
+        row = self._connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+        seq, head = (row[0] + 1, row[1]) if row else (1, GENESIS)
+        plain: dict[str, object] = {
+            "seq": seq,
+            "at": at,
+            "kind": kind,
+            "dataset": dataset,
+            "session": session,
+            "body": body,
+        }
+        entry = Entry(seq, at, kind, dataset, session, body, _chain(head, plain))
+        self._connection.execute(
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (seq, at, kind, dataset, session, json.dumps(body, sort_keys=True), entry.hash),
+        )
+        return entry
+
+    def entries(self, dataset: str | None = None, session: str | None = None) -> tuple[Entry, ...]:
+        """Entries, oldest first, of one data set or session if given."""
+        rows = self._connection.execute(
+            "SELECT seq, at, kind, dataset, session, body, hash FROM entries"
+            " WHERE (?1 IS NULL OR dataset = ?1) AND (?2 IS NULL OR session = ?2) ORDER BY seq",
+            (dataset, session),
+        )
+        return tuple(
+            Entry(seq, at, kind, name, of, json.loads(body), hash_)
+            for seq, at, kind, name, of, body, hash_ in rows
+        )
+
+    def approval(self, session: str) -> Entry | None:
+        """The approval of a session, if there is one."""
+        return next((entry for entry in self.entries(session=session) if entry.kind == "approved"), None)
+
+    def uses(self, dataset: str) -> tuple[Use, ...]:
+        """Approved jobs that revealed something or may have, oldest first."""
+        found: dict[str, Use] = {}
+        for entry in self.entries(dataset):
+            body = entry.body
+            if entry.kind == "approved":
+                found[entry.session] = _use(entry)
+            elif entry.kind == "released":
+                found.pop(entry.session, None)
+            elif entry.kind == "result" and entry.session in found:
+                approved = found[entry.session]
+                found[entry.session] = Use(
+                    approved.session,
+                    approved.at,
+                    approved.queries,
+                    frozenset(_strings(body["roster"])),
+                    approved.rows,
+                    approved.digest,
+                )
+        return tuple(found.values())
+
+
+def _use(entry: Entry) -> Use:
+    body = entry.body
+    queries = body["queries"]
+    rows = body["rows"]
+    assert isinstance(queries, list)
+    assert isinstance(rows, int)
+    asked = tuple(Asked(statistic, column, tuple(parameters)) for statistic, column, parameters in queries)
+    return Use(
+        entry.session, entry.at, asked, frozenset(_strings(body["sites"])), rows, str(body["data_digest"])
+    )
+
+
+def _strings(value: object) -> list[str]:
+    assert isinstance(value, list)
+    return [str(item) for item in value]
+
+
+def _chain(head: str, plain: dict[str, object]) -> str:
+    """Hash of an entry after the one whose hash is `head`."""
+    text = json.dumps([head, plain], sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=32, person=b"ledger").hexdigest()

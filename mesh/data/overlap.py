@@ -1,0 +1,74 @@
+"""Whether two answers together give away what neither does: n sites against n-1.
+
+If one sum is opened over the sites A and another of the same column over B, their difference is a sum
+over A△B. With fewer than `min_sites` sites in A△B it is one that the owner's policy would not open. Every
+owner in either job judges this, also when it is not in A△B itself: a site that was left out of the second
+job is not asked about it, so only those that are in both can refuse on its behalf.
+
+The same holds in time: the same sites asked again after this owner's rows changed give away the change
+unless it is at least `min_rows` rows.
+
+Limit: pairs are judged, not combinations of three and more jobs; `max_uses` bounds those. An earlier
+session whose end is unknown counts with all the sites of its plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mesh.data.policy import Asked, Policy
+from protocols.statistics import names
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One approved job: what it (may have) revealed over which sites, from which state of our file."""
+
+    session: str
+    at: float
+    queries: tuple[Asked, ...]
+    sites: frozenset[str]
+    rows: int
+    digest: str
+
+
+def conflict(
+    policy: Policy,
+    earlier: Iterable[Use],
+    queries: Sequence[Asked],
+    sites: frozenset[str],
+    rows: int,
+    digest: str,
+) -> str | None:
+    """Words about the first earlier use whose answers minus these isolate too few, or None."""
+    for use in earlier:
+        column = _shared(use.queries, queries)
+        if column is None:
+            continue
+        apart = len(use.sites ^ sites)
+        if 0 < apart < policy.min_sites:
+            return (
+                f"session {use.session[:8]} answered on {column!r} over sites that differ by {apart} < "
+                f"{policy.min_sites}; the difference would be theirs alone"
+            )
+        if apart == 0 and use.digest != digest and abs(rows - use.rows) < policy.min_rows:
+            return (
+                f"session {use.session[:8]} answered on {column!r} over the same sites, and our file has "
+                f"changed by {abs(rows - use.rows)} rows < {policy.min_rows} since"
+            )
+    return None
+
+
+def _shared(one: Sequence[Asked], other: Sequence[Asked]) -> str | None:
+    """A column on which both reveal a sum of the same kind."""
+    for left in one:
+        for right in other:
+            if left.column == right.column and _family(left) & _family(right):
+                return left.column
+    return None
+
+
+def _family(query: Asked) -> frozenset[str]:
+    known = names.FORMS.get(query.statistic)
+    return known.family if known else frozenset({query.statistic})

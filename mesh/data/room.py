@@ -1,0 +1,354 @@
+"""The data room of a node: its data sets, their owners' consent, and its contribution to a session.
+
+The order of a session, for the runtime:
+  1. `authorize(plan, me, name)` judges the plan by the owner's policy; an approval is stored, bound to
+     the plan's session id, which is the digest of job, parties, threshold and outputs.
+  2. `contribution(plan, seed)` reads the file, checks that it is the one that was added, and encodes
+     it; without a stored approval of exactly this plan it refuses.
+  3. `record_use(plan, …)` writes down what was opened over which roster, or that nothing was.
+
+All calls block (files, SQLite): a trio program runs them in a thread. Any thread may call any method.
+Importing this module imports neither numpy nor the protocols' machines.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesh.data import overlap, policy, schema, sources
+from mesh.data.catalog import Catalog, DatasetInfo, check_name
+from mesh.data.errors import DataError
+from mesh.data.ledger import Entry, Ledger, Page
+from mesh.data.policy import ALLOW, Asked, Decision, Policy, PolicyRequest, deny
+from protocols.errors import MeshError
+from protocols.statistics import names
+from protocols.wire.digest import digest
+
+if TYPE_CHECKING:
+    from protocols.arithmetic.field import Elements
+    from protocols.identifiers import PartyId
+    from protocols.sessions.plan import Job, Plan
+
+
+class DataRoom:
+    """Data sets, policies and ledger in the state folder `home`. `clock` gives seconds since 1970."""
+
+    def __init__(self, home: Path, *, clock: Callable[[], float] = time.time) -> None:
+        folder = home / "data"
+        self._catalog = Catalog(folder)
+        self._ledger = Ledger(folder / "ledger.db")
+        self._clock = clock
+
+    # Data sets
+
+    def add(self, path: Path, name: str, schema_path: Path | None = None) -> DatasetInfo:
+        """Register a CSV file after reading all of it; adding it again takes the file as it is now.
+
+        Raises DataError C-601 … C-613 and C-615; nothing is changed then.
+        """
+        check_name(name)
+        path = path.expanduser().absolute()
+        with self._catalog.changing():
+            known = self._catalog.all().get(name)
+            if known is not None and known.path != str(path):
+                raise DataError(
+                    f"the name {name!r} is taken by {known.path}",
+                    code="C-613",
+                    fix=f"choose another name, or first: coppice data remove {name}",
+                )
+            text = self._schema_text(name, schema_path)
+            rules = (
+                schema.parse(text, schema_path.name if schema_path else "schema") if text else schema.Schema()
+            )
+            contents = sources.read(path, rules)
+            info = DatasetInfo(
+                name=name,
+                path=str(path),
+                digest=contents.digest.hex(),
+                size_bytes=path.stat().st_size,
+                rows=contents.rows,
+                columns={column: len(values) for column, values in contents.columns.items()},
+                units={column: rule.unit for column, rule in rules.columns.items() if rule.unit},
+                added=self._clock(),
+                has_schema=text is not None,
+                description=rules.description,
+            )
+            if not info.columns:
+                raise DataError(
+                    f"{path.name}: no column holds numbers",
+                    code="C-610",
+                    fix="add a file with numbers, or a schema that names a column a category",
+                )
+            self._catalog.put(info, text)
+            self._note("dataset", name, {"added": info.digest, "rows": info.rows})
+        return self._catalog.get(name)
+
+    def list(self) -> tuple[DatasetInfo, ...]:
+        """All data sets by name. Raises DataError C-615."""
+        found = self._catalog.all()
+        return tuple(found[name] for name in sorted(found))
+
+    def show(self, name: str) -> DatasetInfo:
+        """One data set. Raises DataError C-612."""
+        return self._catalog.get(name)
+
+    def remove(self, name: str) -> None:
+        """Forget a data set and its policy; the file and the ledger stay. Raises DataError C-612."""
+        with self._catalog.changing():
+            self._catalog.remove(name)
+            self._note("dataset", name, {"removed": True})
+
+    # Policy
+
+    def init_policy(self, name: str, rules: Policy, *, replace: bool = False) -> str:
+        """Write a policy file for a data set and return its text. Raises DataError C-612, C-620."""
+        if self._catalog.get(name).has_policy and not replace:
+            raise DataError(
+                f"{name!r} has a policy already",
+                code="C-620",
+                fix=f"edit {self._catalog.policy_path(name)}, or replace it",
+            )
+        text = policy.render(rules, name)
+        self.set_policy(name, text)
+        return text
+
+    def set_policy(self, name: str, text: str) -> Policy:
+        """Make a TOML text the policy of a data set; a wrong one changes nothing.
+
+        Raises DataError C-610, C-612, C-620.
+        """
+        rules = policy.parse(text, f"policy of {name}")
+        with self._catalog.changing():
+            known = self._catalog.get(name)
+            for column in rules.columns:
+                if column != policy.ANY_COLUMN and column not in known.columns:
+                    raise sources.no_column(name, column, tuple(known.columns))
+            self._catalog.write(self._catalog.policy_path(name), text)
+            self._note("policy", name, {"digest": digest("policy", text.encode()).hex()})
+        return rules
+
+    def show_policy(self, name: str) -> Policy | None:
+        """Policy of a data set, None if it has none. Raises DataError C-612, C-620."""
+        if not self._catalog.get(name).has_policy:
+            return None
+        path = self._catalog.policy_path(name)
+        return policy.parse(schema.read_text(path, "C-620"), path.name)
+
+    def test_policy(self, job_path: Path) -> Decision:
+        """Judge a job file as `authorize` would a plan for it; overlaps are not judged, for it names no parties.
+
+        Raises DataError C-612, C-620.
+        """
+        job = policy.parse_job(schema.read_text(job_path, "C-620"), job_path.name)
+        info = self._catalog.get(job.dataset)
+        with self._ledger.writing() as page:
+            uses = len(page.uses(job.dataset))
+        request = PolicyRequest(
+            dataset=job.dataset,
+            queries=job.queries,
+            min_sites=job.min_sites,
+            sites=job.sites,
+            threshold=job.threshold,
+            requester=job.requester,
+            requester_name=job.requester,
+            rows=_rows(info),
+            now=self._clock(),
+            uses=uses,
+        )
+        return policy.evaluate(self.show_policy(job.dataset), request)
+
+    # Sessions
+
+    def authorize(self, plan: Plan, me: PartyId, requester_name: str = "") -> Decision:
+        """Judge a plan by the owner's policy; an approval is stored before it is returned.
+
+        Asking again about an approved plan gives the approval again. Peers that deal nothing, and jobs
+        that read no data, need no consent. Raises DataError C-615, C-622: then the answer is no.
+        """
+        queries = _asked(plan.job)
+        if not queries or me not in plan.dealers:
+            return ALLOW
+        try:
+            info, rules = self._standing(plan)
+        except MeshError as error:
+            return deny("dataset" if error.code == "C-612" else "data", error.sentence())
+        sites = frozenset(party.hex() for party in plan.dealers)
+        with self._ledger.writing() as page:
+            if page.approval(plan.session.hex()) is not None:
+                return ALLOW
+            earlier = page.uses(info.name)
+            request = PolicyRequest(
+                dataset=info.name,
+                queries=queries,
+                min_sites=plan.job.min_sites,
+                sites=len(sites),
+                threshold=min(stage.threshold for stage in plan.stages),
+                requester=plan.initiator.hex(),
+                requester_name=requester_name,
+                rows=_rows(info),
+                now=self._clock(),
+                uses=len(earlier),
+                own=plan.initiator == me,
+            )
+            decision = policy.evaluate(rules, request)
+            if decision.allowed and rules is not None and rules.overlap != "allow":
+                words = overlap.conflict(rules, earlier, queries, sites, info.rows, info.digest)
+                if words is not None and rules.overlap == "refuse":
+                    return deny("overlap", words)
+                decision = Decision(True, "", "", (words,) if words else ())
+            if decision.allowed:
+                page.append(self._clock(), "approved", info.name, plan.session.hex(), _approval(plan, info))
+            return decision
+
+    def contribution(self, plan: Plan, seed: bytes | None = None) -> tuple[Elements, int]:
+        """This node's vector, (plan.length,) uint64, and the rows of its file; `seed`: 32 secret bytes.
+
+        Raises DataError C-623 without an approval of exactly this plan, C-614 if the file changed since it
+        was added, C-601 … C-610 if it cannot be read.
+        """
+        import numpy as np
+
+        from protocols.statistics import registry
+
+        seed = secrets.token_bytes(32) if seed is None else seed
+        queries = _asked(plan.job)
+        if not queries:
+            return registry.encode_job(plan.job, {}, seed), 0
+        with self._ledger.writing() as page:
+            approval = page.approval(plan.session.hex())
+        if approval is None or approval.dataset != plan.job.dataset:
+            raise DataError(
+                f"session {plan.session.hex()[:8]} has no approval on this node",
+                code="C-623",
+                fix="the owner's policy must allow this very plan; an approval of another one does not count",
+            )
+        info = self._catalog.get(plan.job.dataset)
+        wanted = tuple(dict.fromkeys(query.column for query in queries))
+        contents = sources.read(Path(info.path), self._schema(info), wanted)
+        _check_unchanged(info, contents.digest)
+        columns = {name: np.array(values, dtype=np.float64) for name, values in contents.columns.items()}
+        return registry.encode_job(plan.job, columns, seed), contents.rows
+
+    def record_use(
+        self,
+        plan: Plan,
+        *,
+        opened: bool,
+        roster: Sequence[PartyId] = (),
+        answers: Sequence[dict[str, object]] = (),
+    ) -> tuple[str, ...]:
+        """Write down how an approved session ended; returns warnings about what it gives away.
+
+        `opened=False` is for a definite abort only: it gives the use back. A session never recorded, or
+        recorded without a roster, counts as opened over all dealers of its plan. Raises DataError C-622.
+        """
+        session = plan.session.hex()
+        with self._ledger.writing() as page:
+            approval = page.approval(session)
+            if approval is None or _ended(page, session):
+                return ()
+            name = approval.dataset
+            if not opened:
+                page.append(self._clock(), "released", name, session, {})
+                return ()
+            sites = sorted(party.hex() for party in (roster or plan.dealers))
+            earlier = [use for use in page.uses(name) if use.session != session]
+            body: dict[str, object] = {"roster": sites, "answers": list(answers)}
+            page.append(self._clock(), "result", name, session, body)
+            used = next(use for use in page.uses(name) if use.session == session)
+        rules = self.show_policy(name) if name in self._catalog.all() else None
+        if rules is None:
+            return ()
+        words = overlap.conflict(rules, earlier, used.queries, used.sites, used.rows, used.digest)
+        return (words,) if words else ()
+
+    # Ledger
+
+    def history(self, name: str | None = None) -> tuple[Entry, ...]:
+        """Entries of the ledger, oldest first. Raises DataError C-622."""
+        return self._ledger.entries(name)
+
+    def export(self) -> str:
+        """The verified ledger as JSON lines. Raises DataError C-622."""
+        return self._ledger.export()
+
+    def verify(self) -> str:
+        """Hash of the newest entry, after checking all. Raises DataError C-622."""
+        return self._ledger.verify()
+
+    def _note(self, kind: str, name: str, body: dict[str, object]) -> None:
+        with self._ledger.writing() as page:
+            page.append(self._clock(), kind, name, "", body)
+
+    def _schema_text(self, name: str, schema_path: Path | None) -> str | None:
+        if schema_path is not None:
+            return schema.read_text(schema_path.expanduser(), "C-611")
+        kept = self._catalog.schema_path(name)
+        return schema.read_text(kept, "C-611") if kept.exists() else None
+
+    def _schema(self, info: DatasetInfo) -> schema.Schema:
+        return schema.load(self._catalog.schema_path(info.name)) if info.has_schema else schema.Schema()
+
+    def _standing(self, plan: Plan) -> tuple[DatasetInfo, Policy | None]:
+        """Data set and policy, after checking that the plan fits and the file is still the one added."""
+        length = sum(names.length(query.statistic, query.parameters) for query in plan.job.queries)
+        if plan.length != length:
+            raise DataError(f"the plan has {plan.length} elements, its job {length}", code="C-623")
+        info = self._catalog.get(plan.job.dataset)
+        rules = self.show_policy(info.name)
+        if rules is not None:
+            _check_unchanged(info, sources.digest_of(Path(info.path)))
+        return info, rules
+
+
+def _asked(job: Job) -> tuple[Asked, ...]:
+    """Queries that read data."""
+    return tuple(
+        Asked(query.statistic, query.column, query.parameters)
+        for query in job.queries
+        if query.statistic != "beacon"
+    )
+
+
+def _rows(info: DatasetInfo) -> dict[str, int]:
+    return {**info.columns, sources.ANY_COLUMN: info.rows}
+
+
+def _approval(plan: Plan, info: DatasetInfo) -> dict[str, object]:
+    """What the owner's policy said yes to."""
+    from protocols.wire import codec
+
+    return {
+        "job_digest": digest("job", codec.encode(plan.job)).hex(),
+        "purpose": plan.job.purpose,
+        "requester": plan.initiator.hex(),
+        "queries": [[query.statistic, query.column, list(query.parameters)] for query in _asked(plan.job)],
+        "reveals": [
+            f"{item} of {query.column}"
+            for query in _asked(plan.job)
+            for item in names.form(query.statistic).reveals
+        ],
+        "min_sites": plan.job.min_sites,
+        "threshold": min(stage.threshold for stage in plan.stages),
+        "sites": sorted(party.hex() for party in plan.dealers),
+        "rows": info.rows,
+        "data_digest": info.digest,
+    }
+
+
+def _ended(page: Page, session: str) -> bool:
+    return any(entry.kind in ("result", "released") for entry in page.entries(session=session))
+
+
+def _check_unchanged(info: DatasetInfo, found: bytes) -> None:
+    """Raises DataError C-614."""
+    if found.hex() != info.digest:
+        raise DataError(
+            f"{info.path} changed since it was added as {info.name!r}",
+            code="C-614",
+            fix=f"check it, then add it again: coppice data add {info.path} --as {info.name}",
+        )
