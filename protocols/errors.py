@@ -139,7 +139,9 @@ class Refused(SessionAborted):
 
     code = "C-305"
 
-    def __init__(self, message: str, *, reasons: dict[PartyId, str], definite: bool = True, fix: str = "") -> None:
+    def __init__(
+        self, message: str, *, reasons: dict[PartyId, str], definite: bool = True, fix: str = ""
+    ) -> None:
         super().__init__(message, definite=definite, fix=fix)
         self.reasons = reasons
 

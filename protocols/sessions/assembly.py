@@ -6,10 +6,17 @@ of a member that left, with the very same machine that carries sums up the tree.
 
 Widths. A device deals L + 2m + 2 elements: payload, m = plan.hops pairs of masks, and the two mask rows
 of its own consistency proof. The proof's rows are dropped by each receiver; each resharing consumes the
-last pair of masks. All sharings that reach a stage have come over equally many hops, because the plan's
-tree is levelled by `hops_used`: children of lesser height drop their surplus pairs when they deal.
+last pair of masks. A stage may hand over MAX_HANDOVERS times, so what reaches height h (leaves: 1) is
+levelled to the number of pairs that is left in the worst case; a dealer drops its surplus:
 
-Symbols: L payload length, m mask pairs left, n seats, t threshold.
+    dealt(1, 0) = m            held(1, 0)   = m                   (device inputs need no joint check)
+    dealt(h, 0) = m - (h-1) MAX_HANDOVERS - (h-2)                 h >= 2
+    dealt(h, g) = held(h, g-1)                                    g >= 1
+    held(h, g)  = dealt(h, g) - 1                                 unless h = 1, g = 0
+
+which stays >= 0 because of `plan.hops_needed`.
+
+Symbols: L payload length, m mask pairs, n seats, t threshold, h height, g generation.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ from functools import cached_property
 from protocols.errors import MalformedMessage
 from protocols.identifiers import PartyId, Point, SessionId
 from protocols.sessions.messages import HandoverCertificate
-from protocols.sessions.plan import Plan, Seat, Stage
+from protocols.sessions.plan import MAX_HANDOVERS, Plan, Seat, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +106,20 @@ class Assembly:
     @cached_property
     def masks_dealt(self) -> int:
         """Mask pairs in a sharing that is dealt to this assembly."""
-        return self.plan.hops - (height(self.plan, self.stage) - 1) - self.generation
+        level = height(self.plan, self.stage)
+        if level == 1:
+            return self.plan.hops - max(self.generation - 1, 0)
+        return self.plan.hops - (level - 1) * MAX_HANDOVERS - (level - 2) - self.generation
+
+    @property
+    def masks_held(self) -> int:
+        """Mask pairs in the sum this assembly ends with: a resharing has used up one."""
+        return self.masks_dealt - (0 if self.sources[0].is_devices else 1)
 
     @property
     def dealt_width(self) -> int:
         """Elements that a dealer shares: payload, masks, and two rows of the consistency proof."""
         return self.plan.length + 2 * self.masks_dealt + 2
-
-    @property
-    def held_width(self) -> int:
-        """Elements of the sum this assembly ends with: a resharing has used up one pair of masks."""
-        used = 0 if self.sources[0].is_devices else 1
-        return self.plan.length + 2 * (self.masks_dealt - used)
 
     def seat_of(self, party: PartyId) -> int | None:
         """Index of the seat that `party` holds, or None."""
@@ -141,11 +150,9 @@ def first_generation(plan: Plan, stage: int) -> Assembly:
 
 
 def next_generation(assembly: Assembly, certificate: HandoverCertificate) -> Assembly:
-    """The assembly that a certified handover makes of `assembly`. Raises MalformedMessage if masks ran out."""
+    """The assembly that a certified handover makes of `assembly`. Raises MalformedMessage beyond MAX_HANDOVERS."""
+    if assembly.generation >= MAX_HANDOVERS:
+        raise MalformedMessage("the plan has no masks left for another handover")
     source = Source(assembly.stage, assembly.generation, assembly.members, assembly.threshold)
-    successor = Assembly(
-        assembly.plan, assembly.stage, assembly.generation + 1, certificate.handover.seats, (source,)
-    )
-    if successor.masks_dealt < 1:
-        raise MalformedMessage("the plan has no masks left for another resharing")
-    return successor
+    seats = certificate.handover.seats
+    return Assembly(assembly.plan, assembly.stage, assembly.generation + 1, seats, (source,))

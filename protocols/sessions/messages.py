@@ -15,7 +15,7 @@ from protocols.identifiers import Digest, PartyId
 from protocols.sessions.plan import MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
 from protocols.wire.bounds import AtMost, Between, FieldVector, Key, Signature
 
-MAX_WIDTH = MAX_LENGTH + 2 * 32 + 2
+MAX_WIDTH = MAX_LENGTH + 2 * 64 + 2
 MAX_SEALED_BYTES = 8 * MAX_WIDTH + 256
 MAX_CONTRIBUTORS = 16 * MAX_DEALERS
 NO_SOURCE = Digest(bytes(32))
@@ -123,6 +123,7 @@ class Decline:
     """A party will not do its part, and says why."""
 
     KIND: ClassVar[str] = "decline"
+    stage: StageIndex
     reason: Reason
 
 
@@ -150,6 +151,7 @@ class Held:
     """Member to adder: dealings whose shares it holds and found good, and the roster it voted for, if any."""
 
     KIND: ClassVar[str] = "held"
+    stage: StageIndex
     generation: Generation
     entries: Annotated[tuple[Entry, ...], AtMost(MAX_CONTRIBUTORS)]
     voted: Roster | None
@@ -174,6 +176,7 @@ class Fetch:
     """Member to adder: send me my parts of these dealings (again)."""
 
     KIND: ClassVar[str] = "fetch"
+    stage: StageIndex
     generation: Generation
     dealers: Annotated[tuple[PartyId, ...], AtMost(MAX_DEALERS)]
 
@@ -192,6 +195,7 @@ class Vote:
     """Member to adder: my ballot for the roster with this digest."""
 
     KIND: ClassVar[str] = "vote"
+    stage: StageIndex
     generation: Generation
     roster: Digest
     ballot: Ballot
@@ -202,6 +206,7 @@ class CheckShares:
     """Member to members: masked random combinations of every sub-share, two for each roster entry."""
 
     KIND: ClassVar[str] = "check"
+    stage: StageIndex
     generation: Generation
     roster: Digest
     values: Annotated[FieldVector, AtMost(2 * 16 * MAX_STAGES)]
@@ -212,6 +217,7 @@ class OpeningShare:
     """Root member to root members: my share of the total, released against this roster only."""
 
     KIND: ClassVar[str] = "opening"
+    stage: StageIndex
     generation: Generation
     roster: Digest
     values: Annotated[FieldVector, AtMost(MAX_LENGTH)]
@@ -222,6 +228,7 @@ class ResultVote:
     """Root member to root members and adders: the total I opened has this digest, signed."""
 
     KIND: ClassVar[str] = "result-vote"
+    stage: StageIndex
     generation: Generation
     result: Digest
     ballot: Ballot
@@ -261,13 +268,14 @@ class HandoverVote:
     """Member to adder: agreed."""
 
     KIND: ClassVar[str] = "handover-vote"
+    stage: StageIndex
     generation: Generation
     ballot: Ballot
 
 
 @dataclass(frozen=True, slots=True)
 class PeersLost:
-    """LOCAL, never decoded from the network: the membership layer no longer reaches these parties."""
+    """LOCAL, never decoded from the network: all parties that the membership layer does not reach now."""
 
     parties: tuple[PartyId, ...]
 

@@ -28,6 +28,9 @@ COMMITTEE_SIZES: tuple[tuple[int, int], ...] = ((16, 5), (13, 4), (10, 3), (7, 2
 """(n, t), largest first. All but (3, 1) have n >= 3t+1: as many liars as the threshold are corrected.
 (3, 1) hides the inputs from any one party but corrects no liar."""
 
+MAX_HANDOVERS = 4
+"""How often a stage's committee may be refilled during one session; each costs a pair of mask elements."""
+
 MAX_STAGES = 1024
 MAX_DEALERS = 4096
 MAX_LENGTH = 8192
@@ -110,7 +113,7 @@ class Plan:
     initiator: PartyId
     job: Job
     length: Annotated[int, Between(1, MAX_LENGTH)]
-    hops: Annotated[int, Between(1, 32)]
+    hops: Annotated[int, Between(1, 64)]
     collect_ms: Milliseconds
     total_ms: Milliseconds
     stages: Annotated[tuple[Stage, ...], AtMost(MAX_STAGES)]
@@ -155,6 +158,11 @@ class Plan:
         return None
 
 
+def hops_needed(depth: int) -> int:
+    """Mask pairs that a tree of `depth` stages can use up: one a level and one a handover."""
+    return depth * MAX_HANDOVERS + depth - 1
+
+
 def check(plan: Plan) -> None:
     """Refuse a plan that is not a well-formed tree of legal committees, whoever signed it.
 
@@ -164,8 +172,10 @@ def check(plan: Plan) -> None:
     if not plan.stages:
         raise MalformedMessage("plan has no stage")
     depth = _check_tree(plan)
-    if plan.hops < depth:
-        raise MalformedMessage(f"plan has masks for {plan.hops} resharings but a tree of depth {depth}")
+    if plan.hops < hops_needed(depth):
+        raise MalformedMessage(
+            f"plan has {plan.hops} mask pairs, a tree of depth {depth} needs {hops_needed(depth)}"
+        )
     dealers = [dealer for stage in plan.stages for dealer in stage.dealers]
     if len(set(dealers)) != len(dealers):
         raise MalformedMessage("a dealer appears twice in the plan")

@@ -1,0 +1,289 @@
+"""The sub-aggregator of one assembly: relays shares, proposes the roster, collects the certificate.
+
+An adder is trusted with nothing but liveness. It sees sealed shares only; it cannot forge a dealing, a
+ballot or a complaint; a dealer it leaves out sees so in the certificate. When the adder in office is
+lost the next rank takes over: dealers send their dealings again, members send what they hold and how
+they voted, and a roster that anybody already voted for is proposed again, unchanged.
+
+States: COLLECTING (until all sources are settled or the deadline passes) -> PROPOSED -> CERTIFIED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Broadcast, Effect, Publish, Send
+from protocols.sessions import events, roster
+from protocols.sessions.assembly import Assembly, Source, first_generation, height
+from protocols.sessions.dealing import check_dealing, dealing_digest, uphold
+from protocols.sessions.ledger import Account, Ledger
+from protocols.sessions.messages import (
+    NO_SOURCE,
+    Ballot,
+    Certificate,
+    Complaint,
+    Deal,
+    Decline,
+    Fetch,
+    Held,
+    Part,
+    Proposal,
+    Roster,
+    Vote,
+)
+from protocols.wire.digest import digest
+
+
+class Adder:
+    """One rank's part; passive until it is in office."""
+
+    def __init__(self, assembly: Assembly, me: PartyId, lineage: dict[int, Assembly] | None = None) -> None:
+        """`lineage` maps each committee source to its assembly, where that is not generation 0 of a child."""
+        self.assembly = assembly
+        self.me = me
+        self.ledger = Ledger(assembly)
+        self.lost: frozenset[PartyId] = frozenset()
+        self.certificate: Certificate | None = None
+        self.proposal: Roster | None = None
+        self._sources = lineage or {
+            source.child: first_generation(assembly.plan, source.child)
+            for source in assembly.sources
+            if not source.is_devices
+        }
+        self._ballots: dict[int, Ballot] = {}
+        self._heard: set[PartyId] = set()
+        self._collect_until = float("inf")
+        self._now = 0.0
+
+    # -- inputs ---------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin to collect; leaves wait for `collect_ms`, each level above half as long again."""
+        plan = self.assembly.plan
+        levels = height(plan, self.assembly.stage) - 1
+        self._collect_until = now + plan.collect_ms / 1000 * (1 + levels / 2)
+        return self._advance(now)
+
+    def expire(self, now: float) -> list[Effect]:
+        """A grace period or the collecting deadline is over."""
+        return self._advance(now)
+
+    @property
+    def deadline(self) -> float | None:
+        """When to look again."""
+        if self.certificate is not None or self.proposal is not None:
+            return None
+        grace = self.ledger.next_grace(self._now)
+        ends = [end for end in (grace, self._collect_until) if end is not None and end > self._now]
+        return min(ends, default=None)
+
+    @property
+    def in_office(self) -> bool:
+        """Whether every better rank is lost."""
+        return self.assembly.current_adder(self.lost) == self.me
+
+    def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
+        """Membership reports which parties cannot be reached."""
+        self.lost = lost
+        return self._advance(now)
+
+    def decline(self, now: float, sender: PartyId) -> list[Effect]:
+        """A dealer will not contribute."""
+        self.ledger.declined.add(sender)
+        return self._advance(now)
+
+    def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
+        """Take one message. Raises ProtocolError if it is unacceptable."""
+        match message:
+            case Deal():
+                return self._on_deal(now, sender, message)
+            case Held():
+                return self._on_held(now, sender, message)
+            case Complaint():
+                return self._on_complaint(now, sender, message)
+            case Vote():
+                return self._on_vote(now, sender, message)
+            case Fetch():
+                return self._on_fetch(sender, message)
+            case Certificate():
+                return self._on_certificate(now, message)
+            case Decline():
+                return self.decline(now, sender)
+        raise UnexpectedMessage(f"an adder takes no {type(message).__name__}")
+
+    # -- dealings -------------------------------------------------------------------------------
+
+    def _on_deal(self, now: float, sender: PartyId, message: Deal) -> list[Effect]:
+        dealing = message.dealing
+        if dealing.dealer != sender:
+            raise MalformedMessage("a dealing comes from its dealer only", blame=sender)
+        check_dealing(self.assembly, dealing)
+        if len(message.sealed) != len(dealing.sealed) or any(
+            digest("sealed share", blob) != listed
+            for blob, listed in zip(message.sealed, dealing.sealed, strict=True)
+        ):
+            raise MalformedMessage("sealed shares differ from their digests", blame=sender)
+        source = self._source_of(message)
+        name = dealing_digest(self.assembly, dealing)
+        known = self.ledger.accounts.get((source.child, sender))
+        if known is not None:
+            if known.digest == name:
+                return []
+            self.ledger.exclude(sender, "dealt twice")
+            named = Publish(events.Named(sender, "signed two dealings for one slot", proven=True))
+            return [named, *self._advance(now)]
+        account = self.ledger.enter(source, message, name)
+        return [*self._parts(account, range(len(self.assembly.seats))), *self._advance(now)]
+
+    def _source_of(self, message: Deal) -> Source:
+        """Which source a dealing belongs to; checks and keeps the source's certificate."""
+        dealing, certificate = message.dealing, message.certificate
+        if dealing.source == NO_SOURCE:
+            source = next((s for s in self.assembly.sources if s.is_devices), None)
+        else:
+            if certificate is None:
+                raise MalformedMessage("a resharing comes with its certificate", blame=dealing.dealer)
+            self._keep_certificate(certificate)
+            child = certificate.roster.stage
+            source = next((s for s in self.assembly.sources if s.child == child), None)
+            if roster.roster_digest(self.assembly.session, certificate.roster) != dealing.source:
+                raise MalformedMessage(
+                    "dealing names another roster than its certificate", blame=dealing.dealer
+                )
+        if source is None or dealing.dealer not in source.dealers:
+            raise MalformedMessage("not a dealer of this stage", blame=dealing.dealer)
+        return source
+
+    def _keep_certificate(self, certificate: Certificate) -> None:
+        child = certificate.roster.stage
+        if child not in self._sources:
+            raise UnexpectedMessage(f"stage {child} is no source of stage {self.assembly.stage}")
+        known = self.ledger.certificates.get(child)
+        if known is None:
+            roster.check_certificate(self._sources[child], certificate)
+            self.ledger.certificates[child] = certificate
+        elif known.roster != certificate.roster:
+            raise UnexpectedMessage("another roster of this source was certified")
+
+    def _on_certificate(self, now: float, message: Certificate) -> list[Effect]:
+        self._keep_certificate(message)
+        return self._advance(now)
+
+    def _parts(self, account: Account, seats: Sequence[int]) -> list[Effect]:
+        deal = account.deal
+        return [Send(self.assembly.members[seat], Part(deal.dealing, deal.sealed[seat])) for seat in seats]
+
+    def _on_fetch(self, sender: PartyId, message: Fetch) -> list[Effect]:
+        seat = self._member(sender)
+        wanted = set(message.dealers)
+        effects: list[Effect] = []
+        for (_, dealer), account in self.ledger.accounts.items():
+            if dealer in wanted:
+                effects += self._parts(account, [seat])
+        return effects
+
+    # -- members --------------------------------------------------------------------------------
+
+    def _member(self, sender: PartyId) -> int:
+        seat = self.assembly.seat_of(sender)
+        if seat is None:
+            raise UnexpectedMessage(f"{sender.short()} has no seat in stage {self.assembly.stage}")
+        return seat
+
+    def _on_held(self, now: float, sender: PartyId, message: Held) -> list[Effect]:
+        seat = self._member(sender)
+        self._heard.add(sender)
+        for entry in message.entries:
+            self.ledger.hold(now, entry.dealing, seat)
+        if message.voted is not None and message.ballot is not None and self.certificate is None:
+            if self.proposal is None:
+                roster.check_roster(self.assembly, message.voted)
+                subject = roster.roster_digest(self.assembly.session, message.voted)
+                if not roster.is_valid(self.assembly, message.ballot, roster.ROSTER, subject):
+                    raise MalformedMessage("a forged ballot was handed on", blame=sender)
+                return self._propose(message.voted)
+            if message.voted == self.proposal:
+                subject = roster.roster_digest(self.assembly.session, message.voted)
+                return self._count(message.ballot, seat, subject)
+        return self._advance(now)
+
+    def _on_complaint(self, now: float, sender: PartyId, message: Complaint) -> list[Effect]:
+        if self._member(sender) != message.seat:
+            raise MalformedMessage("a complaint comes from the seat it speaks for", blame=sender)
+        if not uphold(self.assembly, message):
+            named = Publish(events.Named(sender, "complained about a good share", proven=True))
+            return [named]
+        dealer = message.dealing.dealer
+        if dealer in self.ledger.excluded:
+            return []
+        self.ledger.exclude(dealer, "bad share")
+        named = Publish(events.Named(dealer, "dealt an inconsistent share", proven=True))
+        others = tuple(member for member in self.assembly.members if member != sender)
+        told = (*others, self.assembly.plan.initiator)
+        return [named, Broadcast(tuple(dict.fromkeys(told)), message), *self._advance(now)]
+
+    # -- roster ---------------------------------------------------------------------------------
+
+    def _advance(self, now: float) -> list[Effect]:
+        """Propose as soon as nothing more need be awaited."""
+        self._now = now
+        if self.proposal is not None or not self.in_office:
+            return []
+        live = set(self.assembly.members) - self.lost
+        took_over = self.assembly.adders[0] != self.me
+        if took_over and not live <= self._heard and now < self._collect_until:
+            return []
+        settled = all(self.ledger.is_settled(now, source, self.lost) for source in self.assembly.sources)
+        if not settled and now < self._collect_until:
+            return []
+        groups = self.ledger.groups()
+        contributors: set[PartyId] = set()
+        for group in groups:
+            if group.child < 0:
+                contributors.update(entry.dealer for entry in group.entries)
+            else:
+                contributors.update(self.ledger.certificates[group.child].roster.contributors)
+        proposal = Roster(self.assembly.stage, self.assembly.generation, groups, tuple(sorted(contributors)))
+        return self._propose(proposal)
+
+    def _propose(self, proposal: Roster) -> list[Effect]:
+        self.proposal = proposal
+        certificates = tuple(
+            self.ledger.certificates[group.child]
+            for group in proposal.groups
+            if group.child in self.ledger.certificates
+        )
+        event = events.Progress(self.assembly.stage, "roster", f"{len(proposal.contributors)} contributions")
+        return [Publish(event), Broadcast(self.assembly.members, Proposal(proposal, certificates))]
+
+    def _on_vote(self, now: float, sender: PartyId, message: Vote) -> list[Effect]:
+        del now
+        seat = self._member(sender)
+        if self.proposal is None or self.certificate is not None:
+            return []
+        return self._count(message.ballot, seat, message.roster)
+
+    def _count(self, ballot: Ballot, seat: int, subject: Digest) -> list[Effect]:
+        assert self.proposal is not None
+        if subject != roster.roster_digest(self.assembly.session, self.proposal):
+            raise UnexpectedMessage("a ballot for another roster")
+        if ballot.seat != seat or not roster.is_valid(self.assembly, ballot, roster.ROSTER, subject):
+            raise MalformedMessage("forged ballot", blame=self.assembly.members[seat])
+        self._ballots[seat] = ballot
+        if self.certificate is not None or len(self._ballots) < self.assembly.quorum:
+            return []
+        ballots = tuple(self._ballots[index] for index in sorted(self._ballots))
+        self.certificate = Certificate(self.proposal, ballots)
+        event = events.Progress(self.assembly.stage, "certified", f"{len(ballots)} ballots")
+        return [Publish(event), Broadcast(self._audience(), self.certificate)]
+
+    def _audience(self) -> tuple[PartyId, ...]:
+        """Members, dealers, and the adders above, who must know about an empty cluster too."""
+        plan, stage = self.assembly.plan, self.assembly.stage
+        told = dict.fromkeys(self.assembly.members)
+        told.update(dict.fromkeys(self.assembly.expected))
+        if not self.assembly.is_root:
+            told.update(dict.fromkeys(plan.stages[plan.parent_of(stage)].adders))
+        return tuple(told)

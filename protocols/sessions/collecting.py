@@ -1,0 +1,316 @@
+"""A committee member's part: hold shares, vote for one roster, and come to a share of the sum.
+
+States: COLLECTING -> VOTED (at most one roster, persisted before the ballot leaves) -> CERTIFIED (only
+against a quorum's certificate; missing parts are fetched) -> [CHECKING, for sums that were reshared]
+-> SUMMED. What happens to the sum (resharing upward, opening, handing over) is decided in `party`.
+
+Every member ends with a share of the sum over the identical, certified roster, or with none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from protocols.arithmetic import field
+from protocols.arithmetic.field import Elements
+from protocols.errors import MalformedMessage, UnattributableFault, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.sessions import dealing, events, resharing, roster
+from protocols.sessions.assembly import Assembly, first_generation
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import (
+    Ballot,
+    Certificate,
+    CheckShares,
+    Complaint,
+    Entry,
+    Fetch,
+    Held,
+    Part,
+    Proposal,
+    Roster,
+    Vote,
+)
+from protocols.sessions.records import VoteCast
+
+CHECK_GRACE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    child_source: Digest
+    dealer: PartyId
+    share: Elements
+
+
+class Member:
+    """One seat of one assembly."""
+
+    def __init__(
+        self, assembly: Assembly, keys: PartyKeys, seed: bytes, lineage: dict[int, Assembly] | None = None
+    ) -> None:
+        self.assembly = assembly
+        self.keys = keys
+        seat = assembly.seat_of(keys.party)
+        if seat is None:
+            raise UnexpectedMessage("we hold no seat in this committee")
+        self.seat = seat
+        self.lost: frozenset[PartyId] = frozenset()
+        self.certificate: Certificate | None = None
+        self.sum: Elements | None = None
+        self.failure: str | None = None
+        self.closed = False
+        self._seed = seed
+        self._sources = lineage or {
+            source.child: first_generation(assembly.plan, source.child)
+            for source in assembly.sources
+            if not source.is_devices
+        }
+        self._held: dict[Digest, _Held] = {}
+        self._bad: set[Digest] = set()
+        self._known: dict[int, Certificate] = {}
+        self._pending: tuple[PartyId, Roster] | None = None
+        self._vote: tuple[Roster, Ballot] | None = None
+        self._checks: dict[int, Elements] = {}
+        self._checked_since: float | None = None
+
+    # -- inputs ---------------------------------------------------------------------------------
+
+    def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
+        """When the adder in office changed, tell the new one all we hold and how we voted."""
+        before, after = self.assembly.current_adder(self.lost), self.assembly.current_adder(lost)
+        self.lost = lost
+        effects = self._try_checks(now)
+        if before != after and after is not None and self.certificate is None:
+            effects.append(Send(after, self._standing()))
+        return effects
+
+    @property
+    def deadline(self) -> float | None:
+        """End of the grace period for check shares."""
+        if self.sum is not None or self._checked_since is None:
+            return None
+        return self._checked_since + CHECK_GRACE_S
+
+    def expire(self, now: float) -> list[Effect]:
+        """The grace period is over."""
+        return self._try_checks(now)
+
+    def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
+        """Take one message. Raises ProtocolError if it is unacceptable."""
+        match message:
+            case Part():
+                return self._on_part(now, sender, message)
+            case Proposal():
+                return self._on_proposal(sender, message)
+            case Certificate():
+                return self._on_certificate(now, sender, message)
+            case CheckShares():
+                return self._on_check(now, sender, message)
+            case Complaint():
+                return self._on_complaint(message)
+        raise UnexpectedMessage(f"a member takes no {type(message).__name__}")
+
+    # -- shares ---------------------------------------------------------------------------------
+
+    def _on_part(self, now: float, sender: PartyId, message: Part) -> list[Effect]:
+        if sender not in self.assembly.adders:
+            raise UnexpectedMessage("parts come from an adder")
+        public = message.dealing
+        name = dealing.dealing_digest(self.assembly, public)
+        if name in self._held:
+            return [Send(sender, self._receipt(name))]
+        if name in self._bad:
+            return []
+        dealing.check_dealing(self.assembly, public)
+        same = sum(held.dealer == public.dealer for held in self._held.values())
+        if same >= 2 * len(self.assembly.expected[public.dealer]):
+            raise UnexpectedMessage(f"too many dealings of {public.dealer.short()}")
+        share = dealing.accept(self.keys, self.assembly, message)
+        if isinstance(share, Complaint):
+            self._bad.add(name)
+            named = Publish(events.Named(public.dealer, "dealt an inconsistent share", proven=True))
+            return [named, Send(sender, share)]
+        self._held[name] = _Held(public.source, public.dealer, share)
+        return [Send(sender, self._receipt(name)), *self._try_vote(), *self._try_sum(now)]
+
+    def _receipt(self, name: Digest) -> Held:
+        entry = Entry(self._held[name].dealer, name)
+        return Held(self.assembly.stage, self.assembly.generation, (entry,), None, None)
+
+    def _standing(self) -> Held:
+        entries = tuple(Entry(held.dealer, name) for name, held in sorted(self._held.items()))
+        voted, ballot = self._vote or (None, None)
+        return Held(self.assembly.stage, self.assembly.generation, entries, voted, ballot)
+
+    def _on_complaint(self, message: Complaint) -> list[Effect]:
+        """Another member's proof, relayed: check it ourselves, then never vote for that dealing."""
+        if not dealing.uphold(self.assembly, message):
+            raise MalformedMessage("the relayed complaint does not convince")
+        name = dealing.dealing_digest(self.assembly, message.dealing)
+        if name in self._bad:
+            return []
+        self._bad.add(name)
+        return [Publish(events.Named(message.dealing.dealer, "dealt an inconsistent share", proven=True))]
+
+    # -- roster ---------------------------------------------------------------------------------
+
+    def _on_proposal(self, sender: PartyId, message: Proposal) -> list[Effect]:
+        if sender not in self.assembly.adders:
+            raise UnexpectedMessage("proposals come from an adder")
+        proposal = message.roster
+        roster.check_roster(self.assembly, proposal)
+        for certificate in message.certificates:
+            self._learn(certificate)
+        roster.check_sources(self.assembly, proposal, self._known, self._sources)
+        if self.closed or self.certificate is not None:
+            return []
+        if self._vote is not None:
+            voted, ballot = self._vote
+            if voted != proposal:
+                return [Send(sender, self._standing())]
+            subject = roster.roster_digest(self.assembly.session, proposal)
+            return [Send(sender, Vote(self.assembly.stage, self.assembly.generation, subject, ballot))]
+        self._pending = (sender, proposal)
+        return [*self._fetch(sender, proposal), *self._try_vote()]
+
+    def _learn(self, certificate: Certificate) -> None:
+        child = certificate.roster.stage
+        if child in self._known or child not in self._sources:
+            return
+        roster.check_certificate(self._sources[child], certificate)
+        self._known[child] = certificate
+
+    def _missing(self, proposal: Roster) -> list[Entry]:
+        return [entry for group in proposal.groups for entry in group.entries
+                if entry.dealing not in self._held]  # fmt: skip
+
+    def _fetch(self, adder: PartyId, proposal: Roster) -> list[Effect]:
+        missing = [entry for entry in self._missing(proposal) if entry.dealing not in self._bad]
+        if not missing:
+            return []
+        dealers = tuple(sorted({entry.dealer for entry in missing}))
+        return [Send(adder, Fetch(self.assembly.stage, self.assembly.generation, dealers))]
+
+    def _try_vote(self) -> list[Effect]:
+        if self._pending is None or self._vote is not None or self.closed:
+            return []
+        adder, proposal = self._pending
+        if self._missing(proposal) or not self._matches(proposal):
+            return []
+        subject = roster.roster_digest(self.assembly.session, proposal)
+        ballot = roster.cast(self.keys, self.seat, roster.ROSTER, subject)
+        self._vote = (proposal, ballot)
+        self._pending = None
+        record = VoteCast(self.assembly.stage, self.assembly.generation, roster.ROSTER, subject)
+        return [
+            Persist(record),
+            Send(adder, Vote(self.assembly.stage, self.assembly.generation, subject, ballot)),
+        ]
+
+    def _matches(self, proposal: Roster) -> bool:
+        """Whether each listed dealing is by the dealer, and of the source, that the roster says."""
+        return all(
+            (held := self._held[entry.dealing]).dealer == entry.dealer
+            and held.child_source == group.source
+            and entry.dealing not in self._bad
+            for group in proposal.groups
+            for entry in group.entries
+        )
+
+    def _on_certificate(self, now: float, sender: PartyId, message: Certificate) -> list[Effect]:
+        if self.certificate is not None:
+            return []
+        roster.check_certificate(self.assembly, message)
+        self.certificate = message
+        return [*self._fetch(sender, message.roster), *self._try_sum(now)]
+
+    # -- the sum --------------------------------------------------------------------------------
+
+    def _try_sum(self, now: float) -> list[Effect]:
+        if self.certificate is None or self.sum is not None or self._missing(self.certificate.roster):
+            return []
+        if not self.certificate.roster.groups or not self.certificate.roster.contributors:
+            return []
+        if self.assembly.sources[0].is_devices:
+            (group,) = self.certificate.roster.groups
+            rows = np.stack([self._held[entry.dealing].share for entry in group.entries])
+            self.sum = field.total(rows)
+            return []
+        if self._checked_since is not None:
+            return []
+        self._checked_since = now
+        mine = resharing.combinations(self._subject(), self._incoming())
+        self._checks[self.seat + 1] = mine
+        message = CheckShares(self.assembly.stage, self.assembly.generation, self._subject(), mine)
+        others = tuple(member for member in self.assembly.members if member != self.keys.party)
+        return [Broadcast(others, message), *self._try_checks(now)]
+
+    def _subject(self) -> Digest:
+        assert self.certificate is not None
+        return roster.roster_digest(self.assembly.session, self.certificate.roster)
+
+    def _incoming(self) -> list[resharing.Incoming]:
+        assert self.certificate is not None
+        sources = {source.child: source for source in self.assembly.sources}
+        result = []
+        for group in self.certificate.roster.groups:
+            source = sources[group.child]
+            points = tuple(source.point_of(entry.dealer) for entry in group.entries)
+            rows = np.stack([self._held[entry.dealing].share for entry in group.entries])
+            result.append(resharing.Incoming(points, rows, source.threshold))
+        return result
+
+    def _on_check(self, now: float, sender: PartyId, message: CheckShares) -> list[Effect]:
+        seat = self.assembly.seat_of(sender)
+        if seat is None:
+            raise UnexpectedMessage("check shares come from members")
+        if seat + 1 in self._checks:
+            return []
+        if self.certificate is not None and message.roster != self._subject():
+            raise UnexpectedMessage("check shares for another roster")
+        self._checks[seat + 1] = message.values
+        return self._try_checks(now)
+
+    def _try_checks(self, now: float) -> list[Effect]:
+        """Go on with all live members' check shares, or with a quorum's once the grace period is over."""
+        if self._checked_since is None or self.sum is not None or self.failure is not None:
+            return []
+        live = {index + 1 for index, member in enumerate(self.assembly.members) if member not in self.lost}
+        patient = now < self._checked_since + CHECK_GRACE_S
+        if not live <= self._checks.keys() and (patient or len(self._checks) < self.assembly.quorum):
+            return []
+        incoming = self._incoming()
+        width = self._checks[self.seat + 1].size
+        usable = {point: values for point, values in self._checks.items() if values.size == width}
+        threshold = self.assembly.threshold
+        try:
+            verdict = resharing.check(self._subject(), incoming, usable, threshold, self._seed)
+            shares = [
+                resharing.recombine(source, liars)
+                for source, liars in zip(incoming, verdict.old_liars, strict=True)
+            ]
+        except UnattributableFault as fault:
+            if len(self._checks) < len(self.assembly.members) and patient:
+                return []
+            self.failure = str(fault)
+            return []
+        self.sum = field.total(np.stack(shares))
+        return self._name_liars(verdict)
+
+    def _name_liars(self, verdict: resharing.Checked) -> list[Effect]:
+        assert self.certificate is not None
+        width = self._checks[self.seat + 1].size
+        points = sorted(point for point, values in self._checks.items() if values.size == width)
+        effects: list[Effect] = []
+        for index in verdict.new_liars:
+            party = self.assembly.members[points[index] - 1]
+            effects.append(Publish(events.Named(party, "published a wrong check share", proven=False)))
+        for group, liars in zip(self.certificate.roster.groups, verdict.old_liars, strict=True):
+            for index in liars:
+                party = group.entries[index].dealer
+                effects.append(Publish(events.Named(party, "reshared a wrong sum", proven=False)))
+        return effects

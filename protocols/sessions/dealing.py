@@ -1,0 +1,186 @@
+"""Dealing a vector to a committee so that a bad dealer is caught by whoever got a bad share.
+
+    1. f_1 … f_W: random polynomials of degree t; f_k(0) = x_k; the last two x are random masks.
+    2. Seat j gets (f_1(j), …, f_W(j)), sealed to it; the dealing lists the digests of all sealed shares.
+    3. rho = H(session, stage, dealer, source, digests): the challenge, fixed by the shares themselves.
+    4. The dealing publishes the t+1 coefficients of g_r = sum_k rho_r^k f_k + f_{mask r}, r = 1, 2.
+    5. Seat j accepts iff its share is consistent with g_r(j) for both r.
+
+Privacy: g_r is masked by a random polynomial of degree t, hence uniform: it says nothing about x.
+Soundness: shares that do not lie on polynomials of degree t pass with probability (W/p)^2 a try, about
+2^-96 for W = 2^13; a dealer may try many dealings offline, so this is computational (Fiat-Shamir).
+Sealing is deterministic to open, so the digests of the sealings fix the shares.
+
+A seat whose sealing does not open, or whose share fails step 5, proves it by disclosing that one sealing
+(see `wire.sealing`): `uphold` lets anybody tell a guilty dealer from a lying complainer, with no doubt left.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from protocols.arithmetic import field
+from protocols.arithmetic.field import Elements
+from protocols.arithmetic.xof import Xof, derive
+from protocols.errors import LocalMisuse, MalformedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.sessions.assembly import Assembly
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import Certificate, Complaint, Deal, Dealing, Part
+from protocols.sharing import consistency, shamir
+from protocols.wire import sealing
+from protocols.wire.digest import digest
+from protocols.wire.envelope import check_statement, sign_statement
+
+_LABEL = "dealing"
+_MASK_ROWS = consistency.REPETITIONS
+
+
+def random_masks(seed: bytes, assembly: Assembly) -> Elements:
+    """Uniform mask elements, shape (2 * plan.hops,), that a device appends to its payload."""
+    return Xof(seed, "resharing masks", assembly.session).elements(2 * assembly.plan.hops)
+
+
+def deal(
+    keys: PartyKeys,
+    assembly: Assembly,
+    vector: Elements,
+    seed: bytes,
+    source: Digest,
+    certificate: Certificate | None = None,
+) -> Deal:
+    """Share `vector` (shape (dealt_width - 2,)) among the assembly's seats.
+
+    The same seed gives the same dealing, bit by bit, so a dealer that sends again contradicts nothing.
+    Raises LocalMisuse for a vector of another width.
+    """
+    if vector.shape != (assembly.dealt_width - _MASK_ROWS,):
+        raise LocalMisuse(f"vector of {vector.shape} dealt where {assembly.dealt_width - _MASK_ROWS} are due")
+    context = (assembly.session, bytes([assembly.generation]), assembly.stage.to_bytes(4, "big"), source)
+    xof = Xof(seed, "dealing", *context)
+    secrets = np.concatenate([vector, xof.elements(_MASK_ROWS)])
+    polynomials = shamir.polynomials(secrets, assembly.threshold, xof)
+    shares = shamir.shares(polynomials, len(assembly.seats))
+    sealed = tuple(
+        sealing.seal(
+            seat.sealing_key,
+            share.astype("<u8").tobytes(),
+            _seal_context(assembly, keys.party, source),
+            derive(seed, "sealing", *context, bytes([index])),
+        )
+        for index, (seat, share) in enumerate(zip(assembly.seats, shares, strict=True))
+    )
+    digests = tuple(digest("sealed share", blob) for blob in sealed)
+    rho = _challenge(assembly, keys.party, source, digests)
+    response = consistency.respond(polynomials, rho).reshape(-1)
+    unsigned = Dealing(keys.party, assembly.stage, assembly.generation, source, digests, response, bytes(64))
+    signature = sign_statement(keys.signing_seed, _LABEL, dealing_digest(assembly, unsigned))
+    signed = Dealing(keys.party, assembly.stage, assembly.generation, source, digests, response, signature)
+    return Deal(signed, sealed, certificate)
+
+
+def dealing_digest(assembly: Assembly, dealing: Dealing) -> Digest:
+    """Names a dealing in rosters; covers everything but the signature."""
+    return digest(
+        "dealing",
+        assembly.session,
+        dealing.dealer,
+        dealing.stage.to_bytes(4, "big"),
+        bytes([dealing.generation]),
+        dealing.source,
+        b"".join(dealing.sealed),
+        dealing.response.astype("<u8").tobytes(),
+    )
+
+
+def check_dealing(assembly: Assembly, dealing: Dealing) -> None:
+    """Raise MalformedMessage unless the public half is well formed and signed by its dealer."""
+    if (dealing.stage, dealing.generation) != (assembly.stage, assembly.generation):
+        raise MalformedMessage("dealing is for another stage or generation")
+    if len(dealing.sealed) != len(assembly.seats):
+        raise MalformedMessage("dealing has not one share for each seat")
+    if dealing.response.size != _MASK_ROWS * (assembly.threshold + 1):
+        raise MalformedMessage("consistency response has the wrong size")
+    if dealing.dealer not in assembly.expected:
+        raise MalformedMessage(f"{dealing.dealer.short()} may not deal to this stage")
+    if not check_statement(dealing.dealer, _LABEL, dealing_digest(assembly, dealing), dealing.signature):
+        raise MalformedMessage("dealing is not signed by its dealer")
+
+
+def accept(keys: PartyKeys, assembly: Assembly, part: Part) -> Elements | Complaint:
+    """Unseal and check our share: the share without the proof's rows, or the proof that it is bad.
+
+    `check_dealing` must have passed. Raises MalformedMessage if `part` is not what the dealing lists,
+    which is the relay's doing and proves nothing about the dealer.
+    """
+    seat = _own_seat(assembly, keys.party)
+    if digest("sealed share", part.sealed) != part.dealing.sealed[seat]:
+        raise MalformedMessage("sealed share differs from the one its dealing lists")
+    context = _seal_context(assembly, part.dealing.dealer, part.dealing.source)
+    try:
+        share = _judge(
+            assembly, part.dealing, seat, sealing.unseal(keys.sealing_secret, part.sealed, context)
+        )
+    except sealing.SealBroken:
+        share = None
+    if share is not None:
+        return share
+    proof = sealing.disclose(keys.sealing_secret, part.sealed, context)
+    return Complaint(part.dealing, seat, part.sealed, proof.shared_point, proof.challenge, proof.response)
+
+
+def uphold(assembly: Assembly, complaint: Complaint) -> bool:
+    """True: the dealer is guilty, and this complaint convinces anybody. False: the complainer lies.
+
+    Raises MalformedMessage when the complaint proves nothing at all (not what the dealing lists).
+    """
+    check_dealing(assembly, complaint.dealing)
+    if complaint.seat >= len(assembly.seats):
+        raise MalformedMessage("complaint of a seat that does not exist")
+    if digest("sealed share", complaint.sealed) != complaint.dealing.sealed[complaint.seat]:
+        raise MalformedMessage("complaint about a share that was not dealt")
+    context = _seal_context(assembly, complaint.dealing.dealer, complaint.dealing.source)
+    disclosure = sealing.Disclosure(complaint.shared_point, complaint.challenge, complaint.response)
+    recipient = assembly.seats[complaint.seat].sealing_key
+    try:
+        plaintext = sealing.open_disclosed(recipient, complaint.sealed, context, disclosure)
+    except MalformedMessage:
+        return False
+    return plaintext is None or _judge(assembly, complaint.dealing, complaint.seat, plaintext) is None
+
+
+def _judge(assembly: Assembly, dealing: Dealing, seat: int, plaintext: bytes) -> Elements | None:
+    """The share without the proof's rows, or None if it is malformed or inconsistent."""
+    width = assembly.dealt_width
+    if len(plaintext) != 8 * width:
+        return None
+    share: Elements = np.frombuffer(plaintext, dtype="<u8").astype(np.uint64)
+    if bool((share >= field.P).any()):
+        return None
+    rho = _challenge(assembly, dealing.dealer, dealing.source, dealing.sealed)
+    response = dealing.response.reshape(_MASK_ROWS, assembly.threshold + 1)
+    if not consistency.holds(share, seat + 1, rho, response):
+        return None
+    return share[: width - _MASK_ROWS]
+
+
+def _challenge(assembly: Assembly, dealer: PartyId, source: Digest, sealed: tuple[Digest, ...]) -> Elements:
+    binding = digest(
+        "dealing rho",
+        _seal_context(assembly, dealer, source),
+        b"".join(sealed),
+    )
+    return consistency.challenge(binding)
+
+
+def _seal_context(assembly: Assembly, dealer: PartyId, source: Digest) -> bytes:
+    """Binds a sealing to session, stage, generation, dealer and source."""
+    place = assembly.stage.to_bytes(4, "big") + bytes([assembly.generation])
+    return bytes(assembly.session) + place + bytes(dealer) + bytes(source)
+
+
+def _own_seat(assembly: Assembly, party: PartyId) -> int:
+    seat = assembly.seat_of(party)
+    if seat is None:
+        raise LocalMisuse("only a member of the committee can accept a share")
+    return seat

@@ -1,0 +1,50 @@
+"""The certified result goes down the tree: from the root to the adders below, from each adder to its devices.
+
+Whoever speaks for a place is the first live one in rank order; when it is lost the next one speaks. A result
+proves itself (t+1 ballots), so it does not matter from whom it comes, nor how often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect
+from protocols.sessions.adder import Adder
+from protocols.sessions.messages import Result
+from protocols.sessions.plan import Plan
+from protocols.sessions.rootwork import RootWork
+
+
+class Delivery:
+    """Remembers whom this party has told."""
+
+    def __init__(self, plan: Plan, me: PartyId) -> None:
+        self.plan = plan
+        self.me = me
+        self.result: Result | None = None
+        self._told: set[PartyId] = set()
+
+    def advance(
+        self, lost: frozenset[PartyId], root: RootWork, adders: Mapping[tuple[int, int], Adder]
+    ) -> list[Effect]:
+        """Tell those whom it is our turn to tell, once."""
+        if self.result is None:
+            return []
+        told: dict[PartyId, None] = {}
+        if root.speaks_first(lost):
+            stage = self.plan.stages[self.plan.root]
+            told.update(dict.fromkeys((self.plan.initiator, *root.everybody(), *stage.adders)))
+            told.update(self._adders_below(self.plan.root))
+        for (index, _), adder in adders.items():
+            if adder.in_office:
+                stage = self.plan.stages[index]
+                told.update(dict.fromkeys((*stage.dealers, *stage.members)))
+                told.update(self._adders_below(index))
+        fresh = tuple(party for party in told if party not in self._told and party != self.me)
+        self._told.update(fresh)
+        return [Broadcast(fresh, self.result)] if fresh else []
+
+    def _adders_below(self, stage: int) -> dict[PartyId, None]:
+        children = self.plan.stages[stage].children
+        return dict.fromkeys(adder for child in children for adder in self.plan.stages[child].adders)

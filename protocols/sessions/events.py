@@ -1,0 +1,54 @@
+"""What a session tells its own device: progress for people, verdicts on parties, the outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.arithmetic.field import Elements
+from protocols.identifiers import Digest, PartyId
+from protocols.sessions.messages import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A stage reached a phase."""
+
+    stage: int
+    phase: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A party broke the protocol; `proven` means that evidence convinces third parties."""
+
+    party: PartyId
+    fault: str
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A party refused its part, in its own words."""
+
+    party: PartyId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Outcome: the certified total. `transcript` is the digest of all that was agreed."""
+
+    result: Result
+    total: Elements
+    contributors: tuple[PartyId, ...]
+    transcript: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """Outcome: no total. `definite`: provably nothing was or will be opened."""
+
+    code: str
+    reason: str
+    definite: bool

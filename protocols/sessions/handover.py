@@ -1,0 +1,151 @@
+"""Refilling a committee before it opens: a substitute takes the seat of a member that left.
+
+The root corrects t liars only while all n = 3t+1 seats are held. So, if a member is lost once the sum
+exists and before anything was opened, the adder in office proposes the next substitutes of the plan; a
+quorum of the old generation signs; the old members reshare the sum to the new generation (`collecting`
+with the old generation as its source) and erase it there; the new generation opens.
+
+Safety. The substitutes' order is fixed in the plan by sortition, so an adder cannot pick accomplices. A
+member votes for one handover of a generation, and only for seats that it sees vacant. Both generations
+hold the same sum over the same roster, so even if a split view made both of them open, nothing more than
+the agreed total would be known. A member that waits in vain opens with its old generation.
+"""
+
+from __future__ import annotations
+
+from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.sessions import events, roster
+from protocols.sessions.assembly import Assembly, first_generation, next_generation
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import (
+    Ballot,
+    Certificate,
+    Handover,
+    HandoverCertificate,
+    HandoverProposal,
+    HandoverVote,
+)
+from protocols.sessions.plan import MAX_HANDOVERS, Plan, Seat
+from protocols.sessions.records import VoteCast
+
+HANDOVER_WAIT_S = 2.0
+"""How long a member holds back its opening share for a handover that is due."""
+
+
+def successor_seats(assembly: Assembly, lost: frozenset[PartyId]) -> tuple[Seat, ...] | None:
+    """Seats with each lost member replaced by the next substitute; None if nothing can or need be done."""
+    if not set(assembly.members) & lost or assembly.generation >= MAX_HANDOVERS:
+        return None
+    spare = [seat for seat in assembly.blueprint.substitutes
+             if seat.party not in lost and seat.party not in assembly.members]  # fmt: skip
+    seats = list(assembly.seats)
+    for index, seat in enumerate(seats):
+        if seat.party in lost and spare:
+            seats[index] = spare.pop(0)
+    return tuple(seats) if tuple(seats) != assembly.seats else None
+
+
+def check_succession(assembly: Assembly, handover: Handover) -> None:
+    """Raise MalformedMessage unless `handover` only fills seats with substitutes of the plan."""
+    if (handover.stage, handover.generation) != (assembly.stage, assembly.generation):
+        raise MalformedMessage("handover of another stage or generation")
+    if len(handover.seats) != len(assembly.seats):
+        raise MalformedMessage("handover changes the number of seats")
+    parties = [seat.party for seat in handover.seats]
+    if len(set(parties)) != len(parties):
+        raise MalformedMessage("handover gives a party two seats")
+    allowed = set(assembly.blueprint.substitutes)
+    fresh = [new for old, new in zip(assembly.seats, handover.seats, strict=True) if new != old]
+    if not fresh or not set(fresh) <= allowed:
+        raise MalformedMessage("handover seats somebody who is no substitute")
+
+
+def check_handover(assembly: Assembly, certificate: HandoverCertificate) -> Assembly:
+    """The next generation. Raises MalformedMessage unless a quorum of `assembly` agreed to it."""
+    check_succession(assembly, certificate.handover)
+    roster.check_certificate(assembly, certificate.certificate)
+    subject = roster.handover_digest(assembly.session, certificate.handover)
+    roster.check_ballots(assembly, certificate.ballots, roster.HANDOVER, subject, assembly.quorum)
+    return next_generation(assembly, certificate)
+
+
+def replay(plan: Plan, stage: int, handovers: tuple[HandoverCertificate, ...]) -> Assembly:
+    """The generation that a chain of handovers leads to. Raises MalformedMessage at the first bad link."""
+    assembly = first_generation(plan, stage)
+    for certificate in handovers:
+        assembly = check_handover(assembly, certificate)
+    return assembly
+
+
+class HandoverVoter:
+    """A member's part: vote once, for seats it sees vacant."""
+
+    def __init__(self, assembly: Assembly, keys: PartyKeys) -> None:
+        self.assembly = assembly
+        self.keys = keys
+        self._vote: tuple[Handover, HandoverVote] | None = None
+
+    def receive(self, sender: PartyId, message: HandoverProposal, lost: frozenset[PartyId]) -> list[Effect]:
+        """Judge a proposal. Raises ProtocolError if it is unacceptable."""
+        if sender not in self.assembly.adders:
+            raise UnexpectedMessage("handovers are proposed by an adder")
+        check_succession(self.assembly, message.handover)
+        if self._vote is not None:
+            voted, vote = self._vote
+            return [Send(sender, vote)] if voted == message.handover else []
+        if message.handover.seats != successor_seats(self.assembly, lost):
+            raise UnexpectedMessage("we do not see these seats vacant")
+        seat = self.assembly.seat_of(self.keys.party)
+        if seat is None:
+            raise UnexpectedMessage("we hold no seat to hand over")
+        subject = roster.handover_digest(self.assembly.session, message.handover)
+        ballot = roster.cast(self.keys, seat, roster.HANDOVER, subject)
+        vote = HandoverVote(self.assembly.stage, self.assembly.generation, ballot)
+        self._vote = (message.handover, vote)
+        record = VoteCast(self.assembly.stage, self.assembly.generation, roster.HANDOVER, subject)
+        return [Persist(record), Send(sender, vote)]
+
+
+class HandoverProposer:
+    """The adder's part: propose once a seat is vacant, collect a quorum's ballots."""
+
+    def __init__(self, assembly: Assembly, certificate: Certificate) -> None:
+        self.assembly = assembly
+        self.certificate: HandoverCertificate | None = None
+        self._roster_certificate = certificate
+        self._proposal: Handover | None = None
+        self._ballots: dict[int, Ballot] = {}
+
+    def propose(self, lost: frozenset[PartyId]) -> list[Effect]:
+        """Propose when a seat is vacant and a substitute is there; again if more seats fell vacant meanwhile."""
+        seats = successor_seats(self.assembly, lost)
+        if seats is None or self.certificate is not None:
+            return []
+        handover = Handover(self.assembly.stage, self.assembly.generation, seats)
+        if handover == self._proposal:
+            return []
+        self._proposal = handover
+        self._ballots = {}
+        return [Broadcast(self.assembly.members, HandoverProposal(handover))]
+
+    def receive(self, sender: PartyId, message: HandoverVote) -> list[Effect]:
+        """Count one ballot. Raises ProtocolError if it is unacceptable."""
+        seat = self.assembly.seat_of(sender)
+        if self._proposal is None or seat is None or message.ballot.seat != seat:
+            raise UnexpectedMessage("a handover ballot nobody asked for")
+        subject = roster.handover_digest(self.assembly.session, self._proposal)
+        if not roster.is_valid(self.assembly, message.ballot, roster.HANDOVER, subject):
+            raise MalformedMessage("forged handover ballot", blame=sender)
+        self._ballots[seat] = message.ballot
+        if self.certificate is not None or len(self._ballots) < self.assembly.quorum:
+            return []
+        ballots = tuple(self._ballots[index] for index in sorted(self._ballots))
+        self.certificate = HandoverCertificate(self._proposal, ballots, self._roster_certificate)
+        successors = tuple(seat.party for seat in self._proposal.seats)
+        told = dict.fromkeys((*self.assembly.members, *successors, *self.assembly.adders))
+        fresh = [party for party in successors if party not in self.assembly.members]
+        detail = "shares reshared to " + ", ".join(party.short() for party in fresh)
+        event = events.Progress(self.assembly.stage, "handover", detail)
+        return [Publish(event), Broadcast(tuple(told), self.certificate)]

@@ -1,0 +1,63 @@
+"""The asking side of a session: hand out the plan, hear refusals, wait for the result or a definite abort.
+
+An abort ballot is a root member's promise not to vote for a roster, nor to open, from then on. With
+n - q + 1 + t ballots of members that had not released a share, at least n - q + 1 honest members keep the
+promise, so no certificate, and hence no opening, can come into being any more: the abort is definite.
+
+Symbols: n seats, q quorum, t threshold.
+"""
+
+from __future__ import annotations
+
+from protocols.errors import UnexpectedMessage
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect, Publish
+from protocols.sessions import events
+from protocols.sessions.messages import AbortVote, Decline, PlanOffer
+from protocols.sessions.plan import Plan
+
+
+class Initiator:
+    """Declines and abort ballots of one session."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.declined: dict[PartyId, str] = {}
+        self.aborted: events.Aborted | None = None
+        self._votes: dict[PartyId, AbortVote] = {}
+
+    def start(self) -> list[Effect]:
+        """Send the plan to everybody with a role."""
+        others = tuple(party for party in self.plan.parties if party != self.plan.initiator)
+        return [Broadcast(others, PlanOffer(self.plan))]
+
+    def decline(self, sender: PartyId, message: Decline) -> list[Effect]:
+        """Note a refusal once."""
+        if sender not in self.plan.parties:
+            raise UnexpectedMessage("a stranger declined")
+        if sender in self.declined:
+            return []
+        self.declined[sender] = message.reason
+        return [Publish(events.Declined(sender, message.reason))]
+
+    def abort_vote(self, sender: PartyId, message: AbortVote) -> list[Effect]:
+        """Count an abort ballot of a root member."""
+        root = self.plan.stages[self.plan.root]
+        if sender not in root.members:
+            raise UnexpectedMessage("abort ballots come from root members")
+        self._votes.setdefault(sender, message)
+        binding = [vote for vote in self._votes.values() if not vote.released]
+        if len(binding) >= root.size - root.quorum + 1 + root.threshold:
+            first = binding[0]
+            self.aborted = events.Aborted(first.code, first.reason, definite=True)
+        return []
+
+    def give_up(self) -> events.Aborted:
+        """The session's time is over."""
+        if self.aborted is not None:
+            return self.aborted
+        if self._votes:
+            first = next(iter(self._votes.values()))
+            return events.Aborted(first.code, first.reason, definite=False)
+        seconds = self.plan.total_ms / 1000
+        return events.Aborted("C-303", f"no result within {seconds:g} s", definite=False)

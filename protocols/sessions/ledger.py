@@ -1,0 +1,140 @@
+"""What an adder knows of the dealings of its assembly: the book-keeping behind `adder`.
+
+A dealing is *settled* when every member that is not lost has answered for it, or when a quorum holds it
+and the grace period is over. A source is settled when each of its dealers is: settled, lost or excluded;
+of a committee's sum it is enough that its quorum has dealt and the grace period is over.
+
+Symbols: q quorum, t threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from protocols.identifiers import Digest, PartyId
+from protocols.sessions.assembly import Assembly, Source
+from protocols.sessions.messages import NO_SOURCE, Certificate, Deal, Entry, Group
+
+GRACE_S = 1.0
+"""How long stragglers may hold up a dealing or a source that a quorum already answered for."""
+
+
+@dataclass(slots=True)
+class Account:
+    """One dealing: its bytes, who holds a good share of it, and since when that is a quorum."""
+
+    source: Source
+    deal: Deal
+    digest: Digest
+    holders: set[int] = field(default_factory=set)
+    quorum_at: float | None = None
+
+
+class Ledger:
+    """Accounts by (child, dealer), exclusions, and the certificates of the sources."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self.assembly = assembly
+        self.accounts: dict[tuple[int, PartyId], Account] = {}
+        self.by_digest: dict[Digest, Account] = {}
+        self.excluded: dict[PartyId, str] = {}
+        self.declined: set[PartyId] = set()
+        self.certificates: dict[int, Certificate] = {}
+        self.reached_quorum_at: dict[int, float] = {}
+
+    def enter(self, source: Source, deal: Deal, digest: Digest) -> Account:
+        """Open the account of a new dealing."""
+        account = Account(source, deal, digest)
+        self.accounts[source.child, deal.dealing.dealer] = account
+        self.by_digest[digest] = account
+        return account
+
+    def hold(self, now: float, digest: Digest, seat: int) -> None:
+        """Member `seat` has a good share of the dealing."""
+        account = self.by_digest.get(digest)
+        if account is None:
+            return
+        account.holders.add(seat)
+        if account.quorum_at is None and len(account.holders) >= self.assembly.quorum:
+            account.quorum_at = now
+        source = account.source
+        if not source.is_devices and source.child not in self.reached_quorum_at:
+            settled = sum(other.quorum_at is not None for other in self.of(source))
+            if settled >= self.assembly.plan.stages[source.child].quorum:
+                self.reached_quorum_at[source.child] = now
+
+    def exclude(self, dealer: PartyId, reason: str) -> None:
+        """A dealer that provably cheated does not count, for any source."""
+        self.excluded[dealer] = reason
+
+    def of(self, source: Source) -> list[Account]:
+        """Accounts of one source that are not excluded, sorted by dealer."""
+        chosen = [a for (child, dealer), a in self.accounts.items()
+                  if child == source.child and dealer not in self.excluded]  # fmt: skip
+        return sorted(chosen, key=lambda account: account.deal.dealing.dealer)
+
+    def is_settled(self, now: float, source: Source, lost: frozenset[PartyId]) -> bool:
+        """Whether nothing more need be awaited from this source."""
+        certificate = self.certificates.get(source.child)
+        if certificate is not None and not certificate.roster.contributors:
+            return True
+        live = [dealer for dealer in source.dealers if dealer not in lost]
+        if not source.is_devices and certificate is None:
+            quorum = self.assembly.plan.stages[source.child].quorum
+            return len(live) < quorum  # it can never be certified
+        since = self.reached_quorum_at.get(source.child)
+        if since is not None and now >= since + GRACE_S:
+            return True
+        gone = lost | self.excluded.keys() | self.declined
+        for dealer in source.dealers:
+            account = self.accounts.get((source.child, dealer))
+            if dealer in self.excluded:
+                continue
+            if account is None:
+                if dealer not in gone:
+                    return False
+            elif not self._answered(now, account, lost):
+                return False
+        return True
+
+    def next_grace(self, now: float) -> float | None:
+        """When a grace period ends next, so that the adder looks again."""
+        ends = [a.quorum_at + GRACE_S for a in self.accounts.values() if a.quorum_at is not None]
+        ends += [since + GRACE_S for since in self.reached_quorum_at.values()]
+        return min((end for end in ends if end > now), default=None)
+
+    def groups(self) -> tuple[Group, ...]:
+        """Roster groups of all dealings that one and the same quorum of members holds.
+
+        Dealings with the fewest holders are dropped until the members that hold all the rest are a quorum;
+        a committee source left with too few sub-shares is dropped whole.
+        """
+        eligible = [a for a in self.accounts.values()
+                    if a.deal.dealing.dealer not in self.excluded
+                    and len(a.holders) >= self.assembly.quorum]  # fmt: skip
+        eligible.sort(key=lambda account: (-len(account.holders), account.deal.dealing.dealer))
+        common = set(range(len(self.assembly.seats)))
+        chosen: set[Digest] = set()
+        for account in eligible:
+            narrowed = common & account.holders
+            if len(narrowed) >= self.assembly.quorum:
+                common = narrowed
+                chosen.add(account.digest)
+        groups = []
+        for source in self.assembly.sources:
+            entries = tuple(
+                Entry(a.deal.dealing.dealer, a.digest) for a in self.of(source) if a.digest in chosen
+            )
+            if source.is_devices or len(entries) > source.threshold:
+                groups.append(Group(source.child, _source_digest(self.of(source)), entries))
+        return tuple(groups)
+
+    def _answered(self, now: float, account: Account, lost: frozenset[PartyId]) -> bool:
+        live = {i for i, member in enumerate(self.assembly.members) if member not in lost}
+        if live <= account.holders:
+            return True
+        return account.quorum_at is not None and now >= account.quorum_at + GRACE_S
+
+
+def _source_digest(accounts: list[Account]) -> Digest:
+    return accounts[0].deal.dealing.source if accounts else NO_SOURCE

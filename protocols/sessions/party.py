@@ -1,0 +1,404 @@
+"""All roles of one party in one aggregation session, as one machine.
+
+    device      deals its vector to its cluster's committee                     (`dealer`)
+    adder       relays shares, proposes rosters; untrusted                      (`adder`)
+    member      votes, adds shares, comes to a share of the certified sum      (`collecting`)
+    root        refills itself if a member left, opens the total, vouches       (`handover`, `opening`)
+    initiator   hands out the plan, waits                                       (`initiator`)
+
+    plan -> dealings -> roster certificate -> sum -> resharing to the parent committee -> ... -> root sum
+         -> [handover] -> opening -> result with t+1 ballots -> down the tree to every device
+
+Messages that a party sends to itself are handled here and never reach the network.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from protocols.arithmetic.field import Elements
+from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.sessions import dealing, events
+from protocols.sessions.adder import Adder
+from protocols.sessions.assembly import Assembly, first_generation
+from protocols.sessions.collecting import Member
+from protocols.sessions.dealer import Dealer
+from protocols.sessions.delivery import Delivery
+from protocols.sessions.initiator import Initiator
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import (
+    NO_SOURCE,
+    AbortVote,
+    Certificate,
+    CheckShares,
+    Complaint,
+    Deal,
+    Decline,
+    Fetch,
+    HandoverCertificate,
+    HandoverProposal,
+    HandoverVote,
+    Held,
+    OpeningShare,
+    Part,
+    PeersLost,
+    Proposal,
+    Result,
+    ResultVote,
+    Vote,
+)
+from protocols.sessions.opening import check_result
+from protocols.sessions.plan import Plan
+from protocols.sessions.records import Closed, Dealt
+from protocols.sessions.rootwork import RootWork
+from protocols.sessions.roster import roster_digest
+from protocols.sessions.transcript import transcript
+
+INITIATOR_PATIENCE_S = 2.0
+"""How much longer than the plan's total the initiator waits for the abort ballots of the others."""
+MAX_EARLY = 64
+
+Slot = tuple[int, int]
+"""Stage and generation."""
+
+
+class SessionParty:
+    """Machine of one party; see the module for the flow. The plan must have been checked and approved."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        keys: PartyKeys,
+        seed: bytes,
+        contribution: Elements | None = None,
+        refusal: str = "no data for this job",
+    ) -> None:
+        """`contribution` has shape (plan.length,); a device without one declines with `refusal`."""
+        self.plan = plan
+        self.me = keys.party
+        self.keys = keys
+        self.outcome: events.Opened | events.Aborted | None = None
+        self.lost: frozenset[PartyId] = frozenset()
+        self._seed = seed
+        self._contribution = contribution
+        self._refusal = refusal
+        self._adders: dict[Slot, Adder] = {}
+        self._members: dict[Slot, Member] = {}
+        self._dealers: list[Dealer] = []
+        self._dealt_up: set[Slot] = set()
+        self._early: deque[tuple[Slot, PartyId, object]] = deque(maxlen=MAX_EARLY)
+        self._delivery = Delivery(plan, self.me)
+        self._ends = float("inf")
+        self._closed: Closed | None = None
+        self._patient = False
+        self.root = RootWork(plan, keys, seed)
+        self.initiator = Initiator(plan) if plan.initiator == self.me else None
+
+    # -- the Machine contract ---------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Take up every role the plan gives us."""
+        self._ends = now + self.plan.total_ms / 1000
+        effects: list[Effect] = self.initiator.start() if self.initiator else []
+        for index, stage in enumerate(self.plan.stages):
+            assembly = first_generation(self.plan, index)
+            if self.me in stage.adders:
+                self._adders[index, 0] = Adder(assembly, self.me)
+                effects += self._adders[index, 0].start(now)
+            if self.me in stage.members:
+                self._members[index, 0] = Member(assembly, self.keys, self._seed)
+        effects += self._contribute()
+        return self._settle(now, effects)
+
+    def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
+        """Take one authenticated message. Raises ProtocolError; the state is then unchanged."""
+        return self._settle(now, self._dispatch(now, sender, message))
+
+    def expire(self, now: float) -> list[Effect]:
+        """Some role's deadline, or the session's, has passed."""
+        effects: list[Effect] = []
+        for role in self._roles():
+            if role.deadline is not None and role.deadline <= now:
+                effects += role.expire(now)
+        effects = self._settle(now, effects)
+        if self.outcome is None and now >= self._ends:
+            effects += self._settle(now, self._give_up(now))
+        return effects
+
+    @property
+    def deadline(self) -> float | None:
+        """The earliest of all roles' deadlines."""
+        if self.outcome is not None:
+            return None
+        roles = self._roles()
+        return min([self._ends, *(role.deadline for role in roles if role.deadline is not None)])
+
+    def _roles(self) -> list[Adder | Member | RootWork]:
+        return [*self._adders.values(), *self._members.values(), self.root]
+
+    # -- routing ----------------------------------------------------------------------------------
+
+    def _settle(self, now: float, effects: Sequence[Effect]) -> list[Effect]:
+        """Deliver our own messages to ourselves and let every role advance until nothing moves."""
+        out: list[Effect] = []
+        queue = deque(effects)
+        while True:
+            while queue:
+                effect = queue.popleft()
+                mine = None
+                if isinstance(effect, Send) and effect.to == self.me:
+                    mine = effect.message
+                elif isinstance(effect, Broadcast) and self.me in effect.to:
+                    mine = effect.message
+                    others = tuple(party for party in effect.to if party != self.me)
+                    if others:
+                        out.append(Broadcast(others, effect.message))
+                else:
+                    out.append(effect)
+                if mine is not None:
+                    queue.extend(self._dispatch_own(now, mine))
+            queue.extend(self._advance(now))
+            if not queue:
+                return out
+
+    def _dispatch_own(self, now: float, message: object) -> list[Effect]:
+        try:
+            return self._dispatch(now, self.me, message)
+        except UnexpectedMessage:
+            return []  # e.g. our own part of a stage that is certified already
+
+    def _dispatch(self, now: float, sender: PartyId, message: object) -> list[Effect]:
+        match message:
+            case PeersLost():
+                return self._lose(now, frozenset(message.parties))
+            case Deal() | Part():
+                slot = (message.dealing.stage, message.dealing.generation)
+                roles: dict[Slot, Adder] | dict[Slot, Member]
+                roles = self._adders if isinstance(message, Deal) else self._members
+                return self._to(roles, slot, now, sender, message)
+            case Held() | Vote() | Fetch():
+                return self._to(self._adders, (message.stage, message.generation), now, sender, message)
+            case Proposal():
+                return self._on_proposal(now, sender, message)
+            case CheckShares():
+                return self._to(self._members, (message.stage, message.generation), now, sender, message)
+            case Complaint():
+                return self._on_complaint(now, sender, message)
+            case Certificate():
+                return self._on_certificate(now, sender, message)
+            case OpeningShare() | ResultVote() | HandoverProposal() | HandoverVote():
+                return self.root.receive(now, sender, message)
+            case HandoverCertificate():
+                return self._on_handover(now, message)
+            case Result():
+                return self._on_result(message)
+            case Decline():
+                return self._on_decline(now, sender, message)
+            case AbortVote() if self.initiator:
+                return self.initiator.abort_vote(sender, message)
+        raise UnexpectedMessage(f"no role here takes {type(message).__name__}")
+
+    def _to(
+        self,
+        roles: dict[Slot, Adder] | dict[Slot, Member],
+        slot: Slot,
+        now: float,
+        sender: PartyId,
+        message: object,
+    ) -> list[Effect]:
+        role = roles.get(slot)
+        if role is not None:
+            return role.receive(now, sender, message)
+        if slot[1] > 0:
+            self._early.append((slot, sender, message))  # a handover we have not heard of yet
+            return []
+        raise UnexpectedMessage(f"we have no such role in stage {slot[0]}")
+
+    # -- roles ------------------------------------------------------------------------------------
+
+    def _contribute(self) -> list[Effect]:
+        stage = self.plan.cluster_of(self.me)
+        if stage is None:
+            return []
+        if self._contribution is None:
+            told = dict.fromkeys((*self.plan.stages[stage].adders, self.plan.initiator))
+            return [Broadcast(tuple(told), Decline(stage, self._refusal))]
+        assembly = first_generation(self.plan, stage)
+        vector = np.concatenate([self._contribution, dealing.random_masks(self._seed, assembly)])
+        self._contribution = None
+        deal = dealing.deal(self.keys, assembly, vector, self._seed, NO_SOURCE)
+        self._dealers.append(Dealer(assembly, deal))
+        return [Persist(Dealt(stage)), *self._dealers[-1].advance(self.lost)]
+
+    def _reshare(self, member: Member, target: Assembly) -> list[Effect]:
+        """Deal our share of a sum to the next committee: the parent's, or our own refilled one."""
+        assert member.sum is not None
+        assert member.certificate is not None
+        vector = member.sum[: target.dealt_width - 2]
+        source = roster_digest(self.plan.session, member.certificate.roster)
+        deal = dealing.deal(self.keys, target, vector, self._seed, source, member.certificate)
+        self._dealers.append(Dealer(target, deal))
+        return self._dealers[-1].advance(self.lost)
+
+    def _advance(self, now: float) -> list[Effect]:
+        """Whatever has become possible, once each."""
+        effects: list[Effect] = []
+        for slot, member in list(self._members.items()):
+            if member.failure is not None and self._closed is None:
+                effects += self._close(now, "C-302", member.failure)
+            if member.sum is None or slot in self._dealt_up:
+                continue
+            if not member.assembly.is_root:
+                self._dealt_up.add(slot)
+                parent = first_generation(self.plan, self.plan.parent_of(slot[0]))
+                effects += self._reshare(member, parent)
+            elif (successor := self.root.successor_of(slot[1])) is not None:
+                self._dealt_up.add(slot)
+                effects += self._reshare(member, successor)
+            elif self._closed is None:
+                effects += self.root.summed(now, member)
+        effects += self.root.advance(now, self._adders)
+        if self.root.failure is not None and self._closed is None:
+            effects += self._close(now, "C-302", self.root.failure)
+        if self.root.hopeless(now, self._members) and self._closed is None and self._delivery.result is None:
+            effects += self._close(now, "C-302", "too many members of the root committee are gone")
+        if self._delivery.result is None and self.root.result is not None:
+            effects += self._on_result(self.root.result)
+        if self.initiator and self.initiator.aborted and self.outcome is None:
+            self.outcome = self.initiator.aborted
+            effects.append(Publish(self.outcome))
+        return [*effects, *self._delivery.advance(self.lost, self.root, self._adders)]
+
+    def _lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
+        self.lost = lost - {self.me}
+        effects: list[Effect] = []
+        for role in self._roles():
+            effects += role.lose(now, self.lost)
+        for dealer in self._dealers:
+            effects += dealer.advance(self.lost)
+        return effects
+
+    # -- messages for several roles ------------------------------------------------------------------
+
+    def _on_proposal(self, now: float, sender: PartyId, message: Proposal) -> list[Effect]:
+        slot = (message.roster.stage, message.roster.generation)
+        if self._enough(message) or self._closed is not None:
+            return self._to(self._members, slot, now, sender, message)
+        counted, wanted = len(message.roster.contributors), self.plan.job.min_sites
+        return self._close(now, "C-301", f"{counted} sites contributed, {wanted} are required")
+
+    def _enough(self, message: Proposal) -> bool:
+        """Whether the root may vote: the total of fewer contributors than asked for is never opened."""
+        is_root = message.roster.stage == self.plan.root
+        return not is_root or len(message.roster.contributors) >= self.plan.job.min_sites
+
+    def _on_complaint(self, now: float, sender: PartyId, message: Complaint) -> list[Effect]:
+        slot = (message.dealing.stage, message.dealing.generation)
+        adder, member = self._adders.get(slot), self._members.get(slot)
+        effects: list[Effect] = []
+        if adder is not None and adder.assembly.seat_of(sender) == message.seat:
+            effects += adder.receive(now, sender, message)
+        elif member is not None:
+            effects += member.receive(now, sender, message)
+        elif self.initiator and slot[1] == 0 and slot[0] < len(self.plan.stages):
+            assembly = first_generation(self.plan, slot[0])
+            if not dealing.uphold(assembly, message):
+                raise MalformedMessage("the relayed complaint does not convince", blame=sender)
+            effects.append(
+                Publish(events.Named(message.dealing.dealer, "dealt an inconsistent share", proven=True))
+            )
+        return effects
+
+    def _on_certificate(self, now: float, sender: PartyId, message: Certificate) -> list[Effect]:
+        slot = (message.roster.stage, message.roster.generation)
+        effects: list[Effect] = []
+        if slot in self._members:
+            effects += self._members[slot].receive(now, sender, message)
+        for dealer in self._dealers:
+            if (dealer.target.stage, dealer.target.generation) == slot:
+                dealer.certified(message)
+        for adder in self._adders.values():
+            if any((source.child, source.generation) == slot for source in adder.assembly.sources):
+                effects += adder.receive(now, sender, message)
+        return effects
+
+    def _on_decline(self, now: float, sender: PartyId, message: Decline) -> list[Effect]:
+        effects = self.initiator.decline(sender, message) if self.initiator else []
+        adder = self._adders.get((message.stage, 0))
+        return [*effects, *(adder.decline(now, sender) if adder else [])]
+
+    def _on_handover(self, now: float, message: HandoverCertificate) -> list[Effect]:
+        """Take our place in the next generation of the root, if we have one."""
+        successor = self.root.succeed(message)
+        if successor is None:
+            return []
+        slot = (successor.stage, successor.generation)
+        lineage = {successor.stage: self.root.generations[successor.generation - 1]}
+        effects: list[Effect] = []
+        if self.me in successor.members:
+            self._members[slot] = Member(successor, self.keys, self._seed, lineage)
+            effects += self._members[slot].lose(now, self.lost)
+        if self.me in successor.adders:
+            self._adders[slot] = Adder(successor, self.me, lineage)
+            effects += [*self._adders[slot].start(now), *self._adders[slot].lose(now, self.lost)]
+        early = [item for item in self._early if item[0] == slot]
+        for item in early:
+            self._early.remove(item)
+            try:
+                effects += self._dispatch(now, item[1], item[2])
+            except ProtocolError:
+                continue  # counted when it came; a bad early message must not stop the good ones
+        return effects
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def _on_result(self, message: Result) -> list[Effect]:
+        if self._delivery.result is not None:
+            return []
+        check_result(self.root.replay(message.handovers), message)
+        contributors = message.certificate.roster.contributors
+        if len(contributors) < self.plan.job.min_sites or not set(contributors) <= set(self.plan.dealers):
+            raise MalformedMessage("result over a roster that the plan does not allow")
+        self._delivery.result = message
+        digest = transcript(self.plan.session, message)
+        opened = events.Opened(message, message.total, contributors, digest)
+        if self.outcome is not None:
+            return []
+        self.outcome = opened
+        return [Publish(opened)]
+
+    def _close(self, now: float, code: str, reason: str) -> list[Effect]:
+        """Promise not to vote or open any more, and tell the initiator."""
+        del now
+        self._closed = Closed(code, reason)
+        for member in self._members.values():
+            member.closed = True
+        self.root.closed = True
+        vote = AbortVote(code, reason, self.root.released)
+        return [Persist(self._closed), Send(self.plan.initiator, vote)]
+
+    def _give_up(self, now: float) -> list[Effect]:
+        """The session's time is over: root members say so; the initiator waits a little for them."""
+        effects: list[Effect] = []
+        if not self._patient:
+            self._patient = True
+            if self._closed is None and self.me in self.plan.stages[self.plan.root].members:
+                effects = self._close(now, "C-303", f"no result within {self.plan.total_ms / 1000:g} s")
+            if self.initiator:
+                self._ends = now + INITIATOR_PATIENCE_S
+                return effects
+        if self.initiator:
+            self.outcome = self.initiator.give_up()
+        elif self._closed is not None:
+            self.outcome = events.Aborted(
+                self._closed.code, self._closed.reason, definite=not self.root.released
+            )
+        else:
+            reason = f"no result within {self.plan.total_ms / 1000:g} s"
+            self.outcome = events.Aborted("C-303", reason, definite=False)
+        return [*effects, Publish(self.outcome)]

@@ -1,0 +1,107 @@
+"""Which contributions count: rosters, ballots, certificates.
+
+A member signs at most one roster for a (session, stage, generation). A certificate is q > (n+t)/2
+ballots; two certificates would overlap in 2q - n > t members, so an honest member would have signed
+twice: contradiction. Whoever releases a share does so against a certificate only.
+
+A result is vouched for by t+1 ballots: at least one of an honest member that decoded the total itself.
+"""
+
+from __future__ import annotations
+
+from protocols.errors import MalformedMessage
+from protocols.identifiers import Digest, SessionId
+from protocols.sessions.assembly import Assembly
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import NO_SOURCE, Ballot, Certificate, Handover, Roster
+from protocols.wire import codec
+from protocols.wire.digest import digest
+from protocols.wire.envelope import check_statement, sign_statement
+
+ROSTER, RESULT, HANDOVER = "roster ballot", "result ballot", "handover ballot"
+
+
+def roster_digest(session: SessionId, roster: Roster) -> Digest:
+    """What ballots sign."""
+    return digest("roster", session, codec.encode(roster))
+
+
+def handover_digest(session: SessionId, handover: Handover) -> Digest:
+    """What handover ballots sign."""
+    return digest("handover", session, codec.encode(handover))
+
+
+def cast(keys: PartyKeys, seat: int, label: str, subject: Digest) -> Ballot:
+    """Sign `subject` as the holder of `seat`."""
+    return Ballot(seat, sign_statement(keys.signing_seed, label, subject))
+
+
+def is_valid(assembly: Assembly, ballot: Ballot, label: str, subject: Digest) -> bool:
+    """Whether the holder of the ballot's seat signed `subject`."""
+    if ballot.seat >= len(assembly.seats):
+        return False
+    return check_statement(assembly.members[ballot.seat], label, subject, ballot.signature)
+
+
+def check_ballots(
+    assembly: Assembly, ballots: tuple[Ballot, ...], label: str, subject: Digest, needed: int
+) -> None:
+    """Raise MalformedMessage unless `needed` different seats signed `subject`."""
+    seats = {ballot.seat for ballot in ballots}
+    if len(seats) != len(ballots) or len(seats) < needed:
+        raise MalformedMessage(f"{label}: {len(seats)} ballots where {needed} are needed")
+    for ballot in ballots:
+        if not is_valid(assembly, ballot, label, subject):
+            raise MalformedMessage(f"{label}: the ballot of seat {ballot.seat} is forged")
+
+
+def check_roster(assembly: Assembly, roster: Roster) -> None:
+    """Raise MalformedMessage unless `roster` has the form that this assembly's rosters have.
+
+    Groups follow the order of the sources, entries are sorted by dealer, every dealer is expected.
+    Whether the contributors are right is checked against the sources' certificates, by `check_sources`.
+    """
+    if (roster.stage, roster.generation) != (assembly.stage, assembly.generation):
+        raise MalformedMessage("roster is of another stage or generation")
+    by_child = {source.child: source for source in assembly.sources}
+    children = [group.child for group in roster.groups]
+    if children != [source.child for source in assembly.sources if source.child in children]:
+        raise MalformedMessage("roster groups are unknown, repeated or out of order")
+    for group in roster.groups:
+        source = by_child[group.child]
+        dealers = [entry.dealer for entry in group.entries]
+        if dealers != sorted(set(dealers)) or not set(dealers) <= set(source.dealers):
+            raise MalformedMessage("roster entries are unsorted, repeated or not expected")
+        if source.is_devices:
+            if group.source != NO_SOURCE or tuple(dealers) != roster.contributors:
+                raise MalformedMessage("a cluster's contributors are its dealers")
+        elif len(dealers) <= source.threshold:
+            raise MalformedMessage(f"{len(dealers)} sub-shares do not fix a sum of degree {source.threshold}")
+
+
+def check_sources(
+    assembly: Assembly, roster: Roster, certificates: dict[int, Certificate], sources: dict[int, Assembly]
+) -> None:
+    """Raise MalformedMessage unless each resharing group and the contributors rest on certified rosters.
+
+    `certificates` maps a source's child index to its certificate, `sources` to its assembly.
+    """
+    contributors: set[bytes] = set()
+    for group in roster.groups:
+        if group.child < 0:
+            contributors.update(roster.contributors)
+            continue
+        certificate = certificates.get(group.child)
+        if certificate is None or roster_digest(assembly.session, certificate.roster) != group.source:
+            raise MalformedMessage(f"the sum of stage {group.child} comes without its certificate")
+        check_certificate(sources[group.child], certificate)
+        contributors.update(certificate.roster.contributors)
+    if tuple(sorted(contributors)) != roster.contributors:
+        raise MalformedMessage("contributors differ from the union of the certified rosters")
+
+
+def check_certificate(assembly: Assembly, certificate: Certificate) -> None:
+    """Raise MalformedMessage unless a quorum of `assembly` signed the roster."""
+    check_roster(assembly, certificate.roster)
+    subject = roster_digest(assembly.session, certificate.roster)
+    check_ballots(assembly, certificate.ballots, ROSTER, subject, assembly.quorum)
