@@ -1,49 +1,25 @@
 """The control API's client: stdlib only, synchronous, cheap to import; what the command line is made of.
 
-One connection a call. Invariant: what comes back is a shape of mesh/api/shapes.py, or a MeshError is
+One connection a call. Invariant: what comes back is a shape of mesh/api/shapes, or a MeshError is
 raised: NodeUnreachable (nobody listens), AnswerTimeout (no answer in time), RemoteError (the node's own).
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
+from mesh.api import shapes
+from mesh.api.exchange import exchange
 from mesh.api.jsonshape import Json, decode, encode
 from mesh.api.outcome import AnswerTimeout, Exit, NodeUnreachable, RemoteError
-from mesh.api.shapes import (
-    AnswerSpec,
-    DatasetInfo,
-    DataSpec,
-    Done,
-    Invitation,
-    InviteSpec,
-    JobAccepted,
-    JobEvent,
-    JobInfo,
-    JobResult,
-    JobSpec,
-    JoinSpec,
-    JoinStatus,
-    Metrics,
-    PeerInfo,
-    PlanReport,
-    PolicyInfo,
-    PolicySpec,
-    RequestInfo,
-    Status,
-    Tree,
-    Verdict,
-)
-from mesh.runtime.home import Home, socket_address
+from mesh.runtime.home import Home
 from protocols.errors import MeshError
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_EVENT_BYTES = 1024 * 1024
 T = TypeVar("T")
 
 
@@ -54,140 +30,137 @@ class Client:
     home: Home
     timeout_s: float = 30.0
 
-    def status(self) -> Status:
+    def status(self) -> shapes.Status:
         """The node at a glance."""
-        return self._get(Status, "/v1/status")
+        return self._get(shapes.Status, "/v1/status")
 
-    def peers(self) -> tuple[PeerInfo, ...]:
+    def peers(self) -> tuple[shapes.PeerInfo, ...]:
         """All members known."""
-        return self._list(PeerInfo, "/v1/peers", "peers")
+        return self._list(shapes.PeerInfo, "/v1/peers", "peers")
 
-    def tree(self) -> Tree:
+    def tree(self) -> shapes.Tree:
         """Clusters and committees."""
-        return self._get(Tree, "/v1/tree")
+        return self._get(shapes.Tree, "/v1/tree")
 
-    def metrics(self) -> Metrics:
+    def metrics(self) -> shapes.Metrics:
         """Counters and gauges."""
-        return self._get(Metrics, "/v1/metrics")
+        return self._get(shapes.Metrics, "/v1/metrics")
 
-    def invite(self, spec: InviteSpec) -> Invitation:
+    def invite(self, spec: shapes.InviteSpec) -> shapes.Invitation:
         """A new ticket."""
-        return self._post(Invitation, "/v1/invite", spec)
+        return self._post(shapes.Invitation, "/v1/invite", spec)
 
-    def join(self, spec: JoinSpec) -> JoinStatus:
+    def join(self, spec: shapes.JoinSpec) -> shapes.JoinStatus:
         """Start joining."""
-        return self._post(JoinStatus, "/v1/join", spec)
+        return self._post(shapes.JoinStatus, "/v1/join", spec)
 
-    def join_status(self) -> JoinStatus:
+    def join_status(self) -> shapes.JoinStatus:
         """How far joining got."""
-        return self._get(JoinStatus, "/v1/join")
+        return self._get(shapes.JoinStatus, "/v1/join")
 
-    def requests(self) -> tuple[RequestInfo, ...]:
+    def requests(self) -> tuple[shapes.RequestInfo, ...]:
         """What waits for this person."""
-        return self._list(RequestInfo, "/v1/requests", "requests")
+        return self._list(shapes.RequestInfo, "/v1/requests", "requests")
 
-    def answer(self, request: str, spec: AnswerSpec) -> RequestInfo:
+    def answer(self, request: str, spec: shapes.AnswerSpec) -> shapes.RequestInfo:
         """Accept, approve or deny."""
-        return self._post(RequestInfo, f"/v1/requests/{quote(request, safe='')}", spec)
+        return self._post(shapes.RequestInfo, f"/v1/requests/{quote(request, safe='')}", spec)
 
-    def data_add(self, spec: DataSpec) -> DatasetInfo:
+    def data_add(self, spec: shapes.DataSpec) -> shapes.DatasetInfo:
         """Register a file."""
-        return self._post(DatasetInfo, "/v1/data", spec)
+        return self._post(shapes.DatasetInfo, "/v1/data", spec)
 
-    def data_list(self) -> tuple[DatasetInfo, ...]:
+    def data_list(self) -> tuple[shapes.DatasetInfo, ...]:
         """All data sets."""
-        return self._list(DatasetInfo, "/v1/data", "data")
+        return self._list(shapes.DatasetInfo, "/v1/data", "data")
 
-    def data_show(self, name: str) -> DatasetInfo:
+    def data_show(self, name: str) -> shapes.DatasetInfo:
         """One data set."""
-        return self._get(DatasetInfo, f"/v1/data/{quote(name, safe='')}")
+        return self._get(shapes.DatasetInfo, f"/v1/data/{quote(name, safe='')}")
 
     def data_remove(self, name: str) -> None:
         """Forget a data set."""
-        decode(Done, self.call("DELETE", f"/v1/data/{quote(name, safe='')}"))
+        decode(shapes.Done, self.call("DELETE", f"/v1/data/{quote(name, safe='')}"))
 
-    def policy_init(self, dataset: str, spec: PolicySpec) -> PolicyInfo:
+    def policy_init(self, dataset: str, spec: shapes.PolicySpec) -> shapes.PolicyInfo:
         """Write a policy."""
-        return self._post(PolicyInfo, f"/v1/data/{quote(dataset, safe='')}/policy", spec)
+        return self._post(shapes.PolicyInfo, f"/v1/data/{quote(dataset, safe='')}/policy", spec)
 
-    def policy_show(self, dataset: str) -> PolicyInfo:
+    def policy_show(self, dataset: str) -> shapes.PolicyInfo:
         """The policy as it stands."""
-        return self._get(PolicyInfo, f"/v1/data/{quote(dataset, safe='')}/policy")
+        return self._get(shapes.PolicyInfo, f"/v1/data/{quote(dataset, safe='')}/policy")
 
-    def policy_test(self, dataset: str, spec: JobSpec) -> Verdict:
+    def policy_test(self, dataset: str, spec: shapes.JobSpec) -> shapes.Verdict:
         """Would this job be allowed."""
-        return self._post(Verdict, f"/v1/data/{quote(dataset, safe='')}/policy/test", spec)
+        return self._post(shapes.Verdict, f"/v1/data/{quote(dataset, safe='')}/policy/test", spec)
 
-    def plan(self, spec: JobSpec) -> PlanReport:
+    def plan(self, spec: shapes.JobSpec) -> shapes.PlanReport:
         """Dry run."""
-        return self._post(PlanReport, "/v1/plan", spec)
+        return self._post(shapes.PlanReport, "/v1/plan", spec)
 
-    def submit(self, spec: JobSpec) -> str:
+    def submit(self, spec: shapes.JobSpec) -> str:
         """Queue a job; its id."""
-        return self._post(JobAccepted, "/v1/jobs", spec).job
+        return self._post(shapes.JobAccepted, "/v1/jobs", spec).job
 
-    def jobs(self) -> tuple[JobInfo, ...]:
+    def jobs(self) -> tuple[shapes.JobInfo, ...]:
         """Jobs, newest first."""
-        return self._list(JobInfo, "/v1/jobs", "jobs")
+        return self._list(shapes.JobInfo, "/v1/jobs", "jobs")
 
-    def job(self, job: str) -> JobInfo:
+    def job(self, job: str) -> shapes.JobInfo:
         """One job."""
-        return self._get(JobInfo, f"/v1/jobs/{quote(job, safe='')}")
+        return self._get(shapes.JobInfo, f"/v1/jobs/{quote(job, safe='')}")
 
-    def result(self, job: str) -> JobResult:
+    def result(self, job: str) -> shapes.JobResult:
         """The result of a job that is done."""
-        return self._get(JobResult, f"/v1/jobs/{quote(job, safe='')}/result")
+        return self._get(shapes.JobResult, f"/v1/jobs/{quote(job, safe='')}/result")
 
-    def cancel(self, job: str) -> JobInfo:
+    def events(self, job: str) -> tuple[shapes.JobEvent, ...]:
+        """What happened to a job so far."""
+        return self._list(shapes.JobEvent, f"/v1/jobs/{quote(job, safe='')}/log", "events")
+
+    def cancel(self, job: str) -> shapes.JobInfo:
         """Stop a job."""
-        return decode(JobInfo, self.call("POST", f"/v1/jobs/{quote(job, safe='')}/cancel"))
+        return decode(shapes.JobInfo, self.call("POST", f"/v1/jobs/{quote(job, safe='')}/cancel"))
 
     def shutdown(self) -> None:
         """Stop the node."""
-        decode(Done, self.call("POST", "/v1/shutdown"))
+        decode(shapes.Done, self.call("POST", "/v1/shutdown"))
 
-    def watch(self, job: str, timeout_s: float | None = None) -> Iterator[JobEvent]:
-        """Events of a job until it ends. Raises AnswerTimeout after a silence of `timeout_s`."""
-        connection = self._connect(timeout_s if timeout_s is not None else 3600.0)
+    def watch(self, job: str, silence_s: float | None = None) -> Iterator[shapes.JobEvent]:
+        """Events of a job until it ends. Raises AnswerTimeout after a silence of `silence_s`."""
         try:
-            response = _send(connection, "GET", f"/v1/jobs/{quote(job, safe='')}/events")
-            if response.status != 200:
-                raise _error(response.status, _document(response.read(MAX_ANSWER_BYTES)))
-            for kind, document in _events(response):
-                if kind == "end":
-                    return
-                if kind == "error":
-                    raise _error(500, document)
-                yield decode(JobEvent, document)
-            raise NodeUnreachable("the node went away while the job was watched", fix="run: coppice up")
+            with exchange(
+                self.home, "GET", f"/v1/jobs/{quote(job, safe='')}/events", b"", silence_s
+            ) as answer:
+                if answer.status != 200:
+                    raise _error(answer.status, _document(answer.read()))
+                for kind, document in _events(answer.stream):
+                    if kind == "end":
+                        return
+                    if kind == "error":
+                        raise _error(500, document)
+                    yield decode(shapes.JobEvent, document)
         except TimeoutError:
             raise AnswerTimeout(
-                "the job said nothing in time", definite=False, fix=f"see: coppice jobs watch {job}"
+                "the node said nothing in time", definite=False, fix=f"see: coppice jobs watch {job}"
             ) from None
-        finally:
-            connection.close()
+        raise NodeUnreachable("the node went away while the job was watched", fix="run: coppice up")
 
     def call(self, method: str, path: str, shape: object | None = None) -> Json:
         """One request, one JSON object. Raises NodeUnreachable, AnswerTimeout, RemoteError."""
-        connection = self._connect(self.timeout_s)
+        body = b"" if shape is None else json.dumps(encode(shape)).encode()
         try:
-            response = _send(connection, method, path, shape)
-            content = response.read(MAX_ANSWER_BYTES)
+            with exchange(self.home, method, path, body, self.timeout_s) as answer:
+                status, content = answer.status, answer.read()
         except TimeoutError:
             raise AnswerTimeout(
                 f"the node did not answer {method} {path} within {self.timeout_s:g} s",
                 definite=False,
                 fix="it may be overloaded; see its log",
             ) from None
-        except (http.client.HTTPException, OSError) as error:
-            raise NodeUnreachable(
-                f"the node broke off while it was asked: {type(error).__name__}", fix="run: coppice status"
-            ) from None
-        finally:
-            connection.close()
         document = _document(content)
-        if response.status != 200:
-            raise _error(response.status, document)
+        if status != 200:
+            raise _error(status, document)
         return document
 
     def _get(self, cls: type[T], path: str) -> T:
@@ -198,35 +171,6 @@ class Client:
 
     def _list(self, cls: type[T], path: str, name: str) -> tuple[T, ...]:
         return tuple(decode(cls, item) for item in self.call("GET", path)[name])
-
-    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        raw.settimeout(timeout_s)
-        try:
-            with socket_address(self.home.socket) as address:
-                raw.connect(address)
-        except OSError as error:
-            raw.close()
-            if isinstance(error, PermissionError):
-                what, fix = f"you may not open {self.home.socket}", "run as the user that started the node"
-            else:
-                what, fix = (
-                    f"no node answers at {self.home.root}",
-                    f"start it: coppice up --detach --home {self.home.root}",
-                )
-            raise NodeUnreachable(what, fix=fix) from None
-        connection = http.client.HTTPConnection("coppice", timeout=timeout_s)
-        connection.sock = raw
-        return connection
-
-
-def _send(
-    connection: http.client.HTTPConnection, method: str, path: str, shape: object | None = None
-) -> http.client.HTTPResponse:
-    body = None if shape is None else json.dumps(encode(shape))
-    headers = {"Content-Type": "application/json", "Connection": "close"} if body else {"Connection": "close"}
-    connection.request(method, path, body=body, headers=headers)
-    return connection.getresponse()
 
 
 def _document(content: bytes) -> Json:
@@ -250,10 +194,10 @@ def _error(status: int, document: Json) -> MeshError:
     )
 
 
-def _events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Json]]:
+def _events(stream: BinaryIO) -> Iterator[tuple[str, Json]]:
     """Parse the stream: `event:` and `data:` lines, an event ends at an empty line, `:` is a comment."""
     kind, data = "message", ""
-    while content := response.readline(1024 * 1024):
+    while content := stream.readline(MAX_EVENT_BYTES):
         text = content.decode().rstrip("\r\n")
         if text.startswith("event: "):
             kind = text.removeprefix("event: ")

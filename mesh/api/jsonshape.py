@@ -1,6 +1,6 @@
 """Dataclass to JSON object and back, strictly: wrong types and unknown fields are named, not guessed.
 
-Invariant: `decode(type(x), encode(x)) == x` for every shape of mesh/api/shapes.py. Pairs of text and
+Invariant: `decode(type(x), encode(x)) == x` for every shape of mesh/api/shapes. Pairs of text and
 value (`tuple[tuple[str, V], ...]`) travel as JSON objects, other tuples as arrays.
 """
 

@@ -3,7 +3,7 @@
     GET  /v1/status /v1/peers /v1/tree /v1/metrics /v1/requests /v1/data /v1/jobs /v1/join
     POST /v1/invite /v1/join /v1/requests/ID /v1/data /v1/plan /v1/jobs /v1/jobs/ID/cancel /v1/shutdown
     GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/data/NAME/policy/test
-    GET  /v1/jobs/ID /v1/jobs/ID/result · /v1/jobs/ID/events (text/event-stream)
+    GET  /v1/jobs/ID /v1/jobs/ID/result /v1/jobs/ID/log · /v1/jobs/ID/events (text/event-stream)
 
 Answers are one JSON object with `schema_version`; errors are {"error": {code, what, fix, exit}}.
 Invariant: the socket exists, mode 0600 in a 0700 folder, exactly while `serve` runs; an unknown
@@ -245,6 +245,10 @@ async def _shutdown(service: NodeService, _: Request) -> Response:
     return _shape(Done())
 
 
+async def _log(service: NodeService, request: Request) -> Response:
+    return _shapes("events", await service.events(request.path_params["id"]))
+
+
 async def _events(service: NodeService, request: Request) -> Response:
     job = request.path_params["id"]
     await service.job(job)
@@ -274,6 +278,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/jobs/{id}", _job),
     ("GET", "/v1/jobs/{id}/result", _result),
     ("POST", "/v1/jobs/{id}/cancel", _cancel),
+    ("GET", "/v1/jobs/{id}/log", _log),
     ("GET", "/v1/jobs/{id}/events", _events),
     ("POST", "/v1/shutdown", _shutdown),
 )

@@ -1,6 +1,6 @@
 """What the control API needs from a node: a Protocol that mesh/runtime implements.
 
-Together with shapes.py this is the contract between the rooms, so mesh/runtime may import these two
+Together with shapes this is the contract between the rooms, so mesh/runtime may import these two
 (and nothing else of mesh/api).
 
 Every method raises MeshError subclasses for what the caller should hear; their code decides the HTTP
@@ -98,6 +98,9 @@ class NodeService(Protocol):
 
     async def cancel(self, job: str) -> JobInfo:
         """Stop a job; nothing more of it is opened."""
+
+    async def events(self, job: str) -> Sequence[JobEvent]:
+        """What happened so far. Raises LocalMisuse C-404."""
 
     def watch(self, job: str) -> AsyncGenerator[JobEvent, None]:
         """All events of a job from its first, then live ones; ends when the job has ended.

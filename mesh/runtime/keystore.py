@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -131,6 +132,22 @@ def load(home: Home, passphrase: Callable[[], str] | None = None) -> Keys:
             code="C-122",
             fix="restore it from a backup; without it this node's identity is lost",
         ) from None
+
+
+def ask_passphrase() -> str:
+    """From COPPICE_PASSPHRASE (then forgotten), else typed. Raises ConfigError without either."""
+    given = os.environ.pop("COPPICE_PASSPHRASE", None)
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "the key file wants a passphrase and nobody is there to type it",
+            code="C-123",
+            fix="give it in COPPICE_PASSPHRASE, or start in a terminal",
+        )
+    import getpass
+
+    return getpass.getpass("passphrase: ")
 
 
 def is_sealed(home: Home) -> bool:

@@ -1,0 +1,134 @@
+"""Jobs: what to compute, the dry run, events, results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Value = float | int | str | None | tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySpec:
+    """One statistic of one column; `parameters` are bin edges for a histogram."""
+
+    statistic: str
+    column: str
+    parameters: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What to compute. None takes the node's settings."""
+
+    dataset: str
+    queries: tuple[QuerySpec, ...]
+    min_sites: int | None = None
+    timeout_s: float | None = None
+    purpose: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteeInfo:
+    """(n, t) of one stage and what that buys."""
+
+    label: str
+    members: tuple[str, ...]
+    threshold: int
+    corrects_liars: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """A dry run: who, what it costs, what it survives, what is revealed to whom."""
+
+    participants: tuple[str, ...]
+    committees: tuple[CommitteeInfo, ...]
+    dropouts_tolerated: int
+    liars_corrected: int
+    colluders_to_break: int
+    rounds: int
+    bytes_per_role: tuple[tuple[str, int], ...]
+    seconds: float | None
+    revealed: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """`C-123: what happened · the exact fix`."""
+
+    code: str
+    what: str
+    fix: str = ""
+
+    def sentence(self) -> str:
+        """For people."""
+        return f"{self.code}: {self.what}" + (f" · {self.fix}" if self.fix else "")
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerInfo:
+    """One statistic's result. A histogram's value lists the counts; `edges` its bins."""
+
+    statistic: str
+    column: str
+    value: Value
+    n: int | None = None
+    edges: tuple[float, ...] = ()
+    underflow: int | None = None
+    overflow: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What was opened, over whom, and the receipt that binds it (signatures of t+1 members)."""
+
+    value: Value
+    n: int | None
+    sites: int
+    receipt: str
+    answers: tuple[AnswerInfo, ...]
+    session: str
+    seconds: float
+    bytes_sent: int = 0
+    revealed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job of this node. `state`: queued, running, done, failed, cancelled. `phase` says why it waits."""
+
+    id: str
+    state: str
+    spec: JobSpec
+    created_at: float
+    phase: str = ""
+    session: str = ""
+    refusals: tuple[tuple[str, str], ...] = ()
+    error: ErrorInfo | None = None
+    result: JobResult | None = None
+
+    @property
+    def ended(self) -> bool:
+        """No further event will come."""
+        return self.state in ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One step of a job, numbered from 1. `kind`: planned, accepted, refused, phase, dropout, …, ended."""
+
+    job: str
+    seq: int
+    at: float
+    kind: str
+    text: str
+    data: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobAccepted:
+    """A job was queued under this id."""
+
+    job: str
