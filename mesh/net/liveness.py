@@ -1,0 +1,53 @@
+"""One task for all links of a node: beats on idle ones, ends the silent ones, measures round trips.
+
+A link on which nothing was read for `detect_s` is down. Beats are one-way and only on links that wrote
+nothing else, so that a busy link costs nothing and an idle one a 4-byte record each `heartbeat_s`; beats
+that are nearly due go out together, so that an idle node wakes about once per beat.
+
+If this very process was not running (stopped, swapped, a long numpy call), silence is our own fault: the
+readers get RESUME_S to read what waits in the sockets before anybody is declared down.
+
+Source: memberlist awareness.go for the last idea.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from mesh.net.link import Link
+from mesh.net.profile import LinkProfile
+
+RTT_EVERY_S = 20.0
+RESUME_S = 1.0
+LATE_S = 0.5
+"""The watch woke this much too late: the process was not running."""
+SHORTEST_S = 0.1
+TOGETHER = 0.8
+"""A beat due within the last fifth of its interval goes out now."""
+
+
+async def watch(links: Callable[[], Iterable[Link]], profile: LinkProfile) -> None:
+    """Serve until cancelled."""
+    excused_until = 0.0
+    while True:
+        now = trio.current_time()
+        next_wake = now + profile.heartbeat_s
+        for link in links():
+            silent_until = max(link.pipe.last_read + profile.detect_s, excused_until)
+            if now >= silent_until:
+                link.end(f"nothing received for {now - link.pipe.last_read:.1f} s", tell=False)
+                continue
+            beat_at = link.pipe.last_write + profile.heartbeat_s
+            if now >= link.pipe.last_write + TOGETHER * profile.heartbeat_s:
+                if now >= link.last_ping + RTT_EVERY_S:
+                    link.ping()
+                else:
+                    link.beat()
+                beat_at = now + profile.heartbeat_s
+            next_wake = min(next_wake, beat_at, silent_until)
+        due = max(next_wake, now + SHORTEST_S)
+        await trio.sleep_until(due)
+        if trio.current_time() > due + LATE_S:
+            excused_until = trio.current_time() + RESUME_S
