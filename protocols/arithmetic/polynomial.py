@@ -8,12 +8,15 @@ Invariant: coefficients are stored lowest degree first, along axis 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements, P
 from protocols.errors import LocalMisuse
+
+_COLUMNS = 1 << 13
 
 
 def vandermonde(points: Sequence[int] | Elements, width: int) -> Elements:
@@ -54,15 +57,44 @@ def _distinct(points: Sequence[int] | Elements) -> list[int]:
 
 def evaluate(coefficients: Elements, points: Sequence[int] | Elements) -> Elements:
     """Values of L polynomials at m points: (d+1, L) -> (m, L); (d+1,) -> (m,)."""
-    columns = coefficients.reshape(coefficients.shape[0], -1)
-    values = np.empty((len(points), columns.shape[1]), dtype=np.uint64)
-    for i, x in enumerate(points):
-        point = np.asarray(np.uint64(int(x) % P))
-        row = columns[-1]
-        for lower in columns[-2::-1]:
-            row = field.add(field.mul(row, point), lower)
-        values[i] = row
-    return values.reshape((len(points), *coefficients.shape[1:]))
+    if coefficients.ndim == 1:
+        return evaluate(coefficients[:, None], points)[:, 0]
+    weights = vandermonde(points, coefficients.shape[0])
+    values = np.empty((len(points), coefficients.shape[1]), dtype=np.uint64)
+    for row, weight in zip(values, weights, strict=True):
+        row[:] = field.combine(weight, coefficients)
+    return values
+
+
+def evaluate_first(coefficients: Elements, m: int) -> Elements:
+    """Values at the points 1..m: (d+1, L) -> (m, L), by finite differences: d additions a value.
+
+    With D_k the k-th forward difference, D_k(x+1) = D_k(x) + D_{k+1}(x), and D_d is constant.
+    """
+    width, length = coefficients.shape
+    values = np.empty((m, length), dtype=np.uint64)
+    weights = _difference_weights(width)
+    for first in range(0, length, _COLUMNS):
+        cut = slice(first, first + _COLUMNS)
+        differences = [field.combine_small(row, coefficients[:, cut]) for row in weights]
+        values[0, cut] = differences[0]
+        for x in range(1, m):
+            field.add(values[x - 1, cut], differences[1], out=values[x, cut])
+            for k in range(1, width - 1):
+                field.add(differences[k], differences[k + 1], out=differences[k])
+    return values
+
+
+def _difference_weights(width: int) -> list[list[int]]:
+    """Row k, column j: the k-th forward difference of x^j at x = 1."""
+    row_by_point = [[x**j for j in range(width)] for x in range(1, width + 1)]
+    weights = []
+    while row_by_point:
+        weights.append(row_by_point[0])
+        row_by_point = [
+            [b - a for a, b in zip(low, high, strict=True)] for low, high in pairwise(row_by_point)
+        ]
+    return weights
 
 
 def interpolate(points: Sequence[int] | Elements, values: Elements) -> Elements:

@@ -2,7 +2,7 @@
 
 Key: SHAKE256 (FIPS 202) over the length-framed seed, label and context. Stream: ChaCha20 (RFC 8439)
 as libsodium's `randombytes_buf_deterministic` runs it, a fresh key for each segment of the stream;
-segments double from 512 bytes to 1 MiB so that a small draw is cheap and a bulk draw fast.
+segments double from 512 bytes to 64 KiB so that a small draw is cheap and a bulk draw fast.
 
 Invariants: the stream is a function of (seed, label, context) alone and does not depend on how it is
 cut into reads; different labels or contexts give independent streams; `repr` shows the label only.
@@ -21,7 +21,7 @@ from protocols.errors import LocalMisuse
 
 MIN_SEED_BYTES = 16
 _FIRST_SEGMENT = 512
-_LAST_SEGMENT = 1 << 20
+_LAST_SEGMENT = 1 << 16
 
 
 def derive(seed: bytes, label: str, *context: bytes) -> bytes:
@@ -47,7 +47,7 @@ class Xof:
         self._key = derive(seed, label, *context)
         self._label = label
         self._segment = 0
-        self._buffer = b""
+        self._buffer = memoryview(b"")
         self._offset = 0
 
     def __repr__(self) -> str:
@@ -57,26 +57,32 @@ class Xof:
         """The next `count` bytes."""
         if count < 0:
             raise LocalMisuse(f"cannot read {count} bytes")
-        parts = []
-        while count > 0:
-            if self._offset == len(self._buffer):
-                self._next_segment()
-            part = self._buffer[self._offset : self._offset + count]
-            self._offset += len(part)
-            count -= len(part)
-            parts.append(part)
-        return b"".join(parts)
-
-    def _next_segment(self) -> None:
-        size = min(_LAST_SEGMENT, _FIRST_SEGMENT << min(self._segment, 32))
-        key = hashlib.blake2b(self._segment.to_bytes(8, "big"), key=self._key, digest_size=32).digest()
-        self._buffer = randombytes_deterministic(size, key)
-        self._offset = 0
-        self._segment += 1
+        out = bytearray(count)
+        self._fill(memoryview(out))
+        return bytes(out)
 
     def uint64(self, count: int) -> npt.NDArray[np.uint64]:
         """`count` uniform 64-bit words, (count,) uint64."""
-        return np.frombuffer(self.read(8 * count), dtype="<u8").astype(np.uint64)
+        words = np.empty(count, dtype="<u8")
+        self._fill(words.view(np.uint8).data)
+        return words.astype(np.uint64, copy=False)
+
+    def _fill(self, out: memoryview) -> None:
+        done = 0
+        while done < len(out):
+            if self._offset == len(self._buffer):
+                self._next_segment()
+            count = min(len(out) - done, len(self._buffer) - self._offset)
+            out[done : done + count] = self._buffer[self._offset : self._offset + count]
+            self._offset += count
+            done += count
+
+    def _next_segment(self) -> None:
+        size = min(_LAST_SEGMENT, _FIRST_SEGMENT << min(self._segment, 16))
+        key = hashlib.blake2b(self._segment.to_bytes(8, "big"), key=self._key, digest_size=32).digest()
+        self._buffer = memoryview(randombytes_deterministic(size, key))
+        self._offset = 0
+        self._segment += 1
 
     def elements(self, shape: int | tuple[int, ...]) -> Elements:
         """Uniform field elements: 61 bits of a word each, the one value p thrown away and drawn again."""

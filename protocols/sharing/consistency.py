@@ -9,15 +9,15 @@ each repetition r, the polynomial
 
 Member i accepts if g_r(i) equals the same combination of its own shares for every r.
 
-Soundness. Suppose the shares of the honest members (at least t+1 of them) are not on polynomials of
-degree t. The defect of column k is a syndrome vector e_k, linear in the shares, e_k != 0 for some k.
-Acceptance by all the honest needs sum rho_r^{k+1} e_k + e_{L+r} = 0 in each coordinate: a nonzero
-polynomial in rho_r of degree at most L (if only e_{L+r} is nonzero it never vanishes and dealing is
-refused outright, if the other masks are wrong the bound holds for the repetition concerned), hence
-at most L roots among p. With the two challenges independent the chance is (L/p)^2: 2^-96 at
-L = 2^13, the longest vector of a plan, 2^-82 at L = 2^20. A dealer that regrinds its commitment
-multiplies this by the number of hashes it can compute. One repetition would leave 2^-48, within reach
-of an afternoon of hashing; that is what the second one is for.
+Soundness. Let some column k < L of the honest members' shares (more than t+1 of them) lie on no
+polynomial of degree t. Degree-t codewords have linear checks (syndromes); let e_k be the value of a
+check that column k fails. g_r has degree t by its form, so if all the honest accept, the check
+vanishes on the combination: e_{L+r} + sum_k rho_r^{k+1} e_k = 0. All e were fixed before rho_r was
+hashed from them, and this is a nonzero polynomial in rho_r of degree at most L: at most L of the p
+challenges satisfy it. The two challenges are independent, so the chance is (L/p)^2: 2^-96 at
+L = 2^13, the longest vector of a plan, 2^-82 at L = 2^20. A dealer that varies its commitment
+multiplies this by the number of hashes it can afford; one repetition would leave 2^-48, within reach
+of an afternoon of hashing, and that is what the second one is for.
 
 Zero knowledge. f_{L+r} is uniform of degree t, so g_r is uniform whatever the secrets are and tells
 nothing, as long as a masked batch is proven once: a second challenge over the same columns would
@@ -33,11 +33,12 @@ import hashlib
 import numpy as np
 
 from protocols.arithmetic import field, polynomial
-from protocols.arithmetic.field import Elements
+from protocols.arithmetic.field import Elements, P
 from protocols.arithmetic.xof import Xof
 from protocols.errors import LocalMisuse
 
 REPETITIONS = 2
+_STEP = 128
 
 
 def challenge(binding: bytes) -> Elements:
@@ -56,11 +57,27 @@ def masked_combination(shares: Elements, rho: Elements) -> Elements:
 
     Raises LocalMisuse when there is no room for the masks.
     """
-    length = shares.shape[-1] - REPETITIONS
+    if shares.ndim == 1:
+        return np.asarray(masked_combination(shares[None, :], rho)[0])
+    length = shares.shape[1] - REPETITIONS
     if length < 0:
-        raise LocalMisuse(f"a batch of {shares.shape[-1]} columns holds no {REPETITIONS} masks")
-    weights = np.stack([field.powers(int(r), length) for r in rho], axis=1)
-    return field.add(field.matmul(shares[..., :length], weights), shares[..., length:])
+        raise LocalMisuse(f"a batch of {shares.shape[1]} columns holds no {REPETITIONS} masks")
+    return field.add(_at_powers(shares[:, :length], rho), shares[:, length:])
+
+
+def _at_powers(rows: Elements, rho: Elements) -> Elements:
+    """sum_k rho_r^{k+1} s_k: (m, L) -> (m, 2), in steps of _STEP columns so that few powers are needed."""
+    m, length = rows.shape
+    steps = length // _STEP
+    small = np.stack([field.powers(int(r), _STEP) for r in rho], axis=1)
+    large = np.stack([field.powers(pow(int(r), _STEP, P), steps + 1, 0) for r in rho], axis=1)
+    whole = np.ascontiguousarray(rows[:, : steps * _STEP]).reshape(m * steps, _STEP)
+    blocks = field.matmul(whole, small).reshape(m, steps, REPETITIONS)
+    rest = field.matmul(rows[:, steps * _STEP :], small[: length - steps * _STEP])
+    return field.add(
+        field.total(field.mul(blocks, large[:-1]), axis=1),
+        field.mul(rest, large[-1]),
+    )
 
 
 def holds(share: Elements, point: int, rho: Elements, response: Elements) -> bool:

@@ -29,7 +29,7 @@ def shares(coefficients: Elements, n: int) -> Elements:
     """Values at points 1..n: (t+1, L) -> (n, L). Raises LocalMisuse when n parties could not open."""
     if n < coefficients.shape[0]:
         raise LocalMisuse(f"{n} parties cannot open a sharing of degree {coefficients.shape[0] - 1}")
-    return polynomial.evaluate(coefficients, range(1, n + 1))
+    return polynomial.evaluate_first(coefficients, n)
 
 
 def deal(secrets: Elements, n: int, t: int, xof: Xof) -> Elements:

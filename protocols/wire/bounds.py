@@ -1,5 +1,6 @@
 """Size and range limits, written into the types of message fields; `codec` enforces them both ways.
 
+For instance
     name: Annotated[str, AtMost(64)]              # characters of UTF-8, counted in bytes
     votes: Annotated[tuple[Vote, ...], AtMost(16)]
     share: Annotated[FieldVector, AtMost(4096)]   # elements

@@ -59,7 +59,10 @@ def sign(
     kind: str,
     body: bytes,
 ) -> bytes:
-    """Encoded envelope of `body`, sent by the party of `key`. Raises LocalMisuse when a field is out of bounds."""
+    """Encoded envelope of `body`, sent by the party of `key`.
+
+    Raises LocalMisuse when a field is out of bounds.
+    """
     signer = _signing_key(key)
     sender = PartyId(bytes(signer.verify_key))
     blank = Envelope(mesh, session, epoch, stage, kind, sender, body, bytes(_SIGNATURE_BYTES))
@@ -68,7 +71,10 @@ def sign(
 
 
 def verify(data: bytes, *, mesh: Digest) -> Envelope:
-    """The envelope in `data`, signed by its sender, for this mesh. Raises MalformedMessage; nobody is to blame."""
+    """The envelope in `data`, signed by its sender, for this mesh.
+
+    Raises MalformedMessage otherwise, without blame: whoever made these bytes, nobody signed them.
+    """
     if len(data) > MAX_ENVELOPE_BYTES:
         raise MalformedMessage(f"an envelope of {len(data)} bytes; {MAX_ENVELOPE_BYTES} are allowed")
     envelope = codec.decode(Envelope, data)
