@@ -4,7 +4,8 @@ Decides which connection becomes the link to a peer, and says so in events. Ever
 (`secure_channel`, `channels`, `link`), everything about meaning above.
 
 Two nodes that dial each other at the same moment keep the connection dialled by the smaller id: its
-acceptor gives up its own dial, its dialler answers DUPLICATE to the other's hello. A connection from a peer
+acceptor gives up its own dial, its dialler answers DUPLICATE to the other's hello; nobody starts a dial to a
+peer whose own is being introduced. A connection from a peer
 that is linked already means that the peer lost the old one (it would not dial otherwise): it replaces it.
 
 Invariant: at most one link a peer; each LinkUp is followed by exactly one LinkDown; when `run` has returned
@@ -18,6 +19,7 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -51,6 +53,9 @@ from mesh.net.transport import (
 )
 from protocols.errors import LocalMisuse, MalformedMessage, TransportError
 from protocols.identifiers import PartyId
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +94,7 @@ class Libp2pTransport:
         self._told: OrderedDict[PartyId, str] = OrderedDict()
         self._pursued: set[PartyId] = set()
         self._dialling: dict[PartyId, trio.CancelScope] = {}
+        self._arriving: set[PartyId] = set()
         self._pending: OrderedDict[object, trio.CancelScope] = OrderedDict()
         self._dial_slots = trio.CapacityLimiter(profile.parallel_dials)
         self._changed = trio.lowlevel.ParkingLot()
@@ -98,7 +104,7 @@ class Libp2pTransport:
 
     # --- the Transport interface ------------------------------------------------------------------
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Raises ConfigError if an address cannot be listened on."""
         listeners = await listen_on(self._listen)
         self._addresses = published(listeners)
@@ -174,9 +180,7 @@ class Libp2pTransport:
 
     # --- serving ----------------------------------------------------------------------------------
 
-    async def _serve(
-        self, listeners: list[trio.SocketListener], *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def _serve(self, listeners: list[trio.SocketListener], *, task_status: TaskStatus[None]) -> None:
         """All tasks; shielded, so that on the way out peers hear a goodbye instead of a timeout."""
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
@@ -254,6 +258,9 @@ class Libp2pTransport:
         except (RefusedByThem, RefusedByUs) as error:
             self._refusal(peer, error)
             raise
+        finally:
+            self._arriving.discard(peer)
+            self._changed.unpark_all()
         self._pending.pop(token, None)
         scope.deadline = math.inf
         await self._serve_link(lanes, introduction)
@@ -265,6 +272,7 @@ class Libp2pTransport:
             return True
         if own is not None:
             own.cancel()
+        self._arriving.add(peer)
         return False
 
     # --- dialling ---------------------------------------------------------------------------------
@@ -313,7 +321,7 @@ class Libp2pTransport:
         await self._dial_slots.acquire_on_behalf_of(slot)
         self._dialling[peer] = scope
         try:
-            if peer in self._links or peer not in self._wanted:
+            if peer in self._links or peer in self._arriving or peer not in self._wanted:
                 return
             with scope:
                 scope.deadline = trio.current_time() + self._profile.dial_timeout_s

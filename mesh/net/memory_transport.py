@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -32,6 +33,9 @@ from mesh.net.transport import (
 )
 from protocols.errors import LocalMisuse, TransportError
 from protocols.identifiers import PartyId
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 FRAMES_BUFFERED = 8
 EVENTS_BUFFERED = 4096
@@ -178,7 +182,7 @@ class MemoryTransport:
 
     # --- the Transport interface ------------------------------------------------------------------
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled or killed. Raises LocalMisuse if `me` already runs."""
         if self.me in self._network._nodes:
             raise LocalMisuse(f"{self.me.short()} runs on this network already")

@@ -13,11 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from protocols.identifiers import PartyId
+
+if TYPE_CHECKING:  # libp2p installs old stubs that hide trio's own types and lack trio.TaskStatus
+    from trio_typing import TaskStatus
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 """Largest frame of a member; longer messages are chunked above this layer."""
@@ -112,7 +115,7 @@ class Transport(Protocol):
     frames: trio.MemoryReceiveChannel[Frame]
     events: trio.MemoryReceiveChannel[LinkEvent]
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; `started()` once listening. Closes everything on the way out."""
 
     async def send(self, to: PartyId, payload: bytes, lane: Lane = Lane.CONTROL) -> None:
