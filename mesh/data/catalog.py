@@ -99,10 +99,11 @@ class Catalog:
         """One data set. Raises DataError C-612."""
         found = self.all()
         if name not in found:
+            known = ", ".join(sorted(found)) or "none"
             raise DataError(
                 f"there is no data set {name!r} here",
                 code="C-612",
-                fix=f"here: {', '.join(sorted(found)) or 'none'}; add it by: coppice data add FILE --as {name}",
+                fix=f"here: {known}; add it by: coppice data add FILE --as {name}",
             )
         return found[name]
 

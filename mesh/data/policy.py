@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,6 +34,7 @@ from protocols.statistics import names
 
 ANY_MEMBER = "any-member"
 ANY_COLUMN = "*"
+PARTY_ID = re.compile("[0-9a-fA-F]{64}")
 OVERLAPS = ("refuse", "warn", "allow")
 KEYS = (
     "allow",
@@ -139,9 +141,10 @@ def _standing(policy: Policy, request: PolicyRequest) -> Decision | None:
     """Rules about time, requester and number of uses."""
     if policy.expires is not None and request.now >= policy.expires:
         return deny("expires", f"the policy ended on {_date(policy.expires)}")
+    # A name is of use only if it cannot be taken for somebody else's party id.
+    name = "" if PARTY_ID.fullmatch(request.requester_name) else request.requester_name
     welcome = request.own or any(
-        one in (ANY_MEMBER, request.requester) or (request.requester_name and one == request.requester_name)
-        for one in policy.requesters
+        one in (ANY_MEMBER, request.requester) or (name and one == name) for one in policy.requesters
     )
     if not welcome:
         who = request.requester_name or request.requester[:8]

@@ -139,7 +139,7 @@ class DataRoom:
         return policy.parse(schema.read_text(path, "C-620"), path.name)
 
     def test_policy(self, job_path: Path) -> Decision:
-        """Judge a job file as `authorize` would a plan for it; overlaps are not judged, for it names no parties.
+        """Judge a job file as `authorize` would a plan for it, but for overlaps: it names no parties.
 
         Raises DataError C-612, C-620.
         """

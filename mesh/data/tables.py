@@ -108,12 +108,19 @@ class Reader:
             raise DataError("; ".join(self.mistakes), code=self.code, fix=f"correct {self.name}")
 
     def _line_of(self, dotted: str) -> int:
-        """Line on which the last part of `dotted` is set, after the header of its table; 0 if not found."""
+        """Line that sets `dotted`, else that of its table's header, else 0."""
         *tables, key = dotted.split(".")
         lines = self.text.splitlines()
-        first = 0
-        for table in tables:
-            pattern = re.compile(r"\s*\[{1,2}[^\]]*" + re.escape(table))
-            first = next((at for at, line in enumerate(lines) if at >= first and pattern.match(line)), first)
-        setting = re.compile(r"\s*\[*(?:[^=\]]*\.)?[\"']?" + re.escape(key) + r"[\"']?\s*[\]=.]")
-        return next((at + 1 for at, line in enumerate(lines) if at >= first and setting.match(line)), 0)
+        first, header = 0, 0
+        if tables:
+            path = r"\s*\.\s*".join(f"[\"']?{re.escape(table)}[\"']?" for table in tables)
+            of_table = re.compile(r"\s*\[{1,2}\s*" + path + r"\s*\]")
+            found = next((at for at, line in enumerate(lines) if of_table.match(line)), None)
+            first, header = (0, 0) if found is None else (found + 1, found + 1)
+        setting = re.compile(r"\s*[\"']?" + re.escape(key) + r"[\"']?\s*[.=]")
+        for at, line in enumerate(lines[first:], start=first):
+            if setting.match(line):
+                return at + 1
+            if header and line.lstrip().startswith("["):
+                break
+        return header
