@@ -16,7 +16,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mesh.data.errors import DataError
@@ -162,7 +162,7 @@ class Page:
             (dataset, session),
         )
         return tuple(
-            Entry(seq, at, kind, name, of, json.loads(body), hash_)
+            Entry(seq, at, kind, name, of, _body(seq, body), hash_)
             for seq, at, kind, name, of, body, hash_ in rows
         )
 
@@ -174,39 +174,52 @@ class Page:
         """Approved jobs that revealed something or may have, oldest first."""
         found: dict[str, Use] = {}
         for entry in self.entries(dataset):
-            body = entry.body
             if entry.kind == "approved":
                 found[entry.session] = _use(entry)
             elif entry.kind == "released":
                 found.pop(entry.session, None)
             elif entry.kind == "result" and entry.session in found:
-                approved = found[entry.session]
-                found[entry.session] = Use(
-                    approved.session,
-                    approved.at,
-                    approved.queries,
-                    frozenset(_strings(body["roster"])),
-                    approved.rows,
-                    approved.digest,
-                )
+                found[entry.session] = replace(found[entry.session], sites=_sites(entry, "roster"))
         return tuple(found.values())
 
 
 def _use(entry: Entry) -> Use:
-    body = entry.body
-    queries = body["queries"]
-    rows = body["rows"]
-    assert isinstance(queries, list)
-    assert isinstance(rows, int)
-    asked = tuple(Asked(statistic, column, tuple(parameters)) for statistic, column, parameters in queries)
-    return Use(
-        entry.session, entry.at, asked, frozenset(_strings(body["sites"])), rows, str(body["data_digest"])
+    queries, rows = entry.body.get("queries"), entry.body.get("rows")
+    if not isinstance(queries, list) or not isinstance(rows, int):
+        raise _damaged(entry.seq)
+    try:
+        asked = tuple(
+            Asked(statistic, column, tuple(parameters)) for statistic, column, parameters in queries
+        )
+    except (TypeError, ValueError):
+        raise _damaged(entry.seq) from None
+    data_digest = str(entry.body.get("data_digest"))
+    return Use(entry.session, entry.at, asked, _sites(entry, "sites"), rows, data_digest)
+
+
+def _sites(entry: Entry, key: str) -> frozenset[str]:
+    value = entry.body.get(key)
+    if not isinstance(value, list):
+        raise _damaged(entry.seq)
+    return frozenset(map(str, value))
+
+
+def _body(seq: int, text: str) -> dict[str, object]:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        raise _damaged(seq) from None
+    if not isinstance(body, dict):
+        raise _damaged(seq)
+    return body
+
+
+def _damaged(seq: int) -> DataError:
+    return DataError(
+        f"ledger: entry {seq} is damaged",
+        code="C-622",
+        fix="the file was changed by something else than coppice; compare with a backup",
     )
-
-
-def _strings(value: object) -> list[str]:
-    assert isinstance(value, list)
-    return [str(item) for item in value]
 
 
 def _chain(head: str, plain: dict[str, object]) -> str:

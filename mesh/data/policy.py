@@ -175,6 +175,8 @@ def _query(policy: Policy, request: PolicyRequest, query: Asked) -> Decision | N
         return deny("parameters", str(error))
     if ANY_COLUMN not in policy.columns and query.column not in policy.columns:
         return deny("columns", f"{query.column} is not one of {', '.join(policy.columns) or 'nothing'}")
+    if query.column == ANY_COLUMN and query.statistic != "count":
+        return deny("columns", f"{query.statistic} needs a column; only count takes {ANY_COLUMN!r}")
     rows = request.rows.get(query.column)
     if rows is None:
         return deny("columns", f"there is no numeric column {query.column!r} in {request.dataset!r}")

@@ -57,6 +57,10 @@ def test_a_request_within_the_rules_is_allowed() -> None:
             {"queries": (Asked("mean", "nothing"),)},
             "DENY by rule columns: there is no numeric column 'nothing' in 'readings'",
         ),
+        (
+            {"queries": (Asked("mean", "*"),)},
+            "DENY by rule columns: mean needs a column; only count takes '*'",
+        ),
         ({"min_sites": 2}, "DENY by rule min_sites: 2 < 3"),
         ({"sites": 2}, "DENY by rule min_sites: the plan lists 2 sites < 3"),
         ({"threshold": 0}, "DENY by rule min_threshold: 0 < 1"),

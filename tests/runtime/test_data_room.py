@@ -1,0 +1,474 @@
+"""From the owner's file to an answer: registration, consent bound to one plan, contribution, ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mesh.data import partition
+from mesh.data.errors import DataError
+from mesh.data.ledger import Ledger
+from mesh.data.policy import Policy
+from mesh.data.room import DataRoom
+from protocols.arithmetic import field
+from protocols.identifiers import Digest, PartyId
+from protocols.sessions.plan import Job, Plan, Query, Seat, Stage
+from protocols.statistics import registry
+
+PARTIES = tuple(PartyId(bytes([number]) * 32) for number in range(1, 9))
+OWNER, OTHER = PARTIES[0], PARTIES[3]
+MEAN = Query("mean", "temp", ())
+OPEN = Policy(allow=("mean", "sum", "count", "histogram", "variance"), min_sites=3, min_rows=2)
+
+
+def make_plan(
+    *queries: Query, dealers: int = 4, nonce: bytes = b"", min_sites: int = 3, threshold: int = 2
+) -> Plan:
+    job = Job("readings", queries or (MEAN,), min_sites, "test")
+    sizes = {1: 4, 2: 7}
+    seats = tuple(Seat(party, bytes(32)) for party in PARTIES[: sizes[threshold]])
+    stage = Stage("root", seats, threshold, (PARTIES[7],), (), PARTIES[:dealers], ())
+    length = registry.job_length(job)
+    return Plan(Digest(bytes(32)), 1, nonce, OTHER, job, length, 1, 1000, 2000, (stage,), ())
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "readings.csv"
+    path.write_text("temp,note\n" + "".join(f"{row}.5,n\n" for row in range(20)))
+    return path
+
+
+@pytest.fixture
+def room(tmp_path: Path, csv: Path) -> DataRoom:
+    room = DataRoom(tmp_path / "home", clock=lambda: 1_700_000_000.0)
+    room.add(csv, "readings")
+    room.init_policy("readings", OPEN)
+    return room
+
+
+def test_add_list_show_remove(tmp_path: Path, csv: Path) -> None:
+    room = DataRoom(tmp_path / "home")
+    assert room.list() == ()
+    info = room.add(csv, "readings")
+    assert (info.rows, info.columns, info.has_policy, info.has_schema) == (20, {"temp": 20}, False, False)
+    room.init_policy("readings", OPEN)
+    assert [entry.name for entry in room.list()] == ["readings"]
+    assert DataRoom(tmp_path / "home").show("readings").has_policy
+    room.remove("readings")
+    assert room.list() == ()
+    assert csv.exists()
+    room.add(csv, "readings")
+    assert room.show_policy("readings") is None  # a policy does not outlive its data set
+    for call in (room.show, room.remove, room.show_policy):
+        with pytest.raises(DataError, match="no data set 'other'") as caught:
+            call("other")
+        assert caught.value.code == "C-612"
+
+
+@pytest.mark.parametrize("name", ["", "A", "a.b", "a/b", "../a", "a" * 65, "-a"])
+def test_names_that_are_not_allowed(tmp_path: Path, csv: Path, name: str) -> None:
+    with pytest.raises(DataError) as caught:
+        DataRoom(tmp_path / "home").add(csv, name)
+    assert caught.value.code == "C-613"
+
+
+def test_a_taken_name_and_a_bad_file_change_nothing(tmp_path: Path, csv: Path, room: DataRoom) -> None:
+    before = room.show("readings")
+    other = tmp_path / "other.csv"
+    other.write_text("temp\n1\n")
+    with pytest.raises(DataError, match="taken") as caught:
+        room.add(other, "readings")
+    assert caught.value.code == "C-613"
+    csv.write_text("temp\nwarm\n1\n")
+    with pytest.raises(DataError) as caught:
+        room.add(csv, "readings")
+    assert caught.value.code == "C-606"
+    other.write_text("note\nx\n")
+    with pytest.raises(DataError, match="no column holds numbers"):
+        room.add(other, "words")
+    assert room.list() == (before,)
+
+
+def test_files_are_private_and_whole(tmp_path: Path, room: DataRoom) -> None:
+    folder = tmp_path / "home" / "data"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        assert not path.name.startswith(".new-")
+
+
+def test_a_damaged_catalogue_is_reported(tmp_path: Path, room: DataRoom) -> None:
+    for text in (
+        "{",
+        "[]",
+        '{"schema_version": 9, "datasets": []}',
+        '{"schema_version": 1, "datasets": [{}]}',
+    ):
+        (tmp_path / "home" / "data" / "catalog.json").write_text(text)
+        with pytest.raises(DataError) as caught:
+            room.list()
+        assert caught.value.code == "C-615"
+
+
+def test_contributions_add_up_to_the_plaintext(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).normal(20, 4, 120).round(3)
+    plan = make_plan(
+        MEAN,
+        Query("variance", "temp", ()),
+        Query("histogram", "temp", (0.0, 15.0, 20.0, 40.0)),
+        Query("count", "*", ()),
+    )
+    total = np.zeros(plan.length, dtype=np.uint64)
+    for number, part in enumerate(np.split(values, 4)):
+        path = tmp_path / f"{number}.csv"
+        path.write_text("temp\n" + "".join(f"{value}\n" for value in part))
+        room = DataRoom(tmp_path / str(number))
+        room.add(path, "readings")
+        room.init_policy("readings", OPEN)
+        assert room.authorize(plan, PARTIES[number], "lab").allowed
+        vector, rows = room.contribution(plan, bytes([number]) * 32)
+        assert (vector.shape, vector.dtype, rows) == ((plan.length,), np.uint64, 30)
+        total = field.add(total, vector)
+    mean, variance, histogram, count = registry.decode_job(plan.job, total, 4)
+    assert mean.value == pytest.approx(values.mean(), rel=1e-12)
+    assert variance.value == pytest.approx(values.var(ddof=1), rel=1e-9)
+    assert list(histogram.value) == np.histogram(values, bins=[0, 15, 20, 40])[0].tolist()
+    assert (count.value, mean.n) == (120, 120)
+
+
+def test_without_policy_or_data_the_plan_is_denied(tmp_path: Path, csv: Path) -> None:
+    room = DataRoom(tmp_path / "home")
+    assert room.authorize(make_plan(), OWNER).rule == "dataset"
+    room.add(csv, "readings")
+    decision = room.authorize(make_plan(), OWNER)
+    assert decision.sentence() == "DENY by rule no_policy: the owner has set no policy for 'readings'"
+    with pytest.raises(DataError) as caught:
+        room.contribution(make_plan())
+    assert caught.value.code == "C-623"
+
+
+def test_an_approval_is_of_one_plan_only(room: DataRoom) -> None:
+    plan = make_plan()
+    assert room.authorize(plan, OWNER).allowed
+    room.contribution(plan)
+    changed = [
+        make_plan(nonce=b"again"),
+        make_plan(Query("sum", "temp", ())),
+        make_plan(dealers=5),
+        make_plan(min_sites=4),
+        make_plan(threshold=1),
+        dataclasses.replace(plan, initiator=OWNER),
+    ]
+    for other in changed:
+        with pytest.raises(DataError) as caught:
+            room.contribution(other)
+        assert caught.value.code == "C-623"
+
+
+def test_denials_name_rule_and_figures(room: DataRoom) -> None:
+    room.init_policy("readings", dataclasses.replace(OPEN, min_rows=31), replace=True)
+    assert room.authorize(make_plan(), OWNER).sentence() == "DENY by rule min_rows: 20 < 31"
+    room.init_policy("readings", dataclasses.replace(OPEN, min_threshold=2), replace=True)
+    assert room.authorize(make_plan(threshold=1), OWNER).sentence() == "DENY by rule min_threshold: 1 < 2"
+    room.init_policy("readings", dataclasses.replace(OPEN, requesters=("lab",)), replace=True)
+    assert room.authorize(make_plan(), OWNER, "bob").rule == "requesters"
+    assert room.authorize(make_plan(), OWNER, "lab").allowed
+    assert room.authorize(make_plan(Query("mean", "tmp", ())), OWNER, "lab").rule == "columns"
+    assert room.authorize(dataclasses.replace(make_plan(), length=7), OWNER, "lab").rule == "data"
+    assert room.authorize(make_plan(), PARTIES[6], "bob").allowed  # deals nothing, so nothing to consent to
+
+
+def test_a_broken_policy_file_denies(tmp_path: Path, room: DataRoom) -> None:
+    (tmp_path / "home" / "data" / "readings.policy.toml").write_text("allow = [")
+    decision = room.authorize(make_plan(), OWNER)
+    assert not decision.allowed
+    assert "C-620" in decision.sentence()
+
+
+def test_set_policy_refuses_a_wrong_one_and_keeps_the_old(room: DataRoom) -> None:
+    with pytest.raises(DataError, match="no column 'tmp'"):
+        room.set_policy("readings", 'allow = ["mean"]\ncolumns = ["tmp"]')
+    with pytest.raises(DataError, match="unknown key"):
+        room.set_policy("readings", 'allow = ["mean"]\nmin_site = 9')
+    with pytest.raises(DataError, match="has a policy already"):
+        room.init_policy("readings", Policy())
+    assert room.show_policy("readings") == OPEN
+
+
+def test_a_changed_file_is_refused_until_it_is_added_again(csv: Path, room: DataRoom) -> None:
+    plan = make_plan()
+    assert room.authorize(plan, OWNER).allowed
+    csv.write_text(csv.read_text() + "99.5,n\n" * 5)
+    with pytest.raises(DataError, match="changed since it was added as 'readings'") as caught:
+        room.contribution(plan)
+    assert caught.value.code == "C-614"
+    assert "coppice data add" in caught.value.fix
+    assert "C-614" in room.authorize(make_plan(nonce=b"2"), OWNER).sentence()
+    assert room.add(csv, "readings").rows == 25
+    assert room.show_policy("readings") == OPEN  # adding again keeps it
+    assert room.contribution(plan)[1] == 25
+    csv.unlink()
+    with pytest.raises(DataError) as caught:
+        room.contribution(plan)
+    assert caught.value.code == "C-601"
+
+
+def test_a_schema_is_kept_and_bounds_contributions(tmp_path: Path, csv: Path) -> None:
+    rules = tmp_path / "schema.toml"
+    rules.write_text('[columns.temp]\nmin = 0\nmax = 30\nunit = "°C"\n')
+    room = DataRoom(tmp_path / "home")
+    info = room.add(csv, "readings", rules)
+    assert (info.has_schema, info.units) == (True, {"temp": "°C"})
+    rules.unlink()
+    csv.write_text("temp,note\n1,n\n99,n\n")
+    with pytest.raises(DataError, match="row 2") as caught:
+        room.add(csv, "readings")
+    assert caught.value.code == "C-608"
+
+
+def test_uses_are_counted_and_given_back(room: DataRoom) -> None:
+    room.init_policy("readings", dataclasses.replace(OPEN, max_uses=2), replace=True)
+    plans = [make_plan(nonce=bytes([number])) for number in range(4)]
+    assert room.authorize(plans[0], OWNER).allowed
+    assert room.authorize(plans[0], OWNER).allowed  # the same plan again is not another use
+    assert room.authorize(plans[1], OWNER).allowed
+    assert room.authorize(plans[2], OWNER).sentence() == "DENY by rule max_uses: 2 of 2 uses are spent"
+    room.record_use(plans[0], opened=False)
+    assert room.authorize(plans[2], OWNER).allowed
+    room.record_use(plans[2], opened=True, roster=PARTIES[:4])
+    room.record_use(plans[2], opened=False)  # what was opened cannot be given back
+    assert room.authorize(plans[3], OWNER).rule == "max_uses"
+    assert room.record_use(plans[3], opened=True) == ()  # never approved: nothing of ours in it
+    assert [entry.kind for entry in room.history()].count("result") == 1
+
+
+def test_n_against_n_minus_1_is_refused(room: DataRoom) -> None:
+    first = make_plan(dealers=5)
+    assert room.authorize(first, OWNER).allowed
+    decision = room.authorize(make_plan(dealers=4), OWNER)
+    assert decision.rule == "overlap"
+    assert "differ by 1 < 3" in decision.reason
+    room.record_use(first, opened=False)
+    assert room.authorize(make_plan(dealers=4), OWNER).allowed
+    room.record_use(make_plan(dealers=4), opened=True, roster=PARTIES[:4])
+    assert room.authorize(make_plan(dealers=5, nonce=b"2"), OWNER).rule == "overlap"
+    assert room.authorize(make_plan(dealers=7, nonce=b"3"), OWNER).allowed
+    room.init_policy("readings", dataclasses.replace(OPEN, overlap="warn"), replace=True)
+    warned = room.authorize(make_plan(dealers=5, nonce=b"4"), OWNER)
+    assert warned.allowed
+    assert "differ by 1" in warned.sentence()
+    room.init_policy("readings", dataclasses.replace(OPEN, overlap="allow"), replace=True)
+    assert room.authorize(make_plan(dealers=5, nonce=b"5"), OWNER).sentence() == "ALLOW"
+
+
+def test_a_roster_that_shrank_on_the_way_is_reported(room: DataRoom) -> None:
+    for nonce, roster, warned in ((b"1", 5, False), (b"2", 5, False), (b"3", 4, True)):
+        plan = make_plan(dealers=5, nonce=nonce)
+        assert room.authorize(plan, OWNER).allowed
+        assert bool(room.record_use(plan, opened=True, roster=PARTIES[:roster])) == warned
+
+
+def test_the_beacon_needs_no_data(tmp_path: Path) -> None:
+    room = DataRoom(tmp_path / "home")
+    plan = make_plan(Query("beacon", "", ()))
+    assert room.authorize(plan, OWNER).allowed
+    vector, rows = room.contribution(plan)
+    assert (vector.shape, rows) == ((4,), 0)
+
+
+def test_ledger_says_what_was_asked_and_revealed(room: DataRoom) -> None:
+    plan = make_plan()
+    room.authorize(plan, OWNER, "lab")
+    room.record_use(plan, opened=True, roster=PARTIES[:3], answers=[{"statistic": "mean", "value": 10.0}])
+    *_, approved, result = room.history("readings")
+    assert (approved.kind, approved.session) == ("approved", plan.session.hex())
+    assert approved.body["reveals"] == ["sum of temp", "number of rows of temp"]
+    assert approved.body["requester"] == OTHER.hex()
+    assert approved.body["threshold"] == 2
+    assert result.body["roster"] == [party.hex() for party in PARTIES[:3]]
+    assert result.body["answers"] == [{"statistic": "mean", "value": 10.0}]
+    assert room.verify() == result.hash
+    assert len(room.export().splitlines()) == len(room.history())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE entries SET body = replace(body, '\"rows\": 20', '\"rows\": 21') WHERE kind = 'approved'",
+        "UPDATE entries SET kind = 'released' WHERE kind = 'result'",
+        "UPDATE entries SET at = at + 1 WHERE seq = 2",
+        "DELETE FROM entries WHERE seq = 2",
+        "UPDATE entries SET seq = seq + 10 WHERE seq = (SELECT max(seq) FROM entries)",
+    ],
+)
+def test_a_ledger_that_was_tampered_with_is_found(tmp_path: Path, room: DataRoom, change: str) -> None:
+    plan = make_plan()
+    room.authorize(plan, OWNER)
+    room.record_use(plan, opened=True, roster=PARTIES[:3])
+    room.verify()
+    with sqlite3.connect(tmp_path / "home" / "data" / "ledger.db") as connection:
+        assert connection.execute(change).rowcount == 1
+    for call in (room.verify, room.export):
+        with pytest.raises(DataError) as caught:
+            call()
+        assert caught.value.code == "C-622"
+
+
+@pytest.mark.parametrize(
+    "body", ["{", "[]", "{}", '{"queries": [1], "rows": 1}', '{"queries": [], "rows": 1}']
+)
+def test_a_damaged_entry_denies_all_further_uses(tmp_path: Path, room: DataRoom, body: str) -> None:
+    room.authorize(make_plan(), OWNER)
+    with sqlite3.connect(tmp_path / "home" / "data" / "ledger.db") as connection:
+        connection.execute("UPDATE entries SET body = ? WHERE kind = 'approved'", (body,))
+    with pytest.raises(DataError, match="damaged") as caught:
+        room.authorize(make_plan(nonce=b"2"), OWNER)
+    assert caught.value.code == "C-622"
+
+
+def test_no_approval_without_a_ledger(tmp_path: Path, room: DataRoom) -> None:
+    path = tmp_path / "home" / "data" / "ledger.db"
+    for file in path.parent.glob("ledger.db*"):
+        file.unlink()
+    path.write_bytes(b"not a database, and long enough to be looked at" * 50)
+    for call in (lambda: room.authorize(make_plan(), OWNER), lambda: room.contribution(make_plan())):
+        with pytest.raises(DataError) as caught:
+            call()
+        assert caught.value.code == "C-622"
+
+
+def test_ledger_of_two_writers_at_once_stays_one_chain(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+
+    def write(name: str) -> None:
+        for number in range(25):
+            with ledger.writing() as page:
+                page.append(float(number), "dataset", name, "", {})
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ledger.verify()
+    assert [entry.seq for entry in ledger.entries()] == list(range(1, 51))
+
+
+def test_a_block_that_fails_leaves_no_entry(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+
+    def fail() -> None:
+        with ledger.writing() as page:
+            page.append(0.0, "dataset", "a", "", {})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert ledger.entries() == ()
+
+
+def test_two_budgets_are_not_spent_twice_by_simultaneous_plans(room: DataRoom) -> None:
+    room.init_policy("readings", dataclasses.replace(OPEN, max_uses=1), replace=True)
+    allowed: list[bool] = []
+    threads = [
+        threading.Thread(
+            target=lambda nonce: allowed.append(room.authorize(make_plan(nonce=nonce), OWNER).allowed),
+            args=(bytes([number]),),
+        )
+        for number in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(allowed) == [False] * 7 + [True]
+
+
+def test_policy_test_judges_a_job_file(tmp_path: Path, room: DataRoom) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text('dataset = "readings"\n[[queries]]\nstatistic = "mean"\ncolumn = "temp"\n')
+    assert room.test_policy(job).allowed
+    room.init_policy("readings", dataclasses.replace(OPEN, min_rows=50), replace=True)
+    assert room.test_policy(job).sentence() == "DENY by rule min_rows: 20 < 50"
+    job.write_text('dataset = "other"\n[[queries]]\nstatistic = "mean"\ncolumn = "temp"\n')
+    with pytest.raises(DataError) as caught:
+        room.test_policy(job)
+    assert caught.value.code == "C-612"
+
+
+def test_importing_the_room_loads_no_numpy() -> None:
+    code = "import sys, mesh.data.room, mesh.data.partition; sys.exit(bool({'numpy', 'nacl'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_sample_is_the_published_data() -> None:
+    import csv as csv_module
+
+    with partition.sample().open() as file:
+        header, *rows = csv_module.reader(file)
+    table = np.array(rows, dtype=float)
+    assert table.shape == (569, 31)
+    assert table[:, header.index("malignant")].sum() == 212
+    assert table[:, header.index("mean_radius")].mean() == pytest.approx(14.127, abs=5e-4)
+    assert table[:, header.index("worst_area")].max() == 4254
+    assert "CC BY 4.0" in partition.sample().with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize(("sites", "skew"), [(1, 0.0), (4, 0.0), (4, 1.0), (20, 2.0), (569, 1.0)])
+def test_a_split_is_disjoint_complete_and_repeatable(sites: int, skew: float) -> None:
+    parts = partition.split_rows(569, sites, seed=7, skew=skew)
+    assert sorted(row for part in parts for row in part) == list(range(569))
+    assert len(parts) == sites
+    assert all(parts)
+    assert parts == partition.split_rows(569, sites, seed=7, skew=skew)
+    if 1 < sites < 569:
+        assert parts != partition.split_rows(569, sites, seed=8, skew=skew)
+    if not skew:
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_split_files_hold_every_row_once(tmp_path: Path) -> None:
+    files = partition.split_csv(partition.sample(), tmp_path, 4, seed=1, columns=("mean_area", "malignant"))
+    lines = [line for file in files for line in file.read_text().splitlines()[1:]]
+    whole = partition.sample().read_text().splitlines()
+    header = whole[0].split(",")
+    places = header.index("mean_area"), header.index("malignant")
+    assert sorted(lines) == sorted(",".join(line.split(",")[place] for place in places) for line in whole[1:])
+    with pytest.raises(DataError, match="no column 'x'"):
+        partition.split_csv(partition.sample(), tmp_path, 4, columns=("x",))
+    with pytest.raises(DataError, match="cannot be split"):
+        partition.split_rows(3, 4)
+
+
+def test_real_data_over_four_hospitals(tmp_path: Path) -> None:
+    columns = ("mean_radius", "mean_fractal_dimension", "fractal_dimension_error", "worst_area")
+    queries = tuple(Query(name, column, ()) for column in columns for name in ("mean", "variance", "sum"))
+    queries += (Query("histogram", "mean_radius", tuple(map(float, range(5, 31)))),)
+    job = Job("cancer", queries, 3, "")
+    plan = dataclasses.replace(make_plan(), job=job, length=registry.job_length(job))
+    total = np.zeros(plan.length, dtype=np.uint64)
+    for number, file in enumerate(partition.split_csv(partition.sample(), tmp_path, 4, skew=1.0)):
+        room = DataRoom(tmp_path / f"h{number}")
+        room.add(file, "cancer")
+        room.init_policy("cancer", OPEN)
+        assert room.authorize(plan, PARTIES[number]).allowed
+        total = field.add(total, room.contribution(plan, bytes([number]) * 32)[0])
+    header = partition.sample().read_text().splitlines()[0].split(",")
+    table = np.loadtxt(partition.sample(), delimiter=",", skiprows=1)
+    plain = {"mean": np.mean, "sum": np.sum, "variance": lambda column: np.var(column, ddof=1)}
+    for answer in registry.decode_job(job, total, 4):
+        column = table[:, header.index(answer.column)]
+        assert answer.n == 569
+        if answer.statistic == "histogram":
+            assert list(answer.value) == np.histogram(column, bins=range(5, 31))[0].tolist()
+        else:
+            assert answer.value == pytest.approx(plain[answer.statistic](column), rel=1e-11)
