@@ -298,9 +298,9 @@ def combine_small(weights: Sequence[int], rows: Elements) -> Elements:
 
     Raises LocalMisuse for other weights.
     """
-    used = [(np.uint64(w), row) for w, row in zip(weights, rows, strict=True) if w]
     if sum(weights) >= 1 << 20 or min(weights, default=0) < 0:
         raise LocalMisuse("combine_small takes small nonnegative weights", fix="use field.combine")
+    used = [(np.uint64(w), row) for w, row in zip(weights, rows, strict=True) if w]
     if sum(weights) <= 8:  # 8 (p-1) fits a word
         return _fold(_weighted(used, rows.shape[1]))
     low = _weighted([(w, row & _LOW31) for w, row in used], rows.shape[1])  # < 2^51
