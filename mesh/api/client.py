@@ -90,9 +90,9 @@ class Client:
         """The policy as it stands."""
         return self._get(shapes.PolicyInfo, f"/v1/data/{quote(dataset, safe='')}/policy")
 
-    def policy_test(self, dataset: str, spec: shapes.JobSpec) -> shapes.Verdict:
-        """Would this job be allowed."""
-        return self._post(shapes.Verdict, f"/v1/data/{quote(dataset, safe='')}/policy/test", spec)
+    def policy_test(self, spec: shapes.JobFile) -> shapes.Verdict:
+        """Would the job of this file be allowed."""
+        return self._post(shapes.Verdict, "/v1/policy/test", spec)
 
     def plan(self, spec: shapes.JobSpec) -> shapes.PlanReport:
         """Dry run."""

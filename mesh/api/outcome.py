@@ -37,6 +37,7 @@ class Exit(IntEnum):
 
 
 NOT_FOUND = "C-404"
+MISCOPIED_TICKET = "C-220"
 BUG = "C-900"
 
 
@@ -68,6 +69,8 @@ def outcome(error: MeshError) -> Outcome:
         return Outcome(error.http, error.exit)
     if error.code == NOT_FOUND:
         return Outcome(404, Exit.USAGE)
+    if error.code == MISCOPIED_TICKET:
+        return Outcome(400, Exit.USAGE)
     return next((found for cls, found in _BY_CLASS if isinstance(error, cls)), Outcome(500, Exit.BUG))
 
 

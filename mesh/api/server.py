@@ -2,7 +2,7 @@
 
     GET  /v1/status /v1/peers /v1/tree /v1/metrics /v1/requests /v1/data /v1/jobs /v1/join
     POST /v1/invite /v1/join /v1/requests/ID /v1/data /v1/plan /v1/jobs /v1/jobs/ID/cancel /v1/shutdown
-    GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/data/NAME/policy/test
+    GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/policy/test
     GET  /v1/jobs/ID /v1/jobs/ID/result /v1/jobs/ID/log · /v1/jobs/ID/events (text/event-stream)
 
 Answers are one JSON object with `schema_version`; errors are {"error": {code, what, fix, exit}}.
@@ -29,28 +29,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from mesh.api import shapes
 from mesh.api.events import EventStream
 from mesh.api.jsonshape import Json, decode, encode
+from mesh.api.local_data import LocalData
 from mesh.api.outcome import bug_description, describe, outcome
 from mesh.api.service import NodeService
-from mesh.api.shapes import (
-    SCHEMA_VERSION,
-    AnswerSpec,
-    DataSpec,
-    Done,
-    InviteSpec,
-    JobAccepted,
-    JobSpec,
-    JoinSpec,
-    PolicySpec,
-)
 from mesh.runtime.home import Home, socket_address
 from protocols.errors import LocalMisuse, MeshError, TransportError
 
 MAX_BODY_BYTES = 256 * 1024
 log = structlog.get_logger("coppice.api")
 T = TypeVar("T")
-Handler = Callable[[NodeService, Request], Awaitable[Response]]
+Handler = Callable[[Any, Request], Awaitable[Response]]
 
 
 async def serve(
@@ -71,7 +62,7 @@ async def serve(
     settings.keep_alive_timeout = 30.0
     settings.h11_max_incomplete_size = 32 * 1024
     settings.include_server_header = False
-    app: Any = application(service)
+    app: Any = application(service, LocalData(home))
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(hypercorn_serve, app, settings)
@@ -80,12 +71,14 @@ async def serve(
         home.socket.unlink(missing_ok=True)
 
 
-def application(service: NodeService) -> Starlette:
-    """The ASGI application over a service."""
+def application(service: NodeService, data: LocalData) -> Starlette:
+    """The ASGI application over a service and the home's data."""
+    tables = ((service, _NODE_ROUTES), (data, _DATA_ROUTES))
     return Starlette(
         routes=[
-            Route(path, functools.partial(_guarded, handler, service), methods=[method])
-            for method, path, handler in _ROUTES
+            Route(path, functools.partial(_guarded, handler, subject), methods=[method])
+            for subject, table in tables
+            for method, path, handler in table
         ]
     )
 
@@ -110,10 +103,10 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-async def _guarded(handler: Handler, service: NodeService, request: Request) -> Response:
+async def _guarded(handler: Handler, subject: object, request: Request) -> Response:
     """Turn what a handler raises into an answer. The API's only broad `except`."""
     try:
-        return await handler(service, request)
+        return await handler(subject, request)
     except MeshError as error:
         return _json({"error": describe(error)}, status=outcome(error).http)
     except Exception:
@@ -122,7 +115,7 @@ async def _guarded(handler: Handler, service: NodeService, request: Request) -> 
 
 
 def _json(document: Json, status: int = 200) -> JSONResponse:
-    return JSONResponse({"schema_version": SCHEMA_VERSION} | document, status_code=status)
+    return JSONResponse({"schema_version": shapes.SCHEMA_VERSION} | document, status_code=status)
 
 
 def _shape(shape: object) -> JSONResponse:
@@ -151,6 +144,11 @@ async def _body(request: Request, cls: type[T]) -> T:
     return decode(cls, document)
 
 
+async def _thread(call: Callable[..., T], *arguments: object) -> T:
+    """Files and SQLite block: not on the loop."""
+    return await trio.to_thread.run_sync(call, *arguments)
+
+
 async def _status(service: NodeService, _: Request) -> Response:
     return _shape(await service.status())
 
@@ -168,11 +166,11 @@ async def _metrics(service: NodeService, _: Request) -> Response:
 
 
 async def _invite(service: NodeService, request: Request) -> Response:
-    return _shape(await service.invite(await _body(request, InviteSpec)))
+    return _shape(await service.invite(await _body(request, shapes.InviteSpec)))
 
 
 async def _join(service: NodeService, request: Request) -> Response:
-    return _shape(await service.join(await _body(request, JoinSpec)))
+    return _shape(await service.join(await _body(request, shapes.JoinSpec)))
 
 
 async def _join_status(service: NodeService, _: Request) -> Response:
@@ -184,44 +182,45 @@ async def _requests(service: NodeService, _: Request) -> Response:
 
 
 async def _answer(service: NodeService, request: Request) -> Response:
-    return _shape(await service.answer(request.path_params["id"], await _body(request, AnswerSpec)))
+    return _shape(await service.answer(request.path_params["id"], await _body(request, shapes.AnswerSpec)))
 
 
-async def _data_add(service: NodeService, request: Request) -> Response:
-    return _shape(await service.data_add(await _body(request, DataSpec)))
+async def _data_add(data: LocalData, request: Request) -> Response:
+    return _shape(await _thread(data.data_add, await _body(request, shapes.DataSpec)))
 
 
-async def _data_list(service: NodeService, _: Request) -> Response:
-    return _shapes("data", await service.data_list())
+async def _data_list(data: LocalData, _: Request) -> Response:
+    return _shapes("data", await _thread(data.data_list))
 
 
-async def _data_show(service: NodeService, request: Request) -> Response:
-    return _shape(await service.data_show(request.path_params["name"]))
+async def _data_show(data: LocalData, request: Request) -> Response:
+    return _shape(await _thread(data.data_show, request.path_params["name"]))
 
 
-async def _data_remove(service: NodeService, request: Request) -> Response:
-    await service.data_remove(request.path_params["name"])
-    return _shape(Done())
+async def _data_remove(data: LocalData, request: Request) -> Response:
+    await _thread(data.data_remove, request.path_params["name"])
+    return _shape(shapes.Done())
 
 
-async def _policy_init(service: NodeService, request: Request) -> Response:
-    return _shape(await service.policy_init(request.path_params["name"], await _body(request, PolicySpec)))
+async def _policy_init(data: LocalData, request: Request) -> Response:
+    spec = await _body(request, shapes.PolicySpec)
+    return _shape(await _thread(data.policy_init, request.path_params["name"], spec))
 
 
-async def _policy_show(service: NodeService, request: Request) -> Response:
-    return _shape(await service.policy_show(request.path_params["name"]))
+async def _policy_show(data: LocalData, request: Request) -> Response:
+    return _shape(await _thread(data.policy_show, request.path_params["name"]))
 
 
-async def _policy_test(service: NodeService, request: Request) -> Response:
-    return _shape(await service.policy_test(request.path_params["name"], await _body(request, JobSpec)))
+async def _policy_test(data: LocalData, request: Request) -> Response:
+    return _shape(await _thread(data.policy_test, await _body(request, shapes.JobFile)))
 
 
 async def _plan(service: NodeService, request: Request) -> Response:
-    return _shape(await service.plan(await _body(request, JobSpec)))
+    return _shape(await service.plan(await _body(request, shapes.JobSpec)))
 
 
 async def _submit(service: NodeService, request: Request) -> Response:
-    return _shape(JobAccepted(await service.submit(await _body(request, JobSpec))))
+    return _shape(shapes.JobAccepted(await service.submit(await _body(request, shapes.JobSpec))))
 
 
 async def _jobs(service: NodeService, _: Request) -> Response:
@@ -242,7 +241,7 @@ async def _cancel(service: NodeService, request: Request) -> Response:
 
 async def _shutdown(service: NodeService, _: Request) -> Response:
     await service.shutdown()
-    return _shape(Done())
+    return _shape(shapes.Done())
 
 
 async def _log(service: NodeService, request: Request) -> Response:
@@ -255,7 +254,7 @@ async def _events(service: NodeService, request: Request) -> Response:
     return EventStream(service, job)
 
 
-_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+_NODE_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/status", _status),
     ("GET", "/v1/peers", _peers),
     ("GET", "/v1/tree", _tree),
@@ -265,13 +264,6 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/join", _join),
     ("GET", "/v1/requests", _requests),
     ("POST", "/v1/requests/{id}", _answer),
-    ("GET", "/v1/data", _data_list),
-    ("POST", "/v1/data", _data_add),
-    ("GET", "/v1/data/{name}", _data_show),
-    ("DELETE", "/v1/data/{name}", _data_remove),
-    ("GET", "/v1/data/{name}/policy", _policy_show),
-    ("POST", "/v1/data/{name}/policy", _policy_init),
-    ("POST", "/v1/data/{name}/policy/test", _policy_test),
     ("POST", "/v1/plan", _plan),
     ("GET", "/v1/jobs", _jobs),
     ("POST", "/v1/jobs", _submit),
@@ -281,4 +273,14 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/jobs/{id}/log", _log),
     ("GET", "/v1/jobs/{id}/events", _events),
     ("POST", "/v1/shutdown", _shutdown),
+)
+
+_DATA_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/v1/data", _data_list),
+    ("POST", "/v1/data", _data_add),
+    ("GET", "/v1/data/{name}", _data_show),
+    ("DELETE", "/v1/data/{name}", _data_remove),
+    ("GET", "/v1/data/{name}/policy", _policy_show),
+    ("POST", "/v1/data/{name}/policy", _policy_init),
+    ("POST", "/v1/policy/test", _policy_test),
 )

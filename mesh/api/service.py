@@ -5,6 +5,7 @@ Together with shapes this is the contract between the rooms, so mesh/runtime may
 
 Every method raises MeshError subclasses for what the caller should hear; their code decides the HTTP
 status and the exit code (mesh/api/outcome.py). Any other exception is our bug and is answered as C-900.
+Data sets and policies are not here: the server answers for them from the home (local_data.py).
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from typing import Protocol
 
 from mesh.api.shapes import (
     AnswerSpec,
-    DatasetInfo,
-    DataSpec,
     Invitation,
     InviteSpec,
     JobEvent,
@@ -27,12 +26,9 @@ from mesh.api.shapes import (
     Metrics,
     PeerInfo,
     PlanReport,
-    PolicyInfo,
-    PolicySpec,
     RequestInfo,
     Status,
     Tree,
-    Verdict,
 )
 
 
@@ -62,27 +58,6 @@ class NodeService(Protocol):
 
     async def answer(self, request: str, spec: AnswerSpec) -> RequestInfo:
         """Accept, approve or deny. Raises LocalMisuse C-404 for an unknown request."""
-
-    async def data_add(self, spec: DataSpec) -> DatasetInfo:
-        """Register a file of this machine."""
-
-    async def data_list(self) -> Sequence[DatasetInfo]:
-        """All data sets of this node."""
-
-    async def data_show(self, name: str) -> DatasetInfo:
-        """One data set. Raises LocalMisuse C-404."""
-
-    async def data_remove(self, name: str) -> None:
-        """Forget a data set; the file stays."""
-
-    async def policy_init(self, dataset: str, spec: PolicySpec) -> PolicyInfo:
-        """Write a data set's policy, replacing the old one."""
-
-    async def policy_show(self, dataset: str) -> PolicyInfo:
-        """The policy as it stands. Raises LocalMisuse C-404 when there is none."""
-
-    async def policy_test(self, dataset: str, spec: JobSpec) -> Verdict:
-        """Would this job be allowed here, and by which rule."""
 
     async def plan(self, spec: JobSpec) -> PlanReport:
         """Dry run of a job. Raises Refused when it cannot run (two peers, too few sites)."""

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mesh.api.shapes.data import (
-        ColumnInfo as ColumnInfo,
-    )
-    from mesh.api.shapes.data import (
         DatasetInfo as DatasetInfo,
     )
     from mesh.api.shapes.data import (
         DataSpec as DataSpec,
+    )
+    from mesh.api.shapes.data import (
+        JobFile as JobFile,
     )
     from mesh.api.shapes.data import (
         PolicyInfo as PolicyInfo,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         AnswerInfo as AnswerInfo,
     )
     from mesh.api.shapes.jobs import (
-        CommitteeInfo as CommitteeInfo,
+        CommitteeFacts as CommitteeFacts,
     )
     from mesh.api.shapes.jobs import (
         ErrorInfo as ErrorInfo,
@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     )
     from mesh.api.shapes.jobs import (
         QuerySpec as QuerySpec,
+    )
+    from mesh.api.shapes.jobs import (
+        RoleCost as RoleCost,
     )
     from mesh.api.shapes.joining import (
         AnswerSpec as AnswerSpec,
@@ -119,15 +122,16 @@ _MODULE_OF = {
     "RequestInfo": "joining",
     "AnswerSpec": "joining",
     "DataSpec": "data",
-    "ColumnInfo": "data",
     "DatasetInfo": "data",
     "PolicySpec": "data",
     "PolicyInfo": "data",
+    "JobFile": "data",
     "Verdict": "data",
     "QuerySpec": "jobs",
     "JobSpec": "jobs",
-    "CommitteeInfo": "jobs",
+    "CommitteeFacts": "jobs",
     "PlanReport": "jobs",
+    "RoleCost": "jobs",
     "ErrorInfo": "jobs",
     "AnswerInfo": "jobs",
     "JobResult": "jobs",

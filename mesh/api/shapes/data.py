@@ -15,51 +15,50 @@ class DataSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnInfo:
-    """A column of a data set."""
+class DatasetInfo:
+    """A registered data set; `columns` maps each numeric column to the number of its values."""
 
     name: str
-    type: str
-    minimum: float | None = None
-    maximum: float | None = None
-    missing: str = "error"
-    unit: str = ""
+    path: str
+    digest: str
+    size_bytes: int
+    rows: int
+    columns: tuple[tuple[str, int], ...]
+    units: tuple[tuple[str, str], ...] = ()
+    added: float = 0.0
+    has_schema: bool = False
+    has_policy: bool = False
     description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetInfo:
-    """A registered data set. Its values never pass this API."""
-
-    name: str
-    path: str
-    rows: int
-    columns: tuple[ColumnInfo, ...]
-    digest: str = ""
-    added: str = ""
-    policy: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """Rules an owner sets. Empty `columns` or `requesters` means all of the data set, any member."""
+    """Rules an owner sets; None takes the strict default. `expires` is a date such as 2030-01-01."""
 
     allow: tuple[str, ...]
-    min_sites: int = 3
-    min_rows: int = 1
-    columns: tuple[str, ...] = ()
-    requesters: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+    min_sites: int | None = None
+    min_rows: int | None = None
+    requesters: tuple[str, ...] | None = None
     expires: str | None = None
     max_uses: int | None = None
+    replace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyInfo:
-    """A data set's policy as it stands: TOML text and where it lies."""
+    """A data set's policy as it stands; `text` is its TOML."""
 
     dataset: str
     path: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """A job written down in a TOML file of this machine, to be judged; absolute path."""
+
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +68,4 @@ class Verdict:
     allowed: bool
     rule: str
     sentence: str
+    warnings: tuple[str, ...] = ()

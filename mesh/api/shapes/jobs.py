@@ -28,27 +28,43 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitteeInfo:
-    """(n, t) of one stage and what that buys."""
+class CommitteeFacts:
+    """One stage. `dropouts` may vanish at once without a substitute; `liars` are corrected and named."""
 
     label: str
+    n: int
+    t: int
     members: tuple[str, ...]
-    threshold: int
-    corrects_liars: int
+    adders: tuple[str, ...] = ()
+    substitutes: int = 0
+    dropouts: int = 0
+    liars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCost:
+    """Estimated bytes one party in this role sends."""
+
+    role: str
+    bytes_sent: int
 
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """A dry run: who, what it costs, what it survives, what is revealed to whom."""
+    """A dry run: who takes part, what it costs and survives, what is revealed to whom."""
 
+    session: str
     participants: tuple[str, ...]
-    committees: tuple[CommitteeInfo, ...]
-    dropouts_tolerated: int
-    liars_corrected: int
-    colluders_to_break: int
+    dealers: int
+    min_sites: int
+    committees: tuple[CommitteeFacts, ...]
+    depth: int
+    dropouts: int
+    liars: int
+    colluders: int
     rounds: int
-    bytes_per_role: tuple[tuple[str, int], ...]
-    seconds: float | None
+    costs: tuple[RoleCost, ...]
+    seconds: float
     revealed: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 

@@ -1,0 +1,75 @@
+"""The verbs and where each is written; a verb's module loads when the verb runs.
+
+Invariant: importing this module, or any module it names, imports neither libp2p nor numpy.
+"""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+_VERBS = {
+    "init": "lifecycle:init",
+    "up": "lifecycle:up",
+    "down": "lifecycle:down",
+    "status": "overview:status",
+    "peers": "overview:peers",
+    "tree": "overview:tree",
+    "invite": "joining:invite",
+    "join": "joining:join",
+    "plan": "jobs:plan",
+    "doctor": "doctor:doctor",
+    "explain": "explain:explain",
+    "version": "about:version",
+    "completion": "about:completion",
+    "demo": "about:demo",
+}
+_GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "requests": (
+        "What waits for your word: joins and jobs.",
+        {
+            "list": "joining:requests_list",
+            "show": "joining:requests_show",
+            "accept": "joining:requests_accept",
+            "approve": "joining:requests_approve",
+            "deny": "joining:requests_deny",
+        },
+    ),
+    "data": (
+        "Data sets of this node; their rows never leave it.",
+        {"add": "data:add", "list": "data:list_", "show": "data:show", "remove": "data:remove"},
+    ),
+    "policy": (
+        "What may be computed on a data set, decided by its owner.",
+        {"init": "policy:init", "show": "policy:show", "test": "policy:test"},
+    ),
+    "jobs": (
+        "Compute statistics over the mesh.",
+        {
+            "submit": "jobs:submit",
+            "list": "jobs:list_",
+            "watch": "jobs:watch",
+            "cancel": "jobs:cancel",
+            "logs": "jobs:logs",
+            "result": "jobs:result",
+        },
+    ),
+    "config": ("Settings of this node.", {"check": "settings:check", "show": "settings:show"}),
+}
+
+
+def build() -> App:
+    """The application; cheap, verbs are named and not loaded."""
+    app = App(
+        name="coppice",
+        help="Private computation on a mesh of edge devices: only the agreed result is ever revealed.",
+        version_flags=(),
+        result_action="return_value",
+    )
+    for name, target in _VERBS.items():
+        app.command(f"mesh.cli.{target}", name=name)
+    for group, (help_, verbs) in _GROUPS.items():
+        sub = App(name=group, help=help_, version_flags=(), result_action="return_value")
+        for name, target in verbs.items():
+            sub.command(f"mesh.cli.{target}", name=name)
+        app.command(sub)
+    return app

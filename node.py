@@ -1,0 +1,16 @@
+"""Entry point: `python node.py …` and the installed `coppice …` are the same program."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run one command; the exit code."""
+    from mesh.cli.main import run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
