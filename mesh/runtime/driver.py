@@ -1,0 +1,154 @@
+"""The one seam between a pure session machine and the world: mail or deadline -> machine -> journal -> mail.
+
+Persist comes before Send: effects are carried out in order, and sending waits until every record before
+it is durable. If the journal cannot be written the session ends here and nothing more is sent.
+
+The mailbox is bounded; what does not fit is dropped and counted. A bug of ours ends this session alone,
+with the traceback in our own log; it is never counted as a peer's fault.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import structlog
+import trio
+
+from mesh.runtime.journal import Journal, JournalFull
+from mesh.runtime.postman import Postman
+from protocols.errors import MalformedMessage, ProtocolError
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.sessions import events
+from protocols.sessions.party import SessionParty
+
+log = structlog.get_logger("coppice.session")
+
+MAILBOX = 4096
+LINGER_S = 10.0
+"""How long a party goes on relaying after its session ended, so that the others end too."""
+HEAVY_LENGTH = 2048
+"""Vectors from this length on are computed in a thread, so that heartbeats go on."""
+
+Report = Callable[[object], None]
+
+
+class Driver:
+    """Runs one SessionParty until it has ended and lingered."""
+
+    def __init__(
+        self,
+        machine: SessionParty,
+        postman: Postman,
+        journal: Journal,
+        report: Report,
+        counters: Counter[str],
+    ) -> None:
+        self.machine = machine
+        self.session = machine.plan.session
+        self.bytes_sent = 0
+        self._postman = postman
+        self._journal = journal
+        self._report = report
+        self._counters = counters
+        self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object]](MAILBOX)
+        self._scope = trio.CancelScope()
+
+    def deliver(self, sender: PartyId, message: object) -> None:
+        """Put one verified message into the mailbox; drop it if that is full."""
+        try:
+            self._send.send_nowait((sender, message))
+        except trio.WouldBlock:
+            self._counters["mailbox_full"] += 1
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            self._counters["too_late"] += 1
+
+    def cancel(self) -> None:
+        """End this party's part now, silently."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Drive the machine; report its events; return when it is over. Never raises for a session's failure."""
+        ended: events.Aborted | None = None
+        with self._scope:
+            try:
+                await self._journal.begin(self.session)
+                await self._drive()
+            except JournalFull as error:
+                ended = events.Aborted(error.code, error.sentence(), definite=False)
+            except Exception:  # the session boundary: a bug ends this session, not the node
+                log.exception("session failed by our own fault", session=self.session.short())
+                ended = events.Aborted("C-900", "this node failed; its log has the details", definite=False)
+        if ended is not None and self.machine.outcome is None:
+            self._report(ended)
+        with trio.move_on_after(5.0, shield=True):
+            try:
+                await self._journal.end(self.session, type(self.machine.outcome or ended).__name__)
+            except JournalFull as error:
+                log.warning("journal", why=str(error))
+
+    async def _drive(self) -> None:
+        machine = self.machine
+        await self._carry_out(await self._step(machine.start, trio.current_time()))
+        until = math.inf
+        while True:
+            if machine.outcome is not None and until == math.inf:
+                until = trio.current_time() + LINGER_S
+            deadline = min(until, math.inf if machine.deadline is None else machine.deadline)
+            item: tuple[PartyId, object] | None = None
+            with trio.move_on_at(deadline):
+                item = await self._mail.receive()
+            now = trio.current_time()
+            if item is not None:
+                await self._receive(now, *item)
+            elif now >= until:
+                return
+            else:
+                await self._carry_out(await self._step(machine.expire, now))
+
+    async def _receive(self, now: float, sender: PartyId, message: object) -> None:
+        try:
+            effects = await self._step(self.machine.receive, now, sender, message)
+        except MalformedMessage as error:
+            self._counters["malformed"] += 1
+            log.warning("refused", sender=sender.short(), kind=type(message).__name__, why=str(error))
+            return
+        except ProtocolError as error:
+            self._counters["unexpected"] += 1
+            log.debug("dropped", sender=sender.short(), kind=type(message).__name__, why=str(error))
+            return
+        await self._carry_out(effects)
+
+    async def _step(self, function: Callable[..., Sequence[Effect]], *arguments: object) -> Sequence[Effect]:
+        if self.machine.plan.length < HEAVY_LENGTH:
+            return function(*arguments)
+        return await trio.to_thread.run_sync(function, *arguments)
+
+    async def _carry_out(self, effects: Sequence[Effect]) -> None:
+        """In order; records that follow one another are stored together."""
+        records: list[object] = []
+        for effect in effects:
+            if isinstance(effect, Persist):
+                records.append(effect.record)
+                continue
+            if records:
+                await self._journal.persist(self.session, records)
+                records = []
+            match effect:
+                case Send():
+                    self._post((effect.to,), effect.message)
+                case Broadcast():
+                    self._post(effect.to, effect.message)
+                case Publish():
+                    self._report(effect.event)
+        if records:
+            await self._journal.persist(self.session, records)
+
+    def _post(self, to: tuple[PartyId, ...], message: object) -> None:
+        plan = self.machine.plan
+        stage = getattr(message, "stage", -1)
+        self.bytes_sent += self._postman.post(to, message, session=self.session, epoch=plan.epoch, stage=stage)
+
+

@@ -1,0 +1,82 @@
+"""Live sessions of this node, mail that came before its plan, and sessions that are over.
+
+Early mail is bounded in sessions, messages and age, so that a peer that makes up session ids only wastes
+its own effort. Mail for a session that is over is counted and dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+
+import trio
+
+from mesh.runtime.driver import Driver
+from protocols.identifiers import PartyId, SessionId
+
+MAX_EARLY_SESSIONS = 64
+MAX_EARLY_MESSAGES = 512
+MAX_EARLY_BYTES = 8 * 1024 * 1024
+EARLY_S = 10.0
+MAX_ENDED = 4096
+
+
+@dataclass(slots=True)
+class _Early:
+    since_s: float
+    mail: list[tuple[PartyId, object]] = field(default_factory=list)
+    size_bytes: int = 0
+
+
+class Registry:
+    """Where a session's mail goes."""
+
+    def __init__(self, counters: Counter[str]) -> None:
+        self.live: dict[SessionId, Driver] = {}
+        self._early: OrderedDict[SessionId, _Early] = OrderedDict()
+        self._ended: OrderedDict[SessionId, None] = OrderedDict()
+        self._counters = counters
+
+    def is_known(self, session: SessionId) -> bool:
+        """Live or over."""
+        return session in self.live or session in self._ended
+
+    def deliver(self, session: SessionId, sender: PartyId, message: object, size_bytes: int) -> None:
+        """To the session's machine, or kept for a little while until its plan comes."""
+        driver = self.live.get(session)
+        if driver is not None:
+            driver.deliver(sender, message)
+        elif session in self._ended:
+            self._counters["after_the_end"] += 1
+        else:
+            self._keep(session, sender, message, size_bytes)
+
+    def open(self, driver: Driver) -> None:
+        """The session is live; hand it the mail that came early."""
+        self.live[driver.session] = driver
+        early = self._early.pop(driver.session, None)
+        for sender, message in early.mail if early else ():
+            driver.deliver(sender, message)
+
+    def close(self, session: SessionId) -> None:
+        """The session is over."""
+        self.live.pop(session, None)
+        self._early.pop(session, None)
+        self._ended[session] = None
+        while len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
+
+    def _keep(self, session: SessionId, sender: PartyId, message: object, size_bytes: int) -> None:
+        now = trio.current_time()
+        while self._early and next(iter(self._early.values())).since_s < now - EARLY_S:
+            self._early.popitem(last=False)
+        early = self._early.get(session)
+        if early is None:
+            if len(self._early) >= MAX_EARLY_SESSIONS:
+                self._early.popitem(last=False)
+            early = self._early[session] = _Early(now)
+        if len(early.mail) >= MAX_EARLY_MESSAGES or early.size_bytes + size_bytes > MAX_EARLY_BYTES:
+            self._counters["early_dropped"] += 1
+            return
+        early.mail.append((sender, message))
+        early.size_bytes += size_bytes
