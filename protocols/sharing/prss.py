@@ -58,7 +58,7 @@ class KeySets:
         return _weight(self.n, self.sets[index], at)
 
     def scaled_weights(self, point: int) -> tuple[int, npt.NDArray[np.int64]]:
-        """(D, D f_A(point) of the held sets): integers, so that small numbers stay small."""
+        """(D, D f_A(point) of the held sets), one D for all points: small numbers stay small."""
         return _scaled_weights(self.n, self.t, point)
 
 
@@ -71,8 +71,8 @@ def _weight(n: int, members: tuple[int, ...], at: int) -> Fraction:
 @cache
 def _scaled_weights(n: int, t: int, point: int) -> tuple[int, npt.NDArray[np.int64]]:
     sets = key_sets(n, t)
+    denominator = math.lcm(*(math.prod(set(range(1, n + 1)) - set(members)) for members in sets.sets))
     weights = [sets.weight(index, point) for index in sets.held(point)]
-    denominator = math.lcm(*(weight.denominator for weight in weights))
     scaled = np.array([int(weight * denominator) for weight in weights], dtype=np.int64)
     scaled.setflags(write=False)
     return denominator, scaled

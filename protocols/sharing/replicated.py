@@ -27,7 +27,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from protocols.arithmetic import rns
+from protocols.arithmetic import field, rns
 from protocols.arithmetic.rns import Residues
 from protocols.errors import LocalMisuse
 from protocols.sharing.prss import KeySets, SetKeys, elements
@@ -70,22 +70,37 @@ def owner(sets: KeySets, index: int, quorum: Sequence[int]) -> int:
     return present[index % len(present)]
 
 
-def draw_masks(keys: SetKeys, bits: int, count: int, *context: bytes) -> Masks:
-    """Each held set's `count` integers below 2^bits.
+class MaskStream:
+    """The integers below 2^bits that the held sets draw, in pieces; no cut changes what is drawn.
 
     Raises LocalMisuse when the sum of all sets could reach M/2.
     """
-    if not 1 <= bits <= 120 - len(keys.sets.sets).bit_length():
-        raise LocalMisuse(f"a mask of {bits} bits does not fit the modulus", fix="declare narrower ranges")
-    words = 1 if bits <= LOW_BITS else 2
-    out = np.empty((len(keys.held), words, count), dtype=np.uint64)
-    keep = [np.uint64((1 << min(bits - LOW_BITS * word, LOW_BITS)) - 1) for word in range(words)]
-    for row, index in enumerate(keys.held):
-        for word in range(words):
-            xof = keys.stream(index, f"coppice/replicated/mask/{word}/1", *context)
-            drawn = np.frombuffer(xof.read(8 * count), dtype="<u8")
-            np.bitwise_and(drawn, keep[word], out=out[row, word])
-    return Masks(bits, out)
+
+    __slots__ = ("_streams", "bits")
+
+    def __init__(self, keys: SetKeys, bits: int, *context: bytes) -> None:
+        if not 1 <= bits <= 120 - len(keys.sets.sets).bit_length():
+            raise LocalMisuse(
+                f"a mask of {bits} bits does not fit the modulus", fix="declare narrower ranges"
+            )
+        self.bits = bits
+        words = 1 if bits <= LOW_BITS else 2
+        self._streams = [
+            [keys.stream(index, f"coppice/replicated/mask/{word}/1", *context) for word in range(words)]
+            for index in keys.held
+        ]
+
+    def __repr__(self) -> str:
+        return f"MaskStream(bits={self.bits}, …)"
+
+    def draw(self, count: int) -> Masks:
+        """The next `count` integers of each held set."""
+        out = np.empty((len(self._streams), len(self._streams[0]), count), dtype=np.uint64)
+        for row, streams in enumerate(self._streams):
+            for word, xof in enumerate(streams):
+                keep = np.uint64((1 << min(self.bits - LOW_BITS * word, LOW_BITS)) - 1)
+                np.bitwise_and(np.frombuffer(xof.read(8 * count), dtype="<u8"), keep, out=out[row, word])
+        return Masks(self.bits, out)
 
 
 def to_shamir(keys: SetKeys, masks: Masks, shift: int = 0) -> Residues:
@@ -142,6 +157,42 @@ def additive(keys: SetKeys, masks: Masks, quorum: Sequence[int]) -> Residues:
     return rns.add(sums[:, 0], rns.shift_left(rns.shift_left(sums[:, 1], 31), 31))
 
 
+class FieldStream:
+    """The residues that the held sets draw, uniform mod M, in pieces; masks that hide perfectly."""
+
+    __slots__ = ("_keys", "_streams")
+
+    def __init__(self, keys: SetKeys, *context: bytes) -> None:
+        self._keys = keys
+        self._streams = [keys.stream(i, "coppice/replicated/field/1", *context) for i in keys.held]
+
+    def __repr__(self) -> str:
+        return "FieldStream(…)"
+
+    def draw(self, count: int, quorum: Sequence[int]) -> tuple[Residues, Residues]:
+        """(degree-t share, additive share among the quorum) of the next `count` numbers, (2, count) each.
+
+        The number shared is D sum_A x_A, as uniform as sum_A x_A, so that weights stay small integers.
+        """
+        keys, zero = self._keys, np.zeros((2, count), dtype=np.uint64)
+        denominator, weights = keys.sets.scaled_weights(keys.point)
+        small = int(np.abs(weights).sum()) << 31 < 1 << 60
+        limbs, share, mine = np.zeros((2, 2, count), dtype=np.int64), zero, zero
+        for row, (index, xof) in enumerate(zip(keys.held, self._streams, strict=True)):
+            drawn = elements(xof, count)
+            if small:
+                limbs[0] += (drawn & _M31).view(np.int64) * weights[row]
+                limbs[1] += (drawn >> np.uint64(31)).view(np.int64) * weights[row]
+            else:
+                share = rns.add(share, rns.scale(drawn, int(weights[row])))
+            if owner(keys.sets, index, quorum) == keys.point:
+                mine = rns.add(mine, drawn)
+        if small:
+            positive = (limbs + np.array(rns.MODULI, dtype=np.int64)[:, None]).view(np.uint64)
+            share = rns.fold(rns.shift_left(rns.fold(positive[1]), 31) + positive[0])
+        return share, rns.scale(mine, denominator)
+
+
 class ZeroStream:
     """An additive sharing of zero among a quorum, drawn piece by piece."""
 
@@ -167,6 +218,15 @@ class ZeroStream:
             if done % 6 == 5:  # seven words below 2^61 fill 64 bits
                 sums = np.stack([rns.fold(sums[0]), rns.fold(sums[1])])
         return rns.sub(rns.fold(sums[1]), rns.fold(sums[0]))
+
+    def elements(self, count: int) -> Words:
+        """Summands mod p alone, (count,)."""
+        sums = np.zeros((2, count), dtype=np.uint64)
+        for done, (plus, stream) in enumerate(self._streams):
+            sums[int(plus)] += np.frombuffer(stream.read(8 * count), dtype="<u8") & _M61
+            if done % 6 == 5:
+                sums = (sums & _M61) + (sums >> _61)
+        return field.sub(field.as_elements(sums[1]), field.as_elements(sums[0]))
 
     def words(self, count: int) -> Words:
         """Summands over Z_2, 64 to a word, (count,)."""

@@ -36,7 +36,7 @@ def drawn_by_all(keys: tuple[SetKeys, ...], bits: int, count: int) -> list[list[
     """Each set's integers, checking that its members agree."""
     seen: dict[int, list[int]] = {}
     for party in keys:
-        masks = replicated.draw_masks(party, bits, count, b"ctx")
+        masks = replicated.MaskStream(party, bits, b"ctx").draw(count)
         for row, index in enumerate(party.held):
             words = masks.words[row].astype(object)
             exact = list(words[0] + (words[1] << replicated.LOW_BITS if len(words) > 1 else 0))
@@ -51,7 +51,7 @@ def test_masks_convert_to_shamir_of_the_integer_sum(n: int, t: int, bits: int, s
     sets = drawn_by_all(keys, bits, 5)
     assert len(sets) == len(key_sets(n, t).sets)
     assert all(0 <= x < 1 << bits for row in sets for x in row)
-    shares = [replicated.to_shamir(k, replicated.draw_masks(k, bits, 5, b"ctx"), shift) for k in keys]
+    shares = [replicated.to_shamir(k, replicated.MaskStream(k, bits, b"ctx").draw(5), shift) for k in keys]
     expected = [sum(x >> shift for x in column) for column in zip(*sets, strict=True)]
     assert opened(shares[: t + 1], list(range(1, t + 2))) == expected
     assert opened(shares[-t - 1 :], list(range(n - t, n + 1))) == expected
@@ -66,7 +66,7 @@ def test_additive_masks_and_zeros_add_up_over_any_quorum(n: int, t: int) -> None
         words = np.zeros(4, dtype=np.uint64)
         for point in quorum:
             mine = keys[point - 1]
-            masks = replicated.draw_masks(mine, 98, 4, b"ctx")
+            masks = replicated.MaskStream(mine, 98, b"ctx").draw(4)
             zero = replicated.ZeroStream(mine, quorum, b"z")
             summand = zero.residues(4)
             assert summand.any()
@@ -115,7 +115,7 @@ def test_keys_are_not_shown_and_wrong_ones_refused() -> None:
     with pytest.raises(LocalMisuse):
         key_sets(4, 2)
     with pytest.raises(LocalMisuse):
-        replicated.draw_masks(mine, 119, 1, b"x")
+        replicated.MaskStream(mine, 119, b"x")
     joint = [
         prss.joint_keys([a, b])
         for a, b in zip(deal_keys(3, 1, SEED), deal_keys(3, 1, b"q" * 32), strict=True)

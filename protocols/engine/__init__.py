@@ -1,0 +1,24 @@
+"""Programs on secret-shared vectors, evaluated by one committee in rounds.
+
+The protocol, from the bottom up (docs of each module hold the details and the proof sketches):
+
+ 1. `sharing.prss`        keys of sets of n-t parties; a draw of theirs is a replicated sharing, which
+                          is a Shamir sharing after a local, linear conversion.
+ 2. `sharing.replicated`  integer masks, additive zeros.
+ 3. `committee`           who sends in which round, and a party's seat: its streams of masks.
+ 4. `opening`             v = sum of summands, each hidden by an additive zero.
+ 5. `multiply`            xy + r opened once; truncation comes with it.
+ 6. `binary`, `carry`     64 lanes a word; replicated bits; the carry of a sum of masked terms.
+ 7. `compare`, `randombit`  from a masked opening to a shared bit, and back into the field.
+ 8. `program`             steps, their layers, exact cost; `evaluator` runs one layer a round.
+
+State. Between two layers a party holds registers and nothing else: (layer number, registers) is what
+is journalled. Shares in Shamir form can be reshared to a new committee; replicated bits and masks
+cannot, so a layer at which only Shamir shares and public values are alive is a checkpoint.
+
+Security (mode P). At most t members are corrupted and follow the protocol. Every message is a
+summand of an opened value plus an additive zero, and every opened value is uniform (field and bit
+openings) or within 2^-KAPPA of independent of the secret (integer masks). Given the opened values, the
+corrupted members' views are simulated: draw each opened value from its distribution, give the honest
+members' summands as uniform vectors that add up to it. Outputs are degree-t sharings.
+"""

@@ -1,0 +1,164 @@
+"""Products, inner products and matrix products by one opening, truncated in the same opening.
+
+I. Damgård, J. Nielsen, "Scalable and unconditionally secure multiparty computation", CRYPTO 2007
+(opening of xy + r); O. Catrina, A. Saxena, FC 2010 (probabilistic truncation). The local product of
+two degree-t shares is a share of degree 2t; an inner product or a matrix product is a local sum of
+such products, so only outputs are opened.
+
+Without truncation: e = xy + r is opened, r uniform mod M; [xy] = e - [r]. Perfectly hidden.
+
+With truncation by f bits: sets draw x_A < 2^(bits+1+KAPPA), r = sum_A x_A. Opened is
+c = v + 2^bits + o + r with |v| < 2^bits and o = (1 - |sets|) 2^(f-1), and
+[v / 2^f] = floor(c / 2^f) - sum_A [floor(x_A / 2^f)] - 2^(bits-f).
+The result is floor((v + o + sum_A (x_A mod 2^f)) / 2^f); the low parts have mean (2^f-1)/2 each, so it is
+v / 2^f rounded, without bias beyond |sets| 2^-(f+1), off by at most (|sets| + 1) / 2 units.
+c hides v up to a distance of 2^-KAPPA: x_{A*} alone has KAPPA + 1 bits more than v, and its low bits
+are uniform as well. c never wraps as |sets| 2^(bits+1+KAPPA) + 2^(bits+1) < M.
+
+Symbols: v value, f shift, r mask, x_A summand of set A, A* the set without corrupted members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from protocols.arithmetic import rns
+from protocols.arithmetic.rns import Residues
+from protocols.engine.committee import KAPPA, Committee, Seat, lagrange
+from protocols.engine.opening import added, blocks
+from protocols.engine.program import Round, Values, Words
+from protocols.sharing import replicated
+
+Product = Literal["each", "matmul", "identity"]
+
+
+def largest_bits(committee: Committee) -> int:
+    """Most bits a value to be truncated may have: its mask must not wrap."""
+    return 119 - KAPPA - len(committee.sets.sets).bit_length()
+
+
+@dataclass(frozen=True)
+class Opened(Round):
+    """Opens a product of its inputs (or its one input, for "identity"), masked; output has `shape`.
+
+    bits  |value| < 2^bits, the product before truncation
+    shift bits to truncate; 0 masks in the field instead, and then bits does not matter
+    """
+
+    product: Product
+    shape: tuple[int, ...]
+    bits: int = 0
+    shift: int = 0
+
+    residues: ClassVar[tuple[int, ...]] = rns.MODULI
+
+    @property
+    def _count(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def senders(self, committee: Committee, step: int) -> tuple[int, ...]:
+        """Whose summands open it."""
+        if self.product == "identity":
+            return committee.linear_senders(step)
+        return committee.product_senders(step)
+
+    def words(self, committee: Committee, step: int, point: int) -> int:
+        """Two words an element from each sender."""
+        return 2 * self._count if point in self.senders(committee, step) else 0
+
+    def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
+        """Send lambda_i v_i + m_i + z_i; keep the share of what must be taken off afterwards."""
+        senders = self.senders(seat.committee, step)
+        sending = seat.point in senders
+        count = self._count
+        payload = np.empty((2, count if sending else 0), dtype=np.uint64)
+        kept = np.empty((2, count), dtype=np.uint64)
+        factors = self._factors(values)
+        masks = _Masks(seat, step, senders, self.bits, self.shift)
+        zeros = seat.zeros(step, senders) if sending else None
+        weight = lagrange(senders, seat.point) if sending else 0
+        for part in blocks(count):
+            kept[:, part], mine = masks.draw(part.stop - part.start)
+            if zeros is None:
+                continue
+            value = factors[0][:, part]
+            if len(factors) == 2:
+                value = rns.mul(value, factors[1][:, part])
+            hidden = rns.add(rns.scale(value, weight), mine)
+            payload[:, part] = rns.add(hidden, zeros.residues(part.stop - part.start))
+        return payload.ravel(), kept
+
+    def _factors(self, values: Values) -> list[Residues]:
+        """What is multiplied element by element, flat; a matrix product is finished here."""
+        if self.product == "matmul":
+            return [rns.matmul(values[0], values[1]).reshape(2, -1)]
+        full = (2, *self.shape)
+        return [np.broadcast_to(rns.align(v, len(full)), full).reshape(2, -1) for v in values]
+
+    def finish(
+        self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
+    ) -> Values:
+        """Take the mask off the opened value; the share is of degree t again."""
+        del step, values
+        out = np.empty((2, self._count), dtype=np.uint64)
+        sets = len(seat.committee.sets.sets)
+        raised = (1 << self.bits) + ((1 - sets) << self.shift >> 1)
+        for part in blocks(self._count):
+            opened = added(payloads, part)
+            if self.shift:
+                high, low = rns.to_limbs(rns.add(opened, rns.constants(raised)[:, None]))
+                opened = rns.floor_shift(high, low, self.shift)
+            out[:, part] = rns.sub(opened, kept[:, part])
+        if self.shift:
+            out = rns.sub(out, rns.constants(1 << (self.bits - self.shift))[:, None])
+        return (out.reshape(2, *self.shape),)
+
+
+class _Masks:
+    """Draws (share to take off, own summand of the mask), a piece at a time."""
+
+    def __init__(self, seat: Seat, step: int, senders: tuple[int, ...], bits: int, shift: int) -> None:
+        self._seat, self._senders, self._shift = seat, senders, shift
+        self._integers = seat.masks(step, bits + 1 + KAPPA) if shift else None
+        self._field = None if shift else seat.field_masks(step)
+
+    def draw(self, count: int) -> tuple[Residues, Residues]:
+        keys = self._seat.keys
+        if self._field is not None:
+            return self._field.draw(count, self._senders)
+        assert self._integers is not None
+        masks = self._integers.draw(count)
+        return replicated.to_shamir(keys, masks, self._shift), replicated.additive(keys, masks, self._senders)
+
+
+@dataclass(frozen=True)
+class Reveal(Round):
+    """Opens a shared value of `shape` to all members: the output is public residues."""
+
+    shape: tuple[int, ...]
+
+    residues: ClassVar[tuple[int, ...]] = rns.MODULI
+
+    def words(self, committee: Committee, step: int, point: int) -> int:
+        """Two words an element from each sender."""
+        count = int(np.prod(self.shape, dtype=np.int64))
+        return 2 * count if point in committee.linear_senders(step) else 0
+
+    def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
+        """Send lambda_i v_i + z_i."""
+        senders = seat.committee.linear_senders(step)
+        if seat.point not in senders:
+            return np.zeros(0, dtype=np.uint64), None
+        value = rns.scale(values[0].reshape(2, -1), lagrange(senders, seat.point))
+        return rns.add(value, seat.zeros(step, senders).residues(value.shape[1])).ravel(), None
+
+    def finish(
+        self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
+    ) -> Values:
+        """The sum of the summands."""
+        del seat, step, values, kept
+        return (added(payloads, slice(None)).reshape(2, *self.shape),)
