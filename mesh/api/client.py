@@ -187,7 +187,7 @@ def _error(status: int, document: Json) -> MeshError:
     described = document.get("error", {})
     return RemoteError(
         str(described.get("what", f"the node answered {status}")),
-        code=str(described.get("code", "C-503")),
+        code=str(described.get("code", "C-512")),
         fix=str(described.get("fix", "")),
         http=status,
         exit=Exit(described.get("exit", Exit.BUG)),

@@ -86,7 +86,7 @@ class RemoteError(MeshError):
 class NodeUnreachable(TransportError):
     """No node answers on the control socket."""
 
-    code = "C-501"
+    code = "C-510"
 
 
 class AnswerTimeout(DeadlinePassed):

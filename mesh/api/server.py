@@ -95,7 +95,7 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise TransportError(
             f"the control socket {path} cannot be made: {error.strerror}",
-            code="C-502",
+            code="C-511",
             fix="free some space or repair the folder's permissions",
         ) from error
     finally:

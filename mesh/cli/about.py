@@ -53,9 +53,7 @@ def demo(
     common: Common = COMMON,
 ) -> int:
     """Run a whole mesh on this machine: real peers, real rows, two killed on the way."""
-    from mesh.runtime.demo import DemoOptions, main
+    from mesh.runtime.demo import main
 
     chosen = tuple(part.strip() for part in columns.split(",") if part.strip()) if columns else ()
-    return main(
-        DemoOptions(peers=peers, keep=keep, data=data, columns=chosen, seed=seed, as_json=common.json)
-    )
+    return main(peers=peers, keep=keep, data=data, columns=chosen, seed=seed, as_json=common.json)

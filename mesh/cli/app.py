@@ -40,7 +40,7 @@ _GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "policy": (
         "What may be computed on a data set, decided by its owner.",
-        {"init": "policy:init", "show": "policy:show", "test": "policy:test"},
+        {"init": "policy:init", "show": "policy:show", "test": "policy:judge"},
     ),
     "jobs": (
         "Compute statistics over the mesh.",

@@ -44,7 +44,7 @@ def init(
     from mesh.runtime import keystore
 
     home = common.folder
-    chosen = {
+    chosen: dict[str, object] = {
         "node.name": name or _default_name(),
         "node.site": site,
         "node.gateway": gateway,
@@ -55,15 +55,15 @@ def init(
     addresses = config.listen if listen else tuple(_with_port(address) for address in config.listen)
     home.create()
     with home.lock("init"):
-        if home.exists:
-            keystore.create(home)
+        keystore.refuse_second(home)
+        word = _new_passphrase() if passphrase else None
         _write_config(home, profile, flags | {"network.listen": addresses})
-        keys = keystore.create(home, _new_passphrase() if passphrase else None)
+        keys = keystore.create(home, word)
     from nacl.signing import SigningKey
 
     party = bytes(SigningKey(keys.identity.reveal()).verify_key).hex()
-    answer = {"home": str(home.root), "name": config.name, "site": config.site, "party": party}
-    answer |= {"profile": profile, "listen": list(addresses), "config": str(home.config)}
+    answer: dict[str, object] = {"home": str(home.root), "name": config.name, "site": config.site}
+    answer |= {"party": party, "profile": profile, "listen": list(addresses), "config": str(home.config)}
     suffix = f" --home {home.root}" if common.home else ""
     common.output.show(
         answer,
@@ -256,7 +256,7 @@ def _free_port() -> int:
             except OSError:
                 continue
             return port
-    raise ConfigError("no free port was found", code="C-117", fix="name one: --listen /ip4/ADDRESS/tcp/PORT")
+    raise ConfigError("no free port was found", code="C-147", fix="name one: --listen /ip4/ADDRESS/tcp/PORT")
 
 
 def _new_passphrase() -> str:
@@ -267,11 +267,11 @@ def _new_passphrase() -> str:
         return given
     if not sys.stdin.isatty():
         raise ConfigError(
-            "nobody is there to type a passphrase", code="C-123", fix="give it in COPPICE_PASSPHRASE"
+            "nobody is there to type a passphrase", code="C-153", fix="give it in COPPICE_PASSPHRASE"
         )
     first = getpass.getpass("new passphrase: ")
     if not first or first != getpass.getpass("once more: "):
-        raise ConfigError("the two are not the same, or empty", code="C-123", fix="try again")
+        raise ConfigError("the two are not the same, or empty", code="C-153", fix="try again")
     return first
 
 
@@ -279,7 +279,7 @@ def _write_config(home: Home, profile: str, settings: dict[str, object]) -> None
     import json
 
     lines = [
-        "# Settings of this node. Every other value comes from the profile; see: coppice config show --origin",
+        "# Settings of this node; all others come from the profile. See: coppice config show --origin",
         f"profile = {json.dumps(profile)}",
     ]
     sections: dict[str, list[str]] = {}

@@ -22,7 +22,7 @@ def check(
 
     path = file or common.folder.config
     if file is not None and not file.exists():
-        raise ConfigError(f"there is no file {file}", code="C-116", fix="name an existing TOML file")
+        raise ConfigError(f"there is no file {file}", code="C-146", fix="name an existing TOML file")
     resolved = resolve(path)
     common.output.show(
         {"ok": True, "file": str(path), "profile": resolved.profile},

@@ -104,7 +104,7 @@ class Home:
         except OSError as error:
             raise ConfigError(
                 f"the state folder {self.root} cannot be made: {error.strerror}",
-                code="C-111",
+                code="C-141",
                 fix="choose another one with --home DIR",
             ) from error
         self.check()
@@ -116,19 +116,19 @@ class Home:
         except FileNotFoundError:
             raise ConfigError(
                 f"there is no state folder at {self.root}",
-                code="C-112",
+                code="C-142",
                 fix=f"run: coppice init --home {self.root}",
             ) from None
         if status.st_uid != os.geteuid():
             raise ConfigError(
                 f"the state folder {self.root} belongs to user {status.st_uid}, not to you",
-                code="C-113",
+                code="C-143",
                 fix="run as its owner, or choose another folder with --home DIR",
             )
         if status.st_mode & 0o022:
             raise ConfigError(
                 f"others may write to the state folder {self.root} (mode {stat.S_IMODE(status.st_mode):04o})",
-                code="C-113",
+                code="C-143",
                 fix=f"run: chmod 700 {self.root}",
             )
 
@@ -138,7 +138,7 @@ class Home:
         if not self.exists:
             raise ConfigError(
                 f"{self.root} is not initialised: it has no keys",
-                code="C-112",
+                code="C-142",
                 fix=f"run: coppice init --home {self.root}",
             )
 
@@ -191,7 +191,7 @@ class Home:
         pid, _, purpose = content.decode(errors="replace").strip().partition(" ")
         return ConfigError(
             f"{self.root} is in use by process {pid or 'unknown'} ({purpose or 'starting'})",
-            code="C-110",
+            code="C-140",
             fix=f"stop it with: coppice down --home {self.root} (or start this one on another --home)",
         )
 
@@ -205,7 +205,7 @@ class Home:
         except (ValueError, TypeError) as error:
             raise ConfigError(
                 f"{self.root / 'mesh.json'} is damaged: {error}",
-                code="C-114",
+                code="C-144",
                 fix="restore it from a backup, or start afresh with another --home",
             ) from error
 
@@ -244,7 +244,7 @@ class Home:
         if len(content) > MAX_SMALL_FILE_BYTES:
             raise ConfigError(
                 f"{self.root / name} is larger than {MAX_SMALL_FILE_BYTES} bytes",
-                code="C-114",
+                code="C-144",
                 fix="restore it from a backup, or start afresh with another --home",
             )
         return content
@@ -268,7 +268,7 @@ class Home:
         except OSError as error:
             raise ConfigError(
                 f"{target} cannot be written: {error.strerror}",
-                code="C-115",
+                code="C-145",
                 fix="free some space or repair the folder's permissions; nothing was changed",
             ) from error
 

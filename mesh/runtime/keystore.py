@@ -83,15 +83,20 @@ class Keys:
 
 def create(home: Home, passphrase: str | None = None) -> Keys:
     """Make and store fresh keys. Raises ConfigError if the home has keys already."""
-    if home.exists:
-        raise ConfigError(
-            f"{home.root} already has keys; they are the node's identity and are never overwritten",
-            code="C-121",
-            fix="use it as it is, or choose another folder with --home DIR",
-        )
+    refuse_second(home)
     keys = Keys.fresh()
     save(home, keys, passphrase)
     return keys
+
+
+def refuse_second(home: Home) -> None:
+    """Raises ConfigError if the home has keys already."""
+    if home.exists:
+        raise ConfigError(
+            f"{home.root} already has keys; they are the node's identity and are never overwritten",
+            code="C-151",
+            fix="use it as it is, or choose another folder with --home DIR",
+        )
 
 
 def save(home: Home, keys: Keys, passphrase: str | None = None) -> None:
@@ -129,7 +134,7 @@ def load(home: Home, passphrase: Callable[[], str] | None = None) -> Keys:
         reason = "it is not a key file" if not isinstance(error, KeyError) else "an entry is missing"
         raise ConfigError(
             f"the key file {home.keys} is damaged: {reason}",
-            code="C-122",
+            code="C-152",
             fix="restore it from a backup; without it this node's identity is lost",
         ) from None
 
@@ -142,7 +147,7 @@ def ask_passphrase() -> str:
     if not sys.stdin.isatty():
         raise ConfigError(
             "the key file wants a passphrase and nobody is there to type it",
-            code="C-123",
+            code="C-153",
             fix="give it in COPPICE_PASSPHRASE, or start in a terminal",
         )
     import getpass
@@ -160,20 +165,20 @@ def _check_permissions(path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(
             f"the key file {path} is not a plain file",
-            code="C-120",
+            code="C-150",
             fix="put the file itself there, not a link",
         )
     if status.st_uid != os.geteuid():
         raise ConfigError(
             f"the key file {path} belongs to user {status.st_uid}, not to you",
-            code="C-120",
+            code="C-150",
             fix="run as its owner, or choose another folder with --home DIR",
         )
     if status.st_mode & 0o077:
         raise ConfigError(
             f"the key file {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}); "
             "its secrets may already be known",
-            code="C-120",
+            code="C-150",
             fix=f"run: chmod 600 {path} (and make a new node if others could have read it)",
         )
 
@@ -192,7 +197,7 @@ def _unseal(path: Path, sealed: dict[str, str], passphrase: Callable[[], str] | 
     if passphrase is None:
         raise ConfigError(
             f"the key file {path} is sealed with a passphrase",
-            code="C-123",
+            code="C-153",
             fix="give it in COPPICE_PASSPHRASE, or start in a terminal and type it",
         )
     box = secret.SecretBox(_stretch(passphrase(), bytes.fromhex(sealed["salt"])))
@@ -201,7 +206,7 @@ def _unseal(path: Path, sealed: dict[str, str], passphrase: Callable[[], str] | 
     except exceptions.CryptoError:
         raise ConfigError(
             f"the passphrase does not open the key file {path}",
-            code="C-123",
+            code="C-153",
             fix="type it again; it cannot be recovered",
         ) from None
 

@@ -65,6 +65,9 @@ if TYPE_CHECKING:
     from mesh.api.shapes.jobs import (
         RoleCost as RoleCost,
     )
+    from mesh.api.shapes.jobs import (
+        Value as Value,
+    )
     from mesh.api.shapes.joining import (
         AnswerSpec as AnswerSpec,
     )
@@ -132,6 +135,7 @@ _MODULE_OF = {
     "CommitteeFacts": "jobs",
     "PlanReport": "jobs",
     "RoleCost": "jobs",
+    "Value": "jobs",
     "ErrorInfo": "jobs",
     "AnswerInfo": "jobs",
     "JobResult": "jobs",

@@ -1,0 +1,217 @@
+"""`plan` and `jobs submit|list|watch|result|cancel|logs`: compute statistics over the mesh."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mesh.api import shapes
+from mesh.api.outcome import AnswerTimeout, RemoteError, outcome
+from mesh.cli.options import COMMON, Common
+from mesh.cli.output import table
+from protocols.errors import ConfigError
+
+GRACE_S = 15.0
+"""How much longer than the job itself we listen for its end."""
+
+Statistic = Annotated[str, Parameter(help="mean, sum, count, variance, std, histogram; several with commas.")]
+Target = Annotated[str, Parameter(help="DATASET.COLUMN; several columns with commas.")]
+Bins = Annotated[str | None, Parameter(help="Histogram edges: START:STOP:STEP or E0,E1,E2,….")]
+Sites = Annotated[int | None, Parameter(help="Fewest sites in the result.")]
+Timeout = Annotated[float | None, Parameter(help="Seconds until the job gives up.")]
+Purpose = Annotated[str, Parameter(help="Told to every owner who is asked.")]
+
+
+def plan(
+    statistic: Statistic,
+    target: Target,
+    *,
+    min_sites: Sites = None,
+    bins: Bins = None,
+    timeout: Timeout = None,
+    purpose: Purpose = "",
+    common: Common = COMMON,
+) -> None:
+    """Dry run: who takes part, what it costs and survives, what is revealed to whom."""
+    answer = common.client.plan(job_spec(statistic, target, min_sites, bins, timeout, purpose))
+    common.output.show(answer, _plan_text(answer))
+
+
+def submit(
+    statistic: Statistic,
+    target: Target,
+    *,
+    min_sites: Sites = None,
+    bins: Bins = None,
+    timeout: Timeout = None,
+    purpose: Purpose = "",
+    watch: Annotated[bool, Parameter(help="Follow the job and print its result.", negative="")] = False,
+    dry_run: Annotated[bool, Parameter(help="Only plan.", negative="")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Compute a statistic over the rows of all sites; only the answer is revealed."""
+    spec = job_spec(statistic, target, min_sites, bins, timeout, purpose)
+    client, output = common.client, common.output
+    if dry_run:
+        report = client.plan(spec)
+        output.show(report, _plan_text(report))
+        return 0
+    job = client.submit(spec)
+    if not watch:
+        output.show(shapes.JobAccepted(job), f"{job} · follow it: coppice jobs watch {job}")
+        return 0
+    output.say(f"▸ {job} · {statistic} of {target}")
+    return _follow(common, job, timeout)
+
+
+def list_(*, common: Common = COMMON) -> None:
+    """List the jobs of this node, newest first."""
+    answer = common.client.jobs()
+    rows = [(job.id, job.state, _asks(job.spec), job.phase, _outcome(job)) for job in answer]
+    common.output.show_all("jobs", answer, table(("ID", "STATE", "JOB", "PHASE", "OUTCOME"), rows))
+
+
+def watch(job: str, *, timeout: Timeout = None, common: Common = COMMON) -> int:
+    """Follow a job until it ends and print its result."""
+    return _follow(common, job, timeout)
+
+
+def result(job: str, *, common: Common = COMMON) -> None:
+    """Print the result of a job that is done."""
+    answer = common.client.result(job)
+    common.output.show(answer, _result_text(answer))
+
+
+def cancel(job: str, *, common: Common = COMMON) -> None:
+    """Stop a job; nothing more of it is opened."""
+    answer = common.client.cancel(job)
+    common.output.show(answer, f"{answer.id} · {answer.state}")
+
+
+def logs(job: str, *, common: Common = COMMON) -> None:
+    """Print what happened to a job so far."""
+    answer = common.client.events(job)
+    common.output.show_all("events", answer, "\n".join(map(_event_text, answer)) or "nothing yet")
+
+
+def job_spec(
+    statistic: str,
+    target: str,
+    min_sites: int | None,
+    bins: str | None,
+    timeout: float | None,
+    purpose: str,
+) -> shapes.JobSpec:
+    """What the arguments ask for. Raises ConfigError C-101."""
+    dataset, dot, columns = target.partition(".")
+    if not (dataset and dot and columns):
+        raise ConfigError(
+            f"{target!r} names no column", code="C-101", fix="write DATASET.COLUMN, for example readings.temp"
+        )
+    names = [name.strip() for name in statistic.split(",") if name.strip()]
+    if ("histogram" in names) != (bins is not None):
+        raise ConfigError(
+            "a histogram needs --bins, and nothing else takes them",
+            code="C-101",
+            fix="for example: coppice jobs submit histogram readings.temp --bins 0:40:5",
+        )
+    edges = () if bins is None else _edges(bins)
+    queries = tuple(
+        shapes.QuerySpec(name, column.strip(), edges if name == "histogram" else ())
+        for column in columns.split(",")
+        for name in names
+    )
+    return shapes.JobSpec(dataset, queries, min_sites, timeout, purpose)
+
+
+def _edges(text: str) -> tuple[float, ...]:
+    """Edges of "0:120:10" (both ends) or "0,10,20". Raises ConfigError."""
+    try:
+        if ":" in text:
+            start, stop, step = (float(part) for part in text.split(":"))
+            count = round((stop - start) / step)
+            edges = tuple(start + index * step for index in range(count + 1)) if 0 < count <= 1024 else ()
+        else:
+            edges = tuple(float(part) for part in text.split(","))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        edges = ()
+    if len(edges) < 2 or len(edges) > 1025 or list(edges) != sorted(set(edges)):
+        raise ConfigError(
+            f"--bins {text}: not 2 to 1025 rising edges",
+            code="C-101",
+            fix="write START:STOP:STEP such as 0:120:10, or the edges such as 0,18,65,120",
+        )
+    return edges
+
+
+def _follow(common: Common, job: str, timeout: float | None) -> int:
+    client, output = common.client, common.output
+    try:
+        for event in client.watch(job, None if timeout is None else timeout + GRACE_S):
+            output.say(_event_text(event))
+        answer = client.result(job)
+    except RemoteError as error:
+        output.fail(error)
+        return int(outcome(error).exit)
+    except AnswerTimeout as error:
+        output.fail(error)
+        return int(outcome(error).exit)
+    output.show(answer, _result_text(answer))
+    return 0
+
+
+def _event_text(event: shapes.JobEvent) -> str:
+    """A line with a mark for people; the raw object for programs that read stderr."""
+    mark = {"dropout": "✗", "refused": "✗", "ended": "✓"}.get(event.kind, "▸")
+    return f"  {mark} {event.text}"
+
+
+def _asks(spec: shapes.JobSpec) -> str:
+    return ", ".join(f"{query.statistic} {spec.dataset}.{query.column}" for query in spec.queries)
+
+
+def _outcome(job: shapes.JobInfo) -> str:
+    if job.result is not None:
+        return "; ".join(_value_text(answer.value) for answer in job.result.answers)
+    return job.error.sentence() if job.error is not None else ""
+
+
+def _value_text(value: shapes.Value) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f"{item:g}" for item in value) + "]"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _result_text(answer: shapes.JobResult) -> str:
+    lines = [
+        f"✓ {item.statistic} {item.column} = {_value_text(item.value)}"
+        + (f"   n = {item.n}" if item.n is not None else "")
+        for item in answer.answers
+    ]
+    lines.append(f"  {answer.sites} sites · {answer.seconds:.1f} s · receipt {answer.receipt[:16]}…")
+    if answer.missing:
+        lines.append(f"  missing: {', '.join(answer.missing)}")
+    if answer.revealed:
+        lines.append(f"  revealed: {', '.join(answer.revealed)}")
+    return "\n".join(lines)
+
+
+def _plan_text(report: shapes.PlanReport) -> str:
+    rows = [
+        (stage.label, f"({stage.n}, {stage.t})", stage.members, stage.adders[:1], stage.dropouts, stage.liars)
+        for stage in report.committees
+    ]
+    costs = " · ".join(f"{cost.role} {cost.bytes_sent / 1000:.1f} kB" for cost in report.costs)
+    return "\n".join(
+        (
+            f"{report.dealers} sites contribute, at least {report.min_sites} must",
+            f"takes part: {', '.join(report.participants)}",
+            table(("STAGE", "(n, t)", "COMMITTEE", "ADDER", "DROPOUTS", "LIARS"), rows),
+            f"rounds {report.rounds} · about {report.seconds:.2g} s · {costs}",
+            f"tolerates {report.dropouts} dropouts · corrects {report.liars} liars"
+            f" · {report.colluders} colluders break it",
+            *(f"revealed: {item}" for item in report.revealed),
+            *(f"! {warning}" for warning in report.warnings),
+        )
+    )
