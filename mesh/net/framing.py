@@ -29,13 +29,12 @@ class Kind(IntEnum):
     DATA = 0
     LAST = 1
     CREDIT = 2
-    BEAT = 3
-    PING = 4
-    PONG = 5
-    HELLO = 6
-    VERDICT = 7
-    WANT = 8
-    BYE = 9
+    PING = 3
+    PONG = 4
+    HELLO = 5
+    VERDICT = 6
+    WANT = 7
+    BYE = 8
 
 
 LANE_NUMBER = {Lane.CONTROL: 0, Lane.BULK: 1}

@@ -79,7 +79,7 @@ class Libp2pTransport:
         tap: Tap | None = None,
     ) -> None:
         """Raises ConfigError for keys of the wrong size."""
-        self._maker = ChannelMaker(identity_seed, network_key)
+        self._maker = ChannelMaker(identity_seed, network_key, profile)
         self.me = self._maker.me
         self._listen = tuple(listen)
         self._gate = gate

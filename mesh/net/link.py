@@ -77,7 +77,7 @@ class Lanes:
         self.channel = channel
         self.dialled = dialled
         self.streams = streams
-        self.out = {lane: Outbox(stream) for lane, stream in streams.items()}
+        self.out = {lane: Outbox(stream, channel.pipe.write_bytes) for lane, stream in streams.items()}
         self.rest = dict.fromkeys(Lane, b"")
 
     @classmethod
@@ -261,7 +261,7 @@ class Link:
 
     def beat(self) -> None:
         """One-way sign of life."""
-        self._say(Kind.BEAT)
+        self._lanes.out[Lane.CONTROL].beat()
 
     def ping(self) -> None:
         """Measure the round trip."""
@@ -339,8 +339,6 @@ class Link:
     def _service(self, kind: Kind, body: bytes) -> None:
         """Act on a service record. Raises MalformedMessage."""
         match kind:
-            case Kind.BEAT:
-                return
             case Kind.CREDIT:
                 lane, amount = parse_credit(body)
                 self._lanes.out[lane].grant(amount)

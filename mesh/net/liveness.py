@@ -1,7 +1,7 @@
 """One task for all links of a node: beats on idle ones, ends the silent ones, measures round trips.
 
 A link on which nothing was read for `detect_s` is down. Beats are one-way and only on links that wrote
-nothing else, so that a busy link costs nothing and an idle one a 4-byte record each `heartbeat_s`; beats
+nothing else, so that a busy link costs nothing and an idle one one small Yamux frame each `heartbeat_s`; beats
 that are nearly due go out together, so that an idle node wakes about once per beat.
 
 If this very process was not running (stopped, swapped, a long numpy call), silence is our own fault: the
@@ -20,6 +20,8 @@ from mesh.net.link import Link
 from mesh.net.profile import LinkProfile
 
 RTT_EVERY_S = 20.0
+SETTLING_S = 4.0
+"""A young link is measured at every beat: its first round trips shared the CPU with handshakes."""
 RESUME_S = 1.0
 LATE_S = 0.5
 """The watch woke this much too late: the process was not running."""
@@ -41,7 +43,7 @@ async def watch(links: Callable[[], Iterable[Link]], profile: LinkProfile) -> No
                 continue
             beat_at = link.pipe.last_write + profile.heartbeat_s
             if now >= link.pipe.last_write + TOGETHER * profile.heartbeat_s:
-                if now >= link.last_ping + RTT_EVERY_S:
+                if now >= link.last_ping + RTT_EVERY_S or now < link.since + SETTLING_S:
                     link.ping()
                 else:
                     link.beat()

@@ -25,7 +25,10 @@ from libp2p.security.pnet.protector import new_protected_conn as new_protected_c
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable as MuxedConnUnavailable
 from libp2p.stream_muxer.exceptions import MuxedStreamError as MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE as DEFAULT_WINDOW_SIZE
+from libp2p.stream_muxer.yamux.yamux import FLAG_ACK as FLAG_ACK
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_NAME
+from libp2p.stream_muxer.yamux.yamux import TYPE_PING as TYPE_PING
+from libp2p.stream_muxer.yamux.yamux import YAMUX_HEADER_FORMAT as YAMUX_HEADER_FORMAT
 from libp2p.stream_muxer.yamux.yamux import Yamux as Yamux
 from libp2p.stream_muxer.yamux.yamux import YamuxStream as YamuxStream
 from libp2p.transport.upgrader import TransportUpgrader as TransportUpgrader
@@ -34,8 +37,11 @@ YAMUX = TProtocol(YAMUX_NAME)
 
 __all__ = [
     "DEFAULT_WINDOW_SIZE",
+    "FLAG_ACK",
     "NOISE",
+    "TYPE_PING",
     "YAMUX",
+    "YAMUX_HEADER_FORMAT",
     "ConnectionClosedError",
     "Ed25519PrivateKey",
     "Ed25519PublicKey",

@@ -20,6 +20,7 @@ Source: libp2p noise and yamux specifications; libp2p 0.8.1 as measured.
 from __future__ import annotations
 
 import socket
+import struct
 from dataclasses import dataclass
 
 import nacl.signing
@@ -27,8 +28,11 @@ import trio
 
 from mesh.net.addresses import format_address
 from mesh.net.parts import (
+    FLAG_ACK,
     NOISE,
+    TYPE_PING,
     YAMUX,
+    YAMUX_HEADER_FORMAT,
     ConnectionClosedError,
     Ed25519PrivateKey,
     Ed25519PublicKey,
@@ -45,12 +49,12 @@ from mesh.net.parts import (
     new_noise_keys,
     new_protected_conn,
 )
+from mesh.net.profile import LAN, LinkProfile
 from protocols.errors import ConfigError, TransportError
 from protocols.identifiers import PartyId
 
 READ_AHEAD_BYTES = 128 * 1024
-UNSENT_BYTES = 128 * 1024
-"""What the kernel may hold unsent: more only makes urgent frames wait behind bulk (TCP_NOTSENT_LOWAT)."""
+UNASKED_PONG = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_ACK, 0, 0)
 
 MUX_ERRORS = (MuxedStreamError, MuxedConnUnavailable, IOException, OSError)
 """What libp2p raises when a connection or stream has ended under us."""
@@ -75,10 +79,11 @@ def party_id(peer: PeerName) -> PartyId:
 class SocketPipe(ReadWriteCloser):
     """A TCP stream as libp2p wants it: reads exactly what was asked, counts, never fails silently."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, profile: LinkProfile) -> None:
         self._stream = stream
         self._chunk = b""
         self._offset = 0
+        self.write_bytes = profile.write_bytes
         self.bytes_read = 0
         self.bytes_written = 0
         self.last_read = trio.current_time()
@@ -86,7 +91,9 @@ class SocketPipe(ReadWriteCloser):
         self.remote = format_address(stream.socket.getpeername())
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, profile.unsent_bytes)
+        if profile.receive_bytes:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, profile.receive_bytes)
 
     async def read(self, n: int | None = None) -> bytes:
         """Exactly n bytes, fewer only at the end of the stream; without n whatever there is."""
@@ -155,6 +162,10 @@ class HardenedYamux(Yamux):
             async with self._write_lock:
                 await self.secured_conn.write(data)
 
+    async def beat(self) -> None:
+        """A ping answer that nobody asked for: Yamux notes it and does nothing."""
+        await self._write_frame(UNASKED_PONG)
+
     async def _measure_rtt_loop(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -171,7 +182,7 @@ class SecureChannel:
 class ChannelMaker:
     """Upgrades TCP streams with our identity and network key."""
 
-    def __init__(self, identity_seed: bytes, network_key: bytes | None) -> None:
+    def __init__(self, identity_seed: bytes, network_key: bytes | None, profile: LinkProfile = LAN) -> None:
         """Raises ConfigError if a key has the wrong size."""
         if len(identity_seed) != 32:
             raise ConfigError(
@@ -184,6 +195,7 @@ class ChannelMaker:
         private = Ed25519PrivateKey.from_bytes(identity_seed)
         keys = KeyPair(private, private.get_public_key())
         self.me = PartyId(bytes(nacl.signing.SigningKey(identity_seed).verify_key))
+        self._profile = profile
         self._network_key = None if network_key is None else network_key.hex()
         noise = NoiseTransport(keys, noise_privkey=new_noise_keys().private_key)
         self._upgrader = TransportUpgrader({NOISE: noise}, {YAMUX: HardenedYamux})
@@ -198,7 +210,7 @@ class ChannelMaker:
 
     async def _upgrade(self, stream: trio.SocketStream, expected: PartyId | None) -> SecureChannel:
         try:
-            pipe = SocketPipe(stream)
+            pipe = SocketPipe(stream, self._profile)
             raw = RawConnection(pipe, expected is not None)
             if self._network_key is not None:
                 raw = new_protected_conn(raw, self._network_key)
