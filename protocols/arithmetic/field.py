@@ -79,6 +79,13 @@ def to_signed(a: Elements) -> npt.NDArray[np.int64]:
     return np.where(signed > P // 2, signed - np.int64(P), signed)
 
 
+def _words(a: Elements) -> Elements:
+    """`a` itself. Raises LocalMisuse for another dtype, which numpy would turn into floats without a word."""
+    if getattr(a, "dtype", None) != np.uint64:
+        raise LocalMisuse("arithmetic takes uint64 field elements only", fix="use field.as_elements")
+    return np.asarray(a)
+
+
 def is_canonical(a: Elements) -> bool:
     """Whether every element is below p."""
     return bool(a.size == 0 or a.max() < _P)
@@ -99,23 +106,23 @@ def _settle(x: Elements, scratch: Elements | None = None) -> Elements:
 
 def add(a: Elements, b: Elements, out: Elements | None = None) -> Elements:
     """a + b, broadcast; into `out` (which may be a or b) if given."""
-    return _settle(np.asarray(np.add(a, b, out=out)))
+    return _settle(np.asarray(np.add(_words(a), _words(b), out=out)))
 
 
 def sub(a: Elements, b: Elements) -> Elements:
     """a - b, broadcast."""
-    difference = np.asarray(np.subtract(a, b))
+    difference = np.asarray(np.subtract(_words(a), _words(b)))
     return np.asarray(np.minimum(difference, np.add(difference, _P)))
 
 
 def neg(a: Elements) -> Elements:
     """-a."""
-    return _settle(np.asarray(np.subtract(_P, a)))
+    return _settle(np.asarray(np.subtract(_P, _words(a))))
 
 
 def mul(a: Elements, b: Elements) -> Elements:
     """a * b, broadcast; about 10 ns an element."""
-    a, b = np.asarray(a, dtype=np.uint64), np.asarray(b, dtype=np.uint64)
+    a, b = _words(a), _words(b)
     if a.shape == b.shape and a.ndim > 1 and a.flags.c_contiguous and b.flags.c_contiguous:
         return mul(a.ravel(), b.ravel()).reshape(a.shape)
     out = np.empty(np.broadcast_shapes(a.shape, b.shape), dtype=np.uint64)
@@ -191,7 +198,7 @@ def _assemble(out: Elements, middle: Elements, high: Elements) -> None:
 
 def power(a: Elements, exponent: int) -> Elements:
     """a^exponent; a negative exponent inverts. Raises ZeroDivisionError for 0 to a negative power."""
-    a = np.asarray(a, dtype=np.uint64)
+    a = _words(a)
     if exponent < 0:
         return power(inv(a), -exponent)
     result = np.ones(a.shape, dtype=np.uint64)
@@ -204,7 +211,7 @@ def power(a: Elements, exponent: int) -> Elements:
 
 def inv(a: Elements) -> Elements:
     """1 / a, any shape; about three products an element and one power. Raises ZeroDivisionError."""
-    a = np.asarray(a, dtype=np.uint64)
+    a = _words(a)
     if not a.all():
         raise ZeroDivisionError("0 has no inverse mod 2^61-1")
     return _inverses(a.ravel()).reshape(a.shape)
@@ -222,7 +229,7 @@ def _inverses(a: Elements) -> Elements:
 
 def total(a: Elements, axis: int = 0) -> Elements:
     """Sum along `axis`, up to 2^32 terms."""
-    rows = np.moveaxis(np.asarray(a, dtype=np.uint64), axis, 0)
+    rows = np.moveaxis(_words(a), axis, 0)
     if rows[:1].size >= _WIDE:
         return _total_of_rows(rows)
     low = np.asarray((rows & _LOW32).sum(axis=0, dtype=np.uint64))
@@ -267,6 +274,7 @@ def combine(coefficients: Elements, rows: Elements) -> Elements:
 
     Raises LocalMisuse when the shapes do not fit.
     """
+    coefficients, rows = _words(coefficients), _words(rows)
     if rows.ndim != 2 or coefficients.shape != rows.shape[:1]:
         raise LocalMisuse(f"combine: {coefficients.shape} coefficients for rows of shape {rows.shape}")
     out = np.zeros(rows.shape[1], dtype=np.uint64)
@@ -329,6 +337,7 @@ def matmul(a: Elements, b: Elements) -> Elements:
 
     Raises LocalMisuse when the shapes do not fit.
     """
+    a, b = _words(a), _words(b)
     if a.ndim == 1:
         return np.asarray(matmul(a[None, :], b)[0])
     if b.ndim == 1:

@@ -210,6 +210,18 @@ def test_operands_are_left_alone_and_results_are_canonical() -> None:
     assert np.array_equal(b, kept[1])
 
 
+def test_other_dtypes_are_refused_instead_of_becoming_floats() -> None:
+    good, bad = random_elements((4,)), np.arange(4)
+    for call in (field.add, field.sub, field.mul, field.dot, field.matmul):
+        with pytest.raises(LocalMisuse):
+            call(good, bad)
+    for call in (field.neg, field.inv, field.total):
+        with pytest.raises(LocalMisuse):
+            call(bad)
+    with pytest.raises(LocalMisuse):
+        field.combine(good, bad[:, None])
+
+
 def test_threads_do_not_share_scratch() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
