@@ -7,11 +7,13 @@ complain about runs only when something is out of the ordinary.
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 from mesh.data.schema import ColumnSchema
 
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 EXACT_INTEGER = 2**53
+JUDGED_CELLS = 1000
 
 
 class BadCell(Exception):
@@ -36,8 +38,8 @@ def is_missing(text: str) -> bool:
 
 
 def mostly_numbers(texts: list[str]) -> bool:
-    """Whether a column without a schema is meant as numbers: at least half of the cells present are."""
-    present = [text for text in texts if not is_missing(text)]
+    """Whether a column without a schema is meant as numbers: half of its first cells present are, or more."""
+    present = list(islice((text for text in texts if not is_missing(text)), JUDGED_CELLS))
     return bool(present) and 2 * sum(map(is_number, present)) >= len(present)
 
 

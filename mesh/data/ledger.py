@@ -156,10 +156,13 @@ class Page:
 
     def entries(self, dataset: str | None = None, session: str | None = None) -> tuple[Entry, ...]:
         """Entries, oldest first, of one data set or session if given."""
+        asked = {"dataset = ?": dataset, "session = ?": session}
+        given = {clause: value for clause, value in asked.items() if value is not None}
         rows = self._connection.execute(
-            "SELECT seq, at, kind, dataset, session, body, hash FROM entries"
-            " WHERE (?1 IS NULL OR dataset = ?1) AND (?2 IS NULL OR session = ?2) ORDER BY seq",
-            (dataset, session),
+            "SELECT seq, at, kind, dataset, session, body, hash FROM entries WHERE "  # noqa: S608 - fixed clauses
+            + " AND ".join([*given, "1"])
+            + " ORDER BY seq",
+            tuple(given.values()),
         )
         return tuple(
             Entry(seq, at, kind, name, of, _body(seq, body), hash_)

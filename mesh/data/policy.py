@@ -97,6 +97,26 @@ class PolicyRequest:
     own: bool = False
 
 
+_FIXES = {
+    "no_policy": "its owner runs: coppice policy init NAME --allow STATISTIC",
+    "expires": "its owner renews the policy",
+    "requesters": "its owner adds the requester to the policy",
+    "max_uses": "its owner raises max_uses",
+    "min_sites": "ask for more sites, or wait until more have the data set",
+    "min_threshold": "wait until more gateways are in the mesh, so that the committee is larger",
+    "allow": "ask for an allowed statistic, or its owner extends the policy",
+    "columns": "ask for a column that the policy names",
+    "parameters": "correct the parameters",
+    "min_rows": "wait until the owner has more rows",
+    "max_bins": "ask for fewer bins",
+    "min_bin_width": "ask for wider bins",
+    "overlap": "ask over the same sites as before, or at least min_sites others; or its owner sets overlap",
+    "data": "its owner adds the file again",
+    "dataset": "name a data set that this site has",
+    "queries": "name a statistic and a column",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Whether a job may use the data, by which rule not, and words for people."""
@@ -105,6 +125,11 @@ class Decision:
     rule: str
     reason: str
     warnings: tuple[str, ...] = ()
+
+    @property
+    def fix(self) -> str:
+        """What would make it an approval; empty for one."""
+        return _FIXES.get(self.rule, "")
 
     def sentence(self) -> str:
         """`DENY by rule min_rows: 31 < 50`, or `ALLOW`."""

@@ -92,6 +92,13 @@ class DataRoom:
         found = self._catalog.all()
         return tuple(found[name] for name in sorted(found))
 
+    def offers(self) -> tuple[str, ...]:
+        """Data sets worth announcing to the mesh: those that have a policy; any other would be refused.
+
+        Raises DataError C-615.
+        """
+        return tuple(name for name, info in sorted(self._catalog.all().items()) if info.has_policy)
+
     def show(self, name: str) -> DatasetInfo:
         """One data set. Raises DataError C-612."""
         return self._catalog.get(name)
@@ -328,9 +335,7 @@ def _approval(plan: Plan, info: DatasetInfo) -> dict[str, object]:
         "requester": plan.initiator.hex(),
         "queries": [[query.statistic, query.column, list(query.parameters)] for query in _asked(plan.job)],
         "reveals": [
-            f"{item} of {query.column}"
-            for query in _asked(plan.job)
-            for item in names.form(query.statistic).reveals
+            item for query in _asked(plan.job) for item in names.reveals(query.statistic, query.column)
         ],
         "min_sites": plan.job.min_sites,
         "threshold": min(stage.threshold for stage in plan.stages),

@@ -79,6 +79,11 @@ def form(statistic: str) -> Form:
     return known
 
 
+def reveals(statistic: str, column: str) -> tuple[str, ...]:
+    """What the total of one query gives away, in words for people. Raises ConfigError C-630."""
+    return tuple(f"{item} of {column}" for item in form(statistic).reveals)
+
+
 def check_parameters(statistic: str, parameters: tuple[float, ...]) -> None:
     """Refuse parameters that `statistic` does not take. Raises ConfigError C-630 or C-631."""
     form(statistic)

@@ -82,6 +82,7 @@ def test_each_rule_denies_by_name(change: dict[str, object], sentence: str) -> N
     decision = policy.evaluate(RULES, dataclasses.replace(ASKED, **change))
     assert not decision.allowed
     assert decision.sentence() == sentence
+    assert decision.fix
 
 
 def test_bad_parameters_are_denied_not_raised() -> None:
