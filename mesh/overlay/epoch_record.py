@@ -30,6 +30,12 @@ MAX_GATEWAYS = 128
 """Electorate of one epoch. More gateways than that take turns, drawn by the beacon: votes grow with it."""
 
 MIN_SESSION_GATEWAYS = 3
+HISTORY = 256
+"""Certified records kept to bring others up to date; a node away for longer joins again."""
+
+CHAIN_PART = 16
+"""Records sent at once to one who asks."""
+
 NO_SESSION = Digest(bytes(32))
 
 EpochNumber = Annotated[int, Between(0, 2**48)]
@@ -183,3 +189,28 @@ def check_extends(certified: Certified, head: EpochRecord, identity: MeshIdentit
             raise MalformedMessage(f"epoch {record.epoch}: the vote of {vote.party.short()} is forged")
     if record.session == NO_SESSION and not is_by_operator(identity, record, certified.operator):
         raise MalformedMessage(f"epoch {record.epoch} has a beacon of nobody")
+
+
+class History:
+    """The end of the chain with its proofs, for those who were away."""
+
+    def __init__(self, first: Certified | None = None) -> None:
+        self._records: dict[int, Certified] = {}
+        if first is not None:
+            self.append(first)
+
+    def append(self, certified: Certified) -> None:
+        """The newest record; the oldest is dropped."""
+        self._records[certified.record.epoch] = certified
+        self._records.pop(certified.record.epoch - HISTORY, None)
+
+    def get(self, epoch: int) -> Certified | None:
+        """The record of `epoch`, if kept."""
+        return self._records.get(epoch)
+
+    def after(self, epoch: int) -> list[Certified]:
+        """The records that follow `epoch`, without a gap, at most CHAIN_PART."""
+        part: list[Certified] = []
+        while len(part) < CHAIN_PART and (certified := self._records.get(epoch + len(part) + 1)):
+            part.append(certified)
+        return part

@@ -18,16 +18,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mesh.overlay import announcement as announcements
 from mesh.overlay.announcement import Announcement, PeerRtt, Presence
 from mesh.overlay.certificate import MeshIdentity, SignedCertificate
 from mesh.overlay.gossip import (
-    MAX_MEMBERS,
     MAX_WANT,
     Inventory,
-    Known,
     News,
     Outbox,
     Summary,
@@ -35,8 +32,10 @@ from mesh.overlay.gossip import (
     news,
     summarise,
 )
+from mesh.overlay.profile import MembershipProfile
+from mesh.overlay.roll import Entry, Roll
 from mesh.overlay.suspicion import Suspicion, Suspicions, timeout_s
-from mesh.overlay.view import Member, Status, View
+from mesh.overlay.view import Member, MemberChanged, Status, View
 from protocols.arithmetic.xof import Xof
 from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
@@ -44,53 +43,6 @@ from protocols.machine import Effect, Publish, Send
 
 MAX_AHEAD = 1 << 20
 """A doubt about an incarnation of ours this far ahead is nonsense, and following it would burn numbers."""
-
-
-@dataclass(frozen=True, slots=True)
-class MembershipProfile:
-    """Times in seconds. LAN values; a slower network wants all but `push_s` multiplied."""
-
-    suspicion_s: float = 10.0
-    """SUSPECT to LEFT in a mesh of up to ten members (grows with the log). Short enough to tidy up, long
-    enough for a node that restarts."""
-
-    refresh_s: float = 60.0
-    """Own announcement renewed this often, rarer in large meshes: sends bytes, finds silent deaths."""
-
-    sync_s: float = 5.0
-    """Anti-entropy with one neighbour this often: sends one digest, repairs lost pushes."""
-
-    push_s: float = 0.05
-    """Least pause between two pushes: batches a burst of news into one message."""
-
-    refute_s: float = 1.0
-    """Least time between two new incarnations of ours, so that nobody makes us flood the mesh."""
-
-    fanout: int = 12
-    """Links that get a push; in meshes with more links the rest hear it from those."""
-
-    forget_s: float = 86_400.0
-    """Members gone for so long are dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemberChanged:
-    """Published when a member appears (before is None), changes status, or its link comes or goes."""
-
-    party: PartyId
-    name: str
-    before: Status | None
-    after: Status
-    linked: bool
-    why: str
-
-
-@dataclass(slots=True)
-class _Entry:
-    announcement: Announcement
-    status: Status
-    since_s: float
-    heard_s: float
 
 
 class Membership:
@@ -115,7 +67,7 @@ class Membership:
         self._profile = profile or MembershipProfile()
         self._addresses = tuple(addresses)[: announcements.MAX_ADDRESSES]
         self._incarnation = incarnation
-        self._entries: dict[PartyId, _Entry] = {}
+        self._entries = Roll()
         self._links: dict[PartyId, float | None] = {}
         self._suspicions = Suspicions()
         self._outbox = Outbox(self._profile.push_s, self._profile.fanout)
@@ -143,8 +95,9 @@ class Membership:
         doubt = self._suspicions.clear(peer)
         if doubt is not None:
             effects.append(Send(peer, doubt))
-        if peer in self._entries:
-            effects += self._become(now, peer, Status.ALIVE, "its link is up")
+        entry = self._entries.get(peer)
+        if entry is not None and not entry.announcement.presence.leaving:
+            effects.append(self._set(now, peer, Status.ALIVE, "its link is up"))
         return effects + self._flush(now)
 
     def link_down(self, now: float, peer: PartyId, reason: str = "its link is down") -> list[Effect]:
@@ -153,10 +106,9 @@ class Membership:
             return []
         entry = self._entries[peer]
         if entry.status is Status.LEFT:
-            return []
-        return self._doubt(
-            now, Suspicion(peer, entry.announcement.incarnation, self.me), None, reason
-        ) + self._flush(now)
+            return [self._set(now, peer, Status.LEFT, reason)]
+        doubt = Suspicion(peer, entry.announcement.incarnation, self.me)
+        return self._doubt(now, doubt, None, reason) + self._flush(now)
 
     def measured(self, peer: PartyId, rtt_s: float) -> None:
         """The link layer measured a round trip."""
@@ -231,7 +183,7 @@ class Membership:
         members = tuple(
             self._member(party, entry)
             for party, entry in sorted(self._entries.items())
-            if entry.announcement.certificate.certificate.expires_s > now
+            if entry.expires_s > now
         )
         return View(self._identity.mesh, self.me, now, members)
 
@@ -245,7 +197,7 @@ class Membership:
         """Direct links, sorted."""
         return tuple(sorted(self._links))
 
-    def _member(self, party: PartyId, entry: _Entry) -> Member:
+    def _member(self, party: PartyId, entry: Entry) -> Member:
         presence = entry.announcement.presence
         return Member(
             party=party,
@@ -262,39 +214,50 @@ class Membership:
     # News.
 
     def _on_news(self, now: float, sender: PartyId, message: News) -> list[Effect]:
-        effects: list[Effect] = []
-        for announcement in message.announcements:
-            effects += self._on_announcement(now, sender, announcement)
+        fresh = [each for each in message.announcements if self._is_news(now, each)]
+        effects = [effect for each in fresh for effect in self._on_announcement(now, sender, each)]
         for suspicion in message.suspicions:
             effects += self._on_suspicion(now, sender, suspicion)
         return effects
 
-    def _on_announcement(
-        self, now: float, sender: PartyId | None, announcement: Announcement
-    ) -> list[Effect]:
-        party = announcement.party
-        entry = self._entries.get(party)
-        if entry is not None and announcement.incarnation <= entry.announcement.incarnation:
-            if party == self.me and announcement != entry.announcement:
-                self._refute_above(announcement.incarnation)
-            return []
-        if entry is None and not self._make_room():
-            return []
+    def _is_news(self, now: float, announcement: Announcement) -> bool:
+        """Newer than what we have, and true. Changes nothing: a false one in a batch leaves no trace."""
+        party, entry = announcement.party, self._entries.get(announcement.party)
+        if entry is not None:
+            ahead = announcement.incarnation - entry.announcement.incarnation
+            if ahead < 0 or (ahead == 0 and (party != self.me or announcement == entry.announcement)):
+                return False
         known = entry.announcement.certificate if entry else None
-        announcements.verify(announcement, self._identity, now, known)
-        if party == self.me:
+        try:
+            announcements.verify(announcement, self._identity, now, known)
+        except ProtocolError as error:
+            if error.code in ("C-212", "C-213"):  # no fault of who passed it on
+                return False
+            raise
+        return known is None or announcement.certificate.certificate.serial >= known.certificate.serial
+
+    def _on_announcement(self, now: float, sender: PartyId, announcement: Announcement) -> list[Effect]:
+        party = announcement.party
+        if party == self.me:  # an earlier life of ours, or a copy of our keys
             self._refute_above(announcement.incarnation)
             return []
-        if known and announcement.certificate.certificate.serial < known.certificate.serial:
-            raise ProtocolError(f"{party.short()} went back to an older certificate", code="C-214")
+        entry = self._entries.get(party)
+        if entry is not None and announcement.incarnation <= entry.announcement.incarnation:
+            return []  # the same batch had a newer one
         self._suspicions.clear(party)
-        self._outbox.announce(announcement, sender)
         status = Status.LEFT if announcement.presence.leaving else Status.ALIVE
-        if entry is None:
-            self._entries[party] = _Entry(announcement, status, now, now)
-            return [self._changed(party, None, "it is new here")]
-        entry.announcement, entry.heard_s = announcement, now
-        return self._become(now, party, status, "it said so")
+        if entry is not None:
+            entry.announcement, entry.heard_s = announcement, now
+            self._outbox.announce(announcement, sender)
+            return self._become(now, party, status, "it said so")
+        forgotten = self._entries.make_room(self.me)
+        if forgotten is not None:
+            self._suspicions.clear(forgotten)
+        if self._entries.is_full:
+            return []
+        self._outbox.announce(announcement, sender)
+        self._entries[party] = Entry(announcement, status, now, now)
+        return [self._changed(party, None, "it is new here")]
 
     def _on_suspicion(self, now: float, sender: PartyId, suspicion: Suspicion) -> list[Effect]:
         party = suspicion.party
@@ -325,14 +288,8 @@ class Membership:
 
     # Anti-entropy.
 
-    def _inventory(self) -> list[Known]:
-        return [
-            Known(party, entry.announcement.incarnation, self._suspicions.about(party) is not None)
-            for party, entry in self._entries.items()
-        ]
-
     def _summary(self) -> Summary:
-        return summarise(self._inventory())
+        return summarise(self._entries.inventory(self._suspicions))
 
     def _sync(self) -> list[Effect]:
         neighbours = [party for party in self._shuffled() if self._entries_alive(party)]
@@ -341,27 +298,18 @@ class Membership:
     def _on_summary(self, sender: PartyId, message: Summary) -> list[Effect]:
         if message == self._summary():
             return []
-        return [Send(sender, Inventory(tuple(self._inventory())))]
+        return [Send(sender, Inventory(tuple(self._entries.inventory(self._suspicions))))]
 
     def _on_inventory(self, now: float, sender: PartyId, message: Inventory) -> list[Effect]:
         effects: list[Effect] = []
-        theirs = {line.party: line for line in message.known}
-        wanted = []
-        for party, line in theirs.items():
-            entry = self._entries.get(party)
-            if entry is None or line.incarnation > entry.announcement.incarnation:
-                wanted.append(party)
-            elif line.doubted:
-                effects += self._on_suspicion(now, sender, Suspicion(party, line.incarnation, sender))
-        lacking = [
-            line.party
-            for line in self._inventory()
-            if line.party not in theirs
-            or (line.incarnation, line.doubted) > (theirs[line.party].incarnation, theirs[line.party].doubted)
-        ]
+        for line in message.known:
+            if line.doubted:
+                doubt = Suspicion(line.party, line.incarnation, sender)
+                effects += self._on_suspicion(now, sender, doubt)
+        wanted = self._entries.newer_elsewhere(message.known)[:MAX_WANT]
         if wanted:
-            effects.append(Send(sender, Want(tuple(sorted(wanted)[:MAX_WANT]))))
-        return effects + self._tell(sender, sorted(lacking)[:MAX_WANT])
+            effects.append(Send(sender, Want(tuple(wanted))))
+        return effects + self._tell(sender, self._entries.newer_here(message.known, self._suspicions))
 
     def _tell(self, peer: PartyId, parties: Sequence[PartyId]) -> list[Effect]:
         known = [party for party in parties[:MAX_WANT] if party in self._entries]
@@ -401,20 +349,21 @@ class Membership:
         )
         announcement = announcements.announce(self._identity_seed, self._certificate, presence)
         status = Status.LEFT if self._leaving else Status.ALIVE
-        entry = self._entries.setdefault(self.me, _Entry(announcement, status, now, now))
+        entry = self._entries.setdefault(self.me, Entry(announcement, status, now, now))
         entry.announcement, entry.status, entry.heard_s = announcement, status, now
         self._outbox.announce(announcement, None)
         return self._flush(now)
 
     def _become(self, now: float, party: PartyId, status: Status, why: str) -> list[Effect]:
-        entry = self._entries[party]
+        """Like `_set`, but silent if nothing changes."""
         if status is Status.ALIVE:
-            entry.heard_s = now
-        before = entry.status
-        if before is status:
-            return []
-        entry.status, entry.since_s = status, now
-        return [self._changed(party, before, why)]
+            self._entries[party].heard_s = now
+        return [] if self._entries[party].status is status else [self._set(now, party, status, why)]
+
+    def _set(self, now: float, party: PartyId, status: Status, why: str) -> Effect:
+        entry = self._entries[party]
+        before, entry.status, entry.since_s, entry.heard_s = entry.status, status, now, now
+        return self._changed(party, before, why)
 
     def _changed(self, party: PartyId, before: Status | None, why: str) -> Effect:
         entry = self._entries[party]
@@ -427,32 +376,16 @@ class Membership:
         for party, entry in list(self._entries.items()):
             if party == self.me:
                 continue
-            expired = entry.announcement.certificate.certificate.expires_s <= now
             if entry.status is Status.LEFT:
                 if now >= entry.since_s + self._profile.forget_s:
                     del self._entries[party]
                     self._suspicions.clear(party)
-            elif expired:
+            elif entry.expires_s <= now:
                 effects += self._become(now, party, Status.LEFT, "its certificate expired")
             elif party not in self._links and now >= entry.heard_s + 3 * self._refresh_s:
                 silent = Suspicion(party, entry.announcement.incarnation, self.me)
                 effects += self._doubt(now, silent, None, "nothing was heard of it")
         return effects
-
-    def _make_room(self) -> bool:
-        if len(self._entries) < MAX_MEMBERS:
-            return True
-        gone = [
-            party
-            for party, entry in self._entries.items()
-            if entry.status is Status.LEFT and party != self.me
-        ]
-        if not gone:
-            return False
-        oldest = min(gone, key=lambda party: (self._entries[party].since_s, party))
-        del self._entries[oldest]
-        self._suspicions.clear(oldest)
-        return True
 
     def _flush(self, now: float) -> list[Effect]:
         if not self._outbox or now < self._outbox.next_s:

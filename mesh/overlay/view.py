@@ -43,6 +43,18 @@ class Member:
         return self.status is Status.ALIVE
 
 
+@dataclass(frozen=True, slots=True)
+class MemberChanged:
+    """Published when a member appears (before is None), changes status, or its link comes or goes."""
+
+    party: PartyId
+    name: str
+    before: Status | None
+    after: Status
+    linked: bool
+    why: str
+
+
 @dataclass(frozen=True)
 class View:
     """All known members, sorted by party, each certified and unexpired at `now`."""
