@@ -173,17 +173,27 @@ class Page:
         """The approval of a session, if there is one."""
         return next((entry for entry in self.entries(session=session) if entry.kind == "approved"), None)
 
+    def standing(self, session: str) -> str | None:
+        """How a session stands: `approved`, `released`, `result`, or None if it was never approved."""
+        kinds = {entry.kind for entry in self.entries(session=session)}
+        if "approved" not in kinds:
+            return None
+        return next((kind for kind in ("result", "released") if kind in kinds), "approved")
+
     def uses(self, dataset: str) -> tuple[Use, ...]:
         """Approved jobs that revealed something or may have, oldest first."""
-        found: dict[str, Use] = {}
+        approved: dict[str, Use] = {}
+        released: set[str] = set()
         for entry in self.entries(dataset):
             if entry.kind == "approved":
-                found[entry.session] = _use(entry)
+                approved[entry.session] = _use(entry)
             elif entry.kind == "released":
-                found.pop(entry.session, None)
-            elif entry.kind == "result" and entry.session in found:
-                found[entry.session] = replace(found[entry.session], sites=_sites(entry, "roster"))
-        return tuple(found.values())
+                released.add(entry.session)
+            elif entry.kind == "result" and entry.session in approved:
+                # Certain knowledge that something was opened outweighs an earlier release.
+                released.discard(entry.session)
+                approved[entry.session] = replace(approved[entry.session], sites=_sites(entry, "roster"))
+        return tuple(use for session, use in approved.items() if session not in released)
 
 
 def _use(entry: Entry) -> Use:

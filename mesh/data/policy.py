@@ -113,6 +113,7 @@ _FIXES = {
     "overlap": "ask over the same sites as before, or at least min_sites others; or its owner sets overlap",
     "data": "its owner adds the file again",
     "dataset": "name a data set that this site has",
+    "ended": "make a new plan",
     "queries": "name a statistic and a column",
 }
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from mesh.data import overlap, policy, schema, sources
 from mesh.data.catalog import Catalog, DatasetInfo, check_name
 from mesh.data.errors import DataError
-from mesh.data.ledger import Entry, Ledger, Page
+from mesh.data.ledger import Entry, Ledger
 from mesh.data.policy import ALLOW, Asked, Decision, Policy, PolicyRequest, deny
 from protocols.errors import MeshError
 from protocols.statistics import names
@@ -173,7 +173,7 @@ class DataRoom:
     def authorize(self, plan: Plan, me: PartyId, requester_name: str = "") -> Decision:
         """Judge a plan by the owner's policy; an approval is stored before it is returned.
 
-        Asking again about an approved plan gives the approval again. Peers that deal nothing, and jobs
+        Asking again about an approved plan gives the approval again until the session has ended. Peers that deal nothing, and jobs
         that read no data, need no consent. Raises DataError C-615, C-622: then the answer is no.
         """
         queries = _asked(plan.job)
@@ -185,8 +185,9 @@ class DataRoom:
             return deny("dataset" if error.code == "C-612" else "data", error.sentence())
         sites = frozenset(party.hex() for party in plan.dealers)
         with self._ledger.writing() as page:
-            if page.approval(plan.session.hex()) is not None:
-                return ALLOW
+            standing = page.standing(plan.session.hex())
+            if standing is not None:
+                return ALLOW if standing == "approved" else deny("ended", f"the session is over ({standing})")
             earlier = page.uses(info.name)
             request = PolicyRequest(
                 dataset=info.name,
@@ -214,7 +215,7 @@ class DataRoom:
     def contribution(self, plan: Plan, seed: bytes | None = None) -> tuple[Elements, int]:
         """This node's vector, (plan.length,) uint64, and the rows of its file; `seed`: 32 secret bytes.
 
-        Raises DataError C-623 without an approval of exactly this plan, C-614 if the file changed since it
+        Raises DataError C-623 without a standing approval of exactly this plan, C-614 if the file changed since it
         was added, C-601 … C-610 if it cannot be read.
         """
         import numpy as np
@@ -226,8 +227,8 @@ class DataRoom:
         if not queries:
             return registry.encode_job(plan.job, {}, seed), 0
         with self._ledger.writing() as page:
-            approval = page.approval(plan.session.hex())
-        if approval is None or approval.dataset != plan.job.dataset:
+            standing = page.standing(plan.session.hex())
+        if standing != "approved":
             raise DataError(
                 f"session {plan.session.hex()[:8]} has no approval on this node",
                 code="C-623",
@@ -250,13 +251,15 @@ class DataRoom:
     ) -> tuple[str, ...]:
         """Write down how an approved session ended; returns warnings about what it gives away.
 
-        `opened=False` is for a definite abort only: it gives the use back. A session never recorded, or
+        `opened=False` is for a definite abort only: it gives the use back, unless a result was or is yet
+        recorded, which stands. A session never recorded, or
         recorded without a roster, counts as opened over all dealers of its plan. Raises DataError C-622.
         """
         session = plan.session.hex()
         with self._ledger.writing() as page:
             approval = page.approval(session)
-            if approval is None or _ended(page, session):
+            standing = page.standing(session)
+            if approval is None or standing == "result" or (standing == "released" and not opened):
                 return ()
             name = approval.dataset
             if not opened:
@@ -343,10 +346,6 @@ def _approval(plan: Plan, info: DatasetInfo) -> dict[str, object]:
         "rows": info.rows,
         "data_digest": info.digest,
     }
-
-
-def _ended(page: Page, session: str) -> bool:
-    return any(entry.kind in ("result", "released") for entry in page.entries(session=session))
 
 
 def _check_unchanged(info: DatasetInfo, found: bytes) -> None:

@@ -253,8 +253,23 @@ def test_uses_are_counted_and_given_back(room: DataRoom) -> None:
     assert [entry.kind for entry in room.history()].count("result") == 1
 
 
+def test_a_result_outweighs_an_earlier_release(room: DataRoom) -> None:
+    room.init_policy("readings", dataclasses.replace(OPEN, max_uses=1), replace=True)
+    plan = make_plan()
+    assert room.authorize(plan, OWNER).allowed
+    for opened in (False, False, True, True, False):
+        room.record_use(plan, opened=opened, roster=PARTIES[:4])
+        assert room.authorize(plan, OWNER).rule == "ended"
+        with pytest.raises(DataError) as caught:
+            room.contribution(plan)
+        assert caught.value.code == "C-623"
+    assert [entry.kind for entry in room.history()][-2:] == ["released", "result"]
+    assert room.authorize(make_plan(nonce=b"2"), OWNER).rule == "max_uses"
+
+
 def test_n_against_n_minus_1_is_refused(room: DataRoom) -> None:
     first = make_plan(dealers=5)
+    assert room.authorize(first, OWNER).allowed
     assert room.authorize(first, OWNER).allowed
     decision = room.authorize(make_plan(dealers=4), OWNER)
     assert decision.rule == "overlap"
