@@ -35,6 +35,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from protocols.arithmetic import scratch
 from protocols.errors import LocalMisuse
 
 MAX_ERROR = 0.4
@@ -80,14 +81,18 @@ def factor(coefficients: npt.NDArray[np.integer], limb_bits: int) -> Factor:
         raise LocalMisuse(f"the factor is too large: its products with {limb_bits} bits leave 63 bits")
     norm = float(np.linalg.norm(s.astype(np.float64)))
     if error_bound(degree, limb_bits, norm) <= MAX_ERROR:
-        return Factor(degree, limb_bits, 0, (_spectrum(s[None, :]),))
+        return Factor(degree, limb_bits, 0, (_transformed(s),))
     digit_bits = _widest_digit(degree, limb_bits)
     digits = []
     while np.any(s):
         low = ((s + (1 << (digit_bits - 1))) & ((1 << digit_bits) - 1)) - (1 << (digit_bits - 1))
-        digits.append(_spectrum(low[None, :]))
+        digits.append(_transformed(low))
         s = (s - low) >> digit_bits
     return Factor(degree, limb_bits, digit_bits, tuple(digits))
+
+
+def _transformed(digit: Integers) -> Spectra:
+    return _spectrum(digit[None, :], np.empty((1, digit.size // 2), dtype=np.complex128))
 
 
 def _widest_digit(degree: int, limb_bits: int) -> int:
@@ -97,19 +102,23 @@ def _widest_digit(degree: int, limb_bits: int) -> int:
     raise LocalMisuse(f"limbs of {limb_bits} bits are too wide for exact products of degree {degree}")
 
 
-def product(limb: Limbs, small: Factor) -> Integers:
+def product(limb: Limbs, small: Factor, out: Integers | None = None) -> Integers:
     """Exact integer coefficients of a_i * s mod X^N + 1: (B, N) limbs of at most w bits -> (B, N) int64.
 
     Raises LocalMisuse if the shapes do not fit.
     """
     if limb.ndim != 2 or limb.shape[1] != small.degree:
         raise LocalMisuse(f"limbs of shape {limb.shape} do not match degree {small.degree}")
-    spectrum = _spectrum(limb)
+    result = np.empty(limb.shape, dtype=np.int64) if out is None else out
+    spectrum = _spectrum(limb, scratch.take("ring_limb", (limb.shape[0], limb.shape[1] // 2), np.complex128))
     if len(small.spectra) == 1:
-        return _integers(spectrum, small.spectra[0])
-    result = np.zeros(limb.shape, dtype=np.int64)
+        spectrum *= small.spectra[0]
+        return _integers(spectrum, result)
+    result[:] = 0
     for j, digit in enumerate(small.spectra):
-        result += _integers(spectrum.copy(), digit) << np.int64(j * small.digit_bits)
+        term = _integers(spectrum * digit, scratch.take("ring_digit", limb.shape, np.int64))
+        term <<= np.int64(j * small.digit_bits)
+        result += term
     return result
 
 
@@ -127,7 +136,7 @@ def product_high(
     lowest += addend
     lowest >>= np.int64(dropped_bits)
     for i in range(1, limbs.shape[0]):
-        higher = product(limbs[i], small)
+        higher = product(limbs[i], small, scratch.take("ring_higher", lowest.shape, np.int64))
         higher <<= np.int64(i * small.limb_bits - dropped_bits)
         lowest += higher
     return lowest.view(np.uint64)
@@ -144,23 +153,20 @@ def _untwist(half: int) -> Spectra:
     return np.asarray(_twist(half).conj(), dtype=np.complex128)
 
 
-def _spectrum(coefficients: npt.NDArray[np.integer]) -> Spectra:
+def _spectrum(coefficients: npt.NDArray[np.integer], out: Spectra) -> Spectra:
     """Values at N/2 of the roots of X^N + 1: (B, N) -> (B, N/2)."""
     half = coefficients.shape[1] // 2
-    folded = np.empty((coefficients.shape[0], half), dtype=np.complex128)
-    folded.real = coefficients[:, :half]
-    folded.imag = coefficients[:, half:]
-    folded *= _twist(half)
-    return np.fft.ifft(folded, norm="forward", out=folded)
+    out.real = coefficients[:, :half]
+    out.imag = coefficients[:, half:]
+    out *= _twist(half)
+    return np.fft.ifft(out, norm="forward", out=out)
 
 
-def _integers(left: Spectra, right: Spectra) -> Integers:
-    """Pointwise product, back to coefficients, rounded; overwrites `left`."""
-    half = left.shape[1]
-    left *= right
-    np.fft.fft(left, norm="forward", out=left)
-    left *= _untwist(half)
-    result = np.empty((left.shape[0], 2 * half), dtype=np.int64)
-    np.rint(left.real, out=result[:, :half], casting="unsafe")
-    np.rint(left.imag, out=result[:, half:], casting="unsafe")
-    return result
+def _integers(spectrum: Spectra, out: Integers) -> Integers:
+    """Back to coefficients, rounded: (B, N/2) -> (B, N); overwrites `spectrum`."""
+    half = spectrum.shape[1]
+    np.fft.fft(spectrum, norm="forward", out=spectrum)
+    spectrum *= _untwist(half)
+    np.rint(spectrum.real, out=out[:, :half], casting="unsafe")
+    np.rint(spectrum.imag, out=out[:, half:], casting="unsafe")
+    return out
