@@ -113,6 +113,7 @@ class Ledger:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = not self._path.exists()
             with closing(sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)) as connection:
                 if new:
@@ -121,7 +122,7 @@ class Ledger:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.executescript(_TABLE)
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise DataError(
                 f"ledger {self._path}: {error}",
                 code="C-622",

@@ -83,8 +83,8 @@ class DataRoom:
                     code="C-610",
                     fix="add a file with numbers, or a schema that names a column a category",
                 )
-            self._catalog.put(info, text)
             self._note("dataset", name, {"added": info.digest, "rows": info.rows})
+            self._catalog.put(info, text)
         return self._catalog.get(name)
 
     def list(self) -> tuple[DatasetInfo, ...]:
@@ -106,8 +106,9 @@ class DataRoom:
     def remove(self, name: str) -> None:
         """Forget a data set and its policy; the file and the ledger stay. Raises DataError C-612."""
         with self._catalog.changing():
-            self._catalog.remove(name)
+            self._catalog.get(name)
             self._note("dataset", name, {"removed": True})
+            self._catalog.remove(name)
 
     # Policy
 
@@ -134,8 +135,8 @@ class DataRoom:
             for column in rules.columns:
                 if column != policy.ANY_COLUMN and column not in known.columns:
                     raise sources.no_column(name, column, tuple(known.columns))
-            self._catalog.write(self._catalog.policy_path(name), text)
             self._note("policy", name, {"digest": digest("policy", text.encode()).hex()})
+            self._catalog.write(self._catalog.policy_path(name), text)
         return rules
 
     def show_policy(self, name: str) -> Policy | None:
@@ -173,14 +174,15 @@ class DataRoom:
     def authorize(self, plan: Plan, me: PartyId, requester_name: str = "") -> Decision:
         """Judge a plan by the owner's policy; an approval is stored before it is returned.
 
-        Asking again about an approved plan gives the approval again until the session has ended. Peers that deal nothing, and jobs
-        that read no data, need no consent. Raises DataError C-615, C-622: then the answer is no.
+        Asking again about an approved plan gives the approval again until the session has ended. Peers
+        that deal nothing, and jobs that read no data, need no consent. Raises DataError C-615, C-622:
+        then the answer is no.
         """
         queries = _asked(plan.job)
         if not queries or me not in plan.dealers:
             return ALLOW
         try:
-            info, rules = self._standing(plan)
+            info, rules = self._rules_for(plan)
         except MeshError as error:
             return deny("dataset" if error.code == "C-612" else "data", error.sentence())
         sites = frozenset(party.hex() for party in plan.dealers)
@@ -212,11 +214,40 @@ class DataRoom:
                 page.append(self._clock(), "approved", info.name, plan.session.hex(), _approval(plan, info))
             return decision
 
+    def consider(
+        self, job: Job, requester: PartyId, requester_name: str, sites: int, threshold: int
+    ) -> Decision:
+        """Would `authorize` allow such a job? Stores nothing, binds nobody; overlaps need the parties."""
+        queries = _asked(job)
+        try:
+            info = self._catalog.get(job.dataset)
+            rules = self.show_policy(info.name)
+            for query in queries:
+                if query.column not in info.columns:
+                    raise sources.no_column(info.name, query.column, tuple(info.columns))
+            with self._ledger.writing() as page:
+                uses = len(page.uses(info.name))
+        except MeshError as error:
+            return deny("dataset" if error.code == "C-612" else "data", error.sentence())
+        request = PolicyRequest(
+            dataset=info.name,
+            queries=queries,
+            min_sites=job.min_sites,
+            sites=sites,
+            threshold=threshold,
+            requester=requester.hex(),
+            requester_name=requester_name,
+            rows=_rows(info),
+            now=self._clock(),
+            uses=uses,
+        )
+        return policy.evaluate(rules, request)
+
     def contribution(self, plan: Plan, seed: bytes | None = None) -> tuple[Elements, int]:
         """This node's vector, (plan.length,) uint64, and the rows of its file; `seed`: 32 secret bytes.
 
-        Raises DataError C-623 without a standing approval of exactly this plan, C-614 if the file changed since it
-        was added, C-601 … C-610 if it cannot be read.
+        Raises DataError C-623 without a standing approval of exactly this plan, C-614 if the file changed
+        since it was added, C-601 … C-610 if it cannot be read.
         """
         import numpy as np
 
@@ -291,6 +322,7 @@ class DataRoom:
         return self._ledger.verify()
 
     def _note(self, kind: str, name: str, body: dict[str, object]) -> None:
+        """Comes before the change itself: none escapes the ledger, though an entry may be of one that failed."""
         with self._ledger.writing() as page:
             page.append(self._clock(), kind, name, "", body)
 
@@ -303,7 +335,7 @@ class DataRoom:
     def _schema(self, info: DatasetInfo) -> schema.Schema:
         return schema.load(self._catalog.schema_path(info.name)) if info.has_schema else schema.Schema()
 
-    def _standing(self, plan: Plan) -> tuple[DatasetInfo, Policy | None]:
+    def _rules_for(self, plan: Plan) -> tuple[DatasetInfo, Policy | None]:
         """Data set and policy, after checking that the plan fits and the file is still the one added."""
         length = sum(names.length(query.statistic, query.parameters) for query in plan.job.queries)
         if plan.length != length:

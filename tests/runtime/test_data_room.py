@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +152,7 @@ def test_contributions_add_up_to_the_plaintext(tmp_path: Path) -> None:
 
 def test_without_policy_or_data_the_plan_is_denied(tmp_path: Path, csv: Path) -> None:
     room = DataRoom(tmp_path / "home")
+    assert room.record_use(make_plan(), opened=True) == ()
     assert room.authorize(make_plan(), OWNER).rule == "dataset"
     room.add(csv, "readings")
     decision = room.authorize(make_plan(), OWNER)
@@ -361,6 +365,40 @@ def test_no_approval_without_a_ledger(tmp_path: Path, room: DataRoom) -> None:
         with pytest.raises(DataError) as caught:
             call()
         assert caught.value.code == "C-622"
+
+
+@contextmanager
+def full_disk(bytes_left: int) -> Iterator[None]:
+    """No file may grow beyond `bytes_left`: writes fail as they do on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_denies_and_loses_nothing(tmp_path: Path, csv: Path, room: DataRoom) -> None:
+    plan, before = make_plan(), room.history()
+    with full_disk(0), pytest.raises(DataError) as caught:
+        room.authorize(plan, OWNER)
+    assert caught.value.code == "C-622"
+    with pytest.raises(DataError) as caught:
+        room.contribution(plan)
+    assert caught.value.code == "C-623"
+    for change in (
+        lambda: room.set_policy("readings", 'allow = ["sum"]'),
+        lambda: room.remove("readings"),
+        lambda: room.add(csv, "again"),
+    ):
+        with full_disk(0), pytest.raises(DataError) as caught:
+            change()
+        assert caught.value.code in ("C-615", "C-622")
+    assert [info.name for info in room.list()] == ["readings"]
+    assert room.show_policy("readings") == OPEN
+    assert room.history() == before
+    room.verify()
+    assert room.authorize(plan, OWNER).allowed
 
 
 def test_ledger_of_two_writers_at_once_stays_one_chain(tmp_path: Path) -> None:
