@@ -322,7 +322,7 @@ class DataRoom:
         return self._ledger.verify()
 
     def _note(self, kind: str, name: str, body: dict[str, object]) -> None:
-        """Comes before the change itself: none escapes the ledger, though an entry may be of one that failed."""
+        """Comes before the change itself: none escapes the ledger, an entry may be of one that failed."""
         with self._ledger.writing() as page:
             page.append(self._clock(), kind, name, "", body)
 
