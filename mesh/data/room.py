@@ -69,7 +69,7 @@ class DataRoom:
                 name=name,
                 path=str(path),
                 digest=contents.digest.hex(),
-                size_bytes=path.stat().st_size,
+                size_bytes=contents.size_bytes,
                 rows=contents.rows,
                 columns={column: len(values) for column, values in contents.columns.items()},
                 units={column: rule.unit for column, rule in rules.columns.items() if rule.unit},

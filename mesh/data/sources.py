@@ -42,6 +42,7 @@ class Contents:
     """What one reading gave; a column lacks the values that its schema says may be missing."""
 
     rows: int
+    size_bytes: int
     digest: bytes
     header: tuple[str, ...]
     columns: dict[str, list[float]]
@@ -58,7 +59,7 @@ class _Hashing(io.RawIOBase):
     """A file that hashes what is read from it and stops at the size limit."""
 
     def __init__(self, file: BinaryIO, name: str, limit: int) -> None:
-        self._file, self._name, self._limit, self._seen = file, name, limit, 0
+        self._file, self._name, self._limit, self.seen = file, name, limit, 0
         self._state = hashlib.blake2b(digest_size=32, person=b"dataset")
 
     def readable(self) -> bool:
@@ -66,8 +67,8 @@ class _Hashing(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
-        self._seen += len(data)
-        if self._seen > self._limit:
+        self.seen += len(data)
+        if self.seen > self._limit:
             raise DataError(
                 f"{self._name}: larger than {self._limit >> 20} MiB",
                 code="C-609",
@@ -106,7 +107,7 @@ def read(
             columns[name] = _numbers(path, name, column, schema.columns.get(name, ColumnSchema()))
     if wanted is not None and ANY_COLUMN in wanted:
         columns[ANY_COLUMN] = [0.0] * texts.rows
-    return Contents(texts.rows, digest, texts.header, columns)
+    return Contents(texts.rows, source.seen, digest, texts.header, columns)
 
 
 def digest_of(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
