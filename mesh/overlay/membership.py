@@ -292,7 +292,7 @@ class Membership:
         return summarise(self._entries.inventory(self._suspicions))
 
     def _sync(self) -> list[Effect]:
-        neighbours = [party for party in self._shuffled() if self._entries_alive(party)]
+        neighbours = self._shuffled()
         return [Send(neighbours[0], self._summary())] if neighbours else []
 
     def _on_summary(self, sender: PartyId, message: Summary) -> list[Effect]:
@@ -324,9 +324,6 @@ class Membership:
         links = sorted(self._links)
         keys = Xof(self._gossip_seed, "gossip-order", self._syncs.to_bytes(8, "big")).uint64(len(links))
         return [links[index] for index in keys.argsort(kind="stable")]
-
-    def _entries_alive(self, party: PartyId) -> bool:
-        return party in self._entries and self._entries[party].status is Status.ALIVE
 
     # Bookkeeping.
 

@@ -19,7 +19,6 @@ from mesh.overlay.planner import (
     BEACON_LABEL,
     BEACON_LENGTH,
     MAX_SUBSTITUTES,
-    SPARE_HOPS,
     PlanLimits,
     beacon_min_sites,
     common_site,
@@ -31,7 +30,7 @@ from mesh.overlay.sortition import Standing, check_claim, committee_size, score,
 from mesh.overlay.view import View
 from protocols.errors import MalformedMessage, Refused
 from protocols.identifiers import PartyId
-from protocols.sessions.plan import Plan, Stage, check
+from protocols.sessions.plan import Plan, Stage, check, hops_needed
 
 
 def verify(
@@ -114,8 +113,8 @@ class _Checker:
         self._check_hops(1)
 
     def _check_hops(self, depth: int) -> None:
-        if self._plan.hops > depth + SPARE_HOPS:
-            raise MalformedMessage(f"{self._plan.hops} resharings are planned for a tree of depth {depth}")
+        if self._plan.hops != hops_needed(depth):
+            raise MalformedMessage(f"{self._plan.hops} mask pairs are planned for a tree of depth {depth}")
 
     def proofs(self, standings: Mapping[PartyId, Standing]) -> dict[PartyId, Standing]:
         """Verified standing of every party with a proof."""

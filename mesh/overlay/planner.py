@@ -30,13 +30,10 @@ from mesh.overlay.sortition import (
 from mesh.overlay.view import View
 from protocols.errors import LocalMisuse, Refused
 from protocols.identifiers import PartyId
-from protocols.sessions.plan import Job, Plan, Query, Seat, SortitionProof, Stage, check
+from protocols.sessions.plan import Job, Plan, Query, Seat, SortitionProof, Stage, check, hops_needed
 
 MAX_ADDERS = 8
 MAX_SUBSTITUTES = 8
-SPARE_HOPS = 8
-"""Resharings beyond the tree's depth: how many handovers to substitutes a session can survive."""
-
 BEACON_LENGTH = 4
 BEACON_LABEL = "beacon"
 BEACON_QUERY = Query("beacon", "", ())
@@ -238,7 +235,7 @@ class _Builder:
             initiator=self._view.me,
             job=job,
             length=length,
-            hops=depth + SPARE_HOPS,
+            hops=hops_needed(depth),
             collect_ms=self._limits.collect_ms,
             total_ms=self._limits.total_ms,
             stages=stages,
