@@ -43,10 +43,14 @@ class LocalData:
         self._room.remove(name)
 
     def policy_init(self, dataset: str, spec: shapes.PolicySpec) -> shapes.PolicyInfo:
-        """Write a policy. Raises DataError C-610, C-612, C-620."""
+        """Write a policy; without `min_rows` a small data set gets its own size instead of the default.
+
+        Raises DataError C-610, C-612, C-620.
+        """
         given = {field.name: getattr(spec, field.name) for field in fields(spec)}
         replace, expires = bool(given.pop("replace")), given.pop("expires")
         chosen = {key: value for key, value in given.items() if value is not None}
+        chosen.setdefault("min_rows", min(policy.Policy().min_rows, max(1, self._room.show(dataset).rows)))
         if expires is not None:
             chosen["expires"] = _date(expires)
         text = self._room.init_policy(dataset, policy.Policy(**chosen), replace=replace)

@@ -9,30 +9,18 @@ from cyclopts import Parameter
 
 from mesh.api.outcome import NodeUnreachable
 from mesh.cli.options import COMMON, Common
+from mesh.version import VERSION
 
 
 def version(*, common: Common = COMMON) -> None:
     """Show the version of this program, and of the running node if there is one."""
-    own = installed_version()
+    own = VERSION
     try:
         node = common.client.status().version
     except NodeUnreachable:
         node = ""
     text = f"coppice {own}" + (f" · node {node}" if node else " · no node runs here")
     common.output.show({"version": own, "node": node or None}, text)
-
-
-def installed_version() -> str:
-    """Version of the installed distribution, or of the checkout beside us."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("coppice-mesh")
-    except metadata.PackageNotFoundError:
-        import tomllib
-
-        file = Path(__file__).resolve().parents[2] / "pyproject.toml"
-        return str(tomllib.loads(file.read_text())["project"]["version"])
 
 
 def completion(shell: Literal["bash", "zsh", "fish"] = "bash", *, common: Common = COMMON) -> None:

@@ -149,7 +149,7 @@ def _follow(common: Common, job: str, timeout: float | None) -> int:
     client, output = common.client, common.output
     try:
         for event in client.watch(job, None if timeout is None else timeout + GRACE_S):
-            output.say(_event_text(event))
+            output.progress(event, _event_text(event))
         answer = client.result(job)
     except RemoteError as error:
         output.fail(error)

@@ -38,6 +38,10 @@ class Output:
         """Chatter: to stderr."""
         print(text, file=sys.stderr, flush=True)
 
+    def progress(self, event: object, text: str) -> None:
+        """A step of something long: a line for people on a terminal, a JSON line for programs otherwise."""
+        self.say(text if sys.stderr.isatty() else json.dumps(encode(event)))
+
     def fail(self, error: MeshError) -> None:
         """Print an error: a sentence on stderr, and the object on stdout with --json."""
         self.say(error.sentence())
