@@ -134,10 +134,8 @@ class Evaluator:
             size = step.words(self.seat.committee, number, point)
             parts[number] = message[start : start + size]
             start += size
-            rows = parts[number].reshape(len(step.residues) or 1, -1)
-            for row, modulus in zip(rows, step.residues, strict=False):
-                if row.size and row.max() >= np.uint64(modulus):
-                    raise BadPayload(
-                        f"point {point} sent a residue out of range in layer {self.layer}", point=point
-                    )
+            if not step.canonical(parts[number]):
+                raise BadPayload(
+                    f"point {point} sent a residue out of range in layer {self.layer}", point=point
+                )
         return parts

@@ -22,14 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from protocols.arithmetic import rns
 from protocols.arithmetic.rns import Residues
 from protocols.engine.committee import KAPPA, Committee, Seat, lagrange
-from protocols.engine.opening import added, blocks
+from protocols.engine.opening import added, blocks, canonical
 from protocols.engine.program import Round, Values, Words
 from protocols.sharing import replicated
 
@@ -54,8 +54,6 @@ class Opened(Round):
     bits: int = 0
     shift: int = 0
 
-    residues: ClassVar[tuple[int, ...]] = rns.MODULI
-
     @property
     def _count(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
@@ -69,6 +67,10 @@ class Opened(Round):
     def words(self, committee: Committee, step: int, point: int) -> int:
         """Two words an element from each sender."""
         return 2 * self._count if point in self.senders(committee, step) else 0
+
+    def canonical(self, payload: Words) -> bool:
+        """Residues only."""
+        return canonical(payload)
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
         """Send lambda_i v_i + m_i + z_i; keep the share of what must be taken off afterwards."""
@@ -141,12 +143,14 @@ class Reveal(Round):
 
     shape: tuple[int, ...]
 
-    residues: ClassVar[tuple[int, ...]] = rns.MODULI
-
     def words(self, committee: Committee, step: int, point: int) -> int:
         """Two words an element from each sender."""
         count = int(np.prod(self.shape, dtype=np.int64))
         return 2 * count if point in committee.linear_senders(step) else 0
+
+    def canonical(self, payload: Words) -> bool:
+        """Residues only."""
+        return canonical(payload)
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
         """Send lambda_i v_i + z_i."""

@@ -36,3 +36,9 @@ def added(payloads: Mapping[int, Words], part: slice) -> Residues:
         if done % 7 == 0:
             total = rns.fold(total)
     return rns.fold(total)
+
+
+def canonical(payload: Words) -> bool:
+    """Whether a flat (2, count) payload holds residues only."""
+    rows = payload.reshape(2, -1)
+    return bool(rows.size == 0 or (rows.max(axis=1) < np.array(rns.MODULI, dtype=np.uint64)).all())

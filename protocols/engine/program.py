@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,12 +50,14 @@ class Local(Step):
 class Round(Step):
     """Sends one vector of words to all members."""
 
-    residues: ClassVar[tuple[int, ...]] = ()
-    """Moduli of the rows of a payload, for the canonical check; empty when words are bits."""
-
     @abstractmethod
     def words(self, committee: Committee, step: int, point: int) -> int:
         """How many words the member at `point` sends."""
+
+    def canonical(self, payload: Words) -> bool:
+        """Whether an honest member could send this vector; bits are always."""
+        del payload
+        return True
 
     @abstractmethod
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:

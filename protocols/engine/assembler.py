@@ -1,0 +1,125 @@
+"""Writing programs: registers are handed out here, and compound operations become steps.
+
+Every method appends steps and returns registers. A shared bit is held as `Bit`, that is (e, rho): then a
+product of the bit with a value is one product of rho with it, which does not wait for the comparison.
+
+Invariant: the program depends on shapes, ranges and the committee alone, so every member that
+assembles the same circuit for the same committee gets the same program.
+
+Symbols: k magnitude bits, w group width, m groups (`carry`), e opened bit, rho random bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from protocols.engine.carry import CarrySave, Combine, GroupCarry, best_width, groups
+from protocols.engine.committee import Committee
+from protocols.engine.compare import OpenSign, Terms
+from protocols.engine.multiply import Opened
+from protocols.engine.program import Program, Step
+from protocols.engine.randombit import BitShare, BitTimes, Signs, Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Bit:
+    """A shared bit of `count` lanes: opened e and random rho (register numbers)."""
+
+    opened: int
+    rho: int
+    count: int
+
+
+class Assembler:
+    """Collects the steps of one program for one committee."""
+
+    def __init__(self, committee: Committee) -> None:
+        self.committee = committee
+        self._inputs: list[int] = []
+        self._steps: list[Step] = []
+        self._registers = 0
+
+    def register(self) -> int:
+        """A fresh register."""
+        self._registers += 1
+        return self._registers - 1
+
+    def input(self) -> int:
+        """A register that the caller fills before the program starts."""
+        self._inputs.append(self.register())
+        return self._inputs[-1]
+
+    def append(self, step: Step) -> int:
+        """Take a step; its (first) output."""
+        self._steps.append(step)
+        return step.outputs[0]
+
+    def program(self, *outputs: int) -> Program:
+        """The program so far with these outputs; steps that do not matter to them are dropped."""
+        needed = set(outputs)
+        steps: list[Step] = []
+        for step in reversed(self._steps):
+            if needed & set(step.outputs):
+                steps.append(step)
+                needed |= set(step.inputs)
+        return Program(tuple(self._inputs), tuple(reversed(steps)), outputs)
+
+    def multiply(self, x: int, y: int, shape: tuple[int, ...], bits: int = 0, shift: int = 0) -> int:
+        """x * y, broadcast to `shape`; truncated by `shift` when |xy| < 2^bits."""
+        return self.append(Opened((x, y), (self.register(),), "each", shape, bits, shift))
+
+    def matmul(self, x: int, y: int, shape: tuple[int, int], bits: int = 0, shift: int = 0) -> int:
+        """Matrix product with a result of `shape`."""
+        return self.append(Opened((x, y), (self.register(),), "matmul", shape, bits, shift))
+
+    def truncate(self, x: int, shape: tuple[int, ...], bits: int, shift: int) -> int:
+        """x / 2^shift, |x| < 2^bits."""
+        return self.append(Opened((x,), (self.register(),), "identity", shape, bits, shift))
+
+    def random_bits(self, count: int) -> tuple[int, int]:
+        """([rho] mod M, rho's replicated bits)."""
+        sign = self.append(Signs((), (self.register(),), count))
+        share, bits = self.register(), self.register()
+        self.append(Spread((sign,), (share, bits), count))
+        return share, bits
+
+    def negative(self, x: int, count: int, k: int) -> Bit:
+        """Whether x < 0, for |x| < 2^k and x of any shape with `count` elements; the bit is flat."""
+        w = best_width(k) if self.committee.t == 1 else 1
+        terms = tuple(self.register() for _ in range(self.committee.t + 1))
+        self.append(Terms((x,), terms, count, k, w))
+        while len(terms) > 2:
+            terms = self._carry_save(terms, count, k)
+        gp = self.append(GroupCarry(terms, (self.register(),), count, k, w))
+        m = groups(k, w)
+        while m > 2:
+            gp = self.append(Combine((gp,), (self.register(),), count, m))
+            m = (m + 1) // 2
+        rho, bits = self.random_bits(count)
+        opened = self.append(OpenSign((gp, *terms, bits), (self.register(),), count))
+        return Bit(opened, rho, count)
+
+    def _carry_save(self, terms: tuple[int, ...], count: int, k: int) -> tuple[int, ...]:
+        out: list[int] = []
+        whole = len(terms) - len(terms) % 3
+        for at in range(0, whole, 3):
+            pair = (self.register(), self.register())
+            self.append(CarrySave(terms[at : at + 3], pair, count, k))
+            out += pair
+        return (*out, *terms[whole:])
+
+    def bit_share(self, bit: Bit) -> int:
+        """The bit as a number, flat."""
+        return self.append(BitShare((bit.opened, bit.rho), (self.register(),)))
+
+    def bit_times(self, bit: Bit, x: int) -> int:
+        """bit * x for a flat x; costs a product, but no round after the comparison."""
+        product = self.multiply(bit.rho, x, (bit.count,))
+        return self.append(BitTimes((bit.opened, product, x), (self.register(),)))
+
+
+def count_of(shape: tuple[int, ...]) -> int:
+    """Elements of a shape."""
+    return int(np.prod(shape, dtype=np.int64))

@@ -1,0 +1,172 @@
+"""Replicated bits, 64 lanes to a word, and the gate that multiplies them.
+
+A register of bits is uint64 (held, planes, words): for each held set its summands over Z_2 of
+`planes` bits of every lane. Lane e of `count` is bit e div words of word e mod words, so a plane is
+packed and unpacked by shifts of whole rows. Xor is local; a public bit is xor-ed into set 0.
+
+Gate. xy = xor over pairs (A, B) of x_A y_B. |A and B| >= n-2t and the quorum misses at most n-2t-1
+members, so some member of the quorum knows both; one is appointed for each pair. Member i thus has a
+summand w_i of xy. Sets draw R_A; members open e = xor of (w_i + zero_i + the R_A they answer for)
+= xy + R to all; then R_A, with e xor-ed into set 0, is a fresh replicated sharing of xy.
+R_{A*} is uniform to the corrupted members, hence e is, and the summands are hidden but for their sum.
+One bit a gate to each member, one round, any local bilinear form for the price of its output.
+
+Symbols: A, B sets; x_A, y_B summands; R mask; e opened.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.engine.committee import Committee, Seat
+from protocols.engine.program import Round, Values, Words
+from protocols.sharing.replicated import owner
+
+_STAGES = [
+    (32, 0x00000000FFFFFFFF),
+    (16, 0x0000FFFF0000FFFF),
+    (8, 0x00FF00FF00FF00FF),
+    (4, 0x0F0F0F0F0F0F0F0F),
+    (2, 0x3333333333333333),
+    (1, 0x5555555555555555),
+]
+
+
+def words_for(count: int) -> int:
+    """Words in a plane of `count` lanes."""
+    return max(1, -(-count // 64))
+
+
+def planes(values: Words, width: int) -> Words:
+    """Low `width` bits of (count,) integers as planes (width, words): 64 x 64 transpositions in six swaps."""
+    words = words_for(values.size)
+    flat = np.zeros(64 * words, dtype=np.uint64)
+    flat[: values.size] = values
+    grid = flat.reshape(64, words)
+    for distance, mask in _STAGES:
+        pairs = grid.reshape(32 // distance, 2, distance, words)
+        first, second, shift = pairs[:, 0], pairs[:, 1], np.uint64(distance)
+        swap = ((first >> shift) ^ second) & np.uint64(mask)
+        second ^= swap
+        first ^= swap << shift
+    return np.ascontiguousarray(grid[:width])
+
+
+def pack(bits: npt.NDArray[Any]) -> Words:
+    """Zeros and ones (count,) as one plane (words,)."""
+    words = words_for(bits.size)
+    grid = np.zeros(64 * words, dtype=np.uint64)
+    grid[: bits.size] = bits
+    lanes = grid.reshape(64, words) << np.arange(64, dtype=np.uint64)[:, None]
+    return np.asarray(np.bitwise_or.reduce(lanes, axis=0))
+
+
+def unpack(plane: Words, count: int) -> npt.NDArray[np.bool_]:
+    """One plane (words,) as booleans (count,)."""
+    lanes = (plane[None, :] >> np.arange(64, dtype=np.uint64)[:, None]) & np.uint64(1)
+    return lanes.ravel()[:count].astype(np.bool_)
+
+
+def xor_public(seat: Seat, bits: Words, public: Words | np.uint64) -> Words:
+    """A copy of `bits` with public planes (or one word for all) xor-ed in: by the holders of set 0."""
+    out = bits.copy()
+    if 0 in seat.keys.held:
+        out[seat.keys.held.index(0)] ^= public
+    return out
+
+
+def known_to_set(seat: Seat, index: int, known: Words | None, count: int, words: int) -> Words:
+    """Planes that the members of one set know, as a replicated sharing; others pass None."""
+    out = np.zeros((len(seat.keys.held), count, words), dtype=np.uint64)
+    if known is not None:
+        out[seat.keys.held.index(index)] = known
+    return out
+
+
+def summands(seat: Seat, bits: Words) -> Words:
+    """(held, ...) -> own summand (...) of the shared bits among the quorum."""
+    sets, quorum = seat.committee.sets, seat.committee.quorum
+    mine = [row for row, index in enumerate(seat.keys.held) if owner(sets, index, quorum) == seat.point]
+    return np.asarray(np.bitwise_xor.reduce(bits[mine], axis=0))
+
+
+@cache
+def _appointed(committee: Committee, point: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """(row of A, rows of B) whose product this point answers for."""
+    sets = committee.sets
+    held = sets.held(point)
+    table = []
+    for row, a in enumerate(held):
+        rows = []
+        for other, b in enumerate(held):
+            present = [i for i in sets.sets[a] if i in sets.sets[b] and i in committee.quorum]
+            if present[(a + b) % len(present)] == point:
+                rows.append(other)
+        if rows:
+            table.append((row, tuple(rows)))
+    return tuple(table)
+
+
+def product(seat: Seat, x: Words, y: Words) -> Words:
+    """Own summand of x & y: (held, ...) and (held, ...) -> (...)."""
+    out = np.zeros(x.shape[1:], dtype=np.uint64)
+    for row, others in _appointed(seat.committee, seat.point):
+        factor = y[others[0]]
+        for other in others[1:]:
+            factor = factor ^ y[other]
+        out ^= x[row] & factor
+    return out
+
+
+@dataclass(frozen=True)
+class Gate(Round):
+    """A bilinear form of shared bits with `width` output planes of `lanes` lanes."""
+
+    lanes: int
+
+    @abstractmethod
+    def width(self) -> int:
+        """Planes of the form."""
+
+    @abstractmethod
+    def form(self, seat: Seat, values: Values) -> Words:
+        """Own summands (width, words), by `product`."""
+
+    @abstractmethod
+    def complete(self, seat: Seat, values: Values, form: Words) -> Values:
+        """Outputs from the form's fresh sharing (held, width, words) and linear terms."""
+
+    def words(self, committee: Committee, step: int, point: int) -> int:
+        """A bit a gate from each member of the quorum."""
+        del step
+        return self.width() * words_for(self.lanes) if point in committee.quorum else 0
+
+    def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
+        """Send w_i + zero_i + R_i; keep R_A."""
+        shape = (self.width(), words_for(self.lanes))
+        size = shape[0] * shape[1]
+        streams = [seat.set_stream(index, step, "gate") for index in seat.keys.held]
+        fresh = np.stack([np.frombuffer(s.read(8 * size), dtype="<u8").reshape(shape) for s in streams])
+        payload = self.form(seat, values) ^ summands(seat, fresh)
+        payload ^= seat.zeros(step, seat.committee.quorum).words(size).reshape(shape)
+        return payload.ravel(), fresh
+
+    def finish(
+        self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
+    ) -> Values:
+        """Add the opened word to the mask's sharing."""
+        del step
+        opened = np.bitwise_xor.reduce(np.stack(list(payloads.values())), axis=0)
+        return self.complete(seat, values, xor_public(seat, kept, opened.reshape(kept.shape[1:])))
+
+
+def two_input_xor(*terms: Words) -> Words:
+    """Xor of equally shaped registers."""
+    return np.asarray(np.bitwise_xor.reduce(np.stack(terms), axis=0))

@@ -1,0 +1,165 @@
+"""From a shared number to the shared bits of its sign: a masked opening with few mask terms.
+
+Any t corrupted members touch at most t of t+1 disjoint blocks of members. So r = r_1 + ... + r_t + r_B,
+each r_j drawn by one member ("single") alone and r_B by the set B of all others (n-t members, a key
+set), hides x once it is opened as c = x + 2^k + r, |x| < 2^k, each term below 2^(k+1+KAPPA): the term of
+a block without corrupted members is uniform and KAPPA bits longer than x. Then
+x + 2^k = (c - r_B) + (-r_1) + ... + (-r_t) mod 2^(k+1), and x < 0 iff plane k of this sum is 0.
+  - c - r_B mod 2^(k+1) is known to B: a replicated sharing of its bits without a message;
+  - -r_j mod 2^(k+1) does not depend on c: its single shares the bits in the round of the opening, as
+    e_j = bits + sum over sets A of its own of R_A. A* is among them when j is honest, so e_j is uniform.
+With t = 1 there are two terms, given as monomials of groups (`carry`): a comparison of 40 bits takes 5
+rounds. With larger t carry-save layers come first.
+
+Shared bit to field: e = b + rho is opened, rho from `randombit`, in the round of the last gate, because
+the opening needs no more than members' summands of that gate. [b] = rho or 1 - rho, as e says.
+
+Symbols: k magnitude bits, x secret, c opened, r mask, r_j its terms, B block, b result, rho random bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from protocols.arithmetic import rns
+from protocols.arithmetic.xof import Xof
+from protocols.engine.binary import known_to_set, planes, product, summands, unpack, words_for, xor_public
+from protocols.engine.carry import grouped, layout_planes
+from protocols.engine.committee import KAPPA, Committee, Seat, lagrange
+from protocols.engine.opening import added, canonical
+from protocols.engine.program import Round, Values, Words
+from protocols.errors import LocalMisuse
+from protocols.sharing.replicated import LOW_BITS
+
+WIDEST_COMPARISON = LOW_BITS - 2
+"""Most magnitude bits k: the sum's k+1 bits are taken from one word."""
+
+
+@dataclass(frozen=True)
+class Terms(Round):
+    """Opens x + 2^k + r; outputs t dealt terms and the block's, each bits in the layout of (k, w)."""
+
+    count: int
+    k: int
+    w: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= WIDEST_COMPARISON:
+            raise LocalMisuse(
+                f"a comparison of {self.k} bits is too wide",
+                fix=f"truncate to {WIDEST_COMPARISON} bits first",
+            )
+
+    def roles(self, committee: Committee, step: int) -> tuple[tuple[int, ...], int, int]:
+        """(singles, index of the block's key set, the block's member that sends)."""
+        order = committee.rotated(step)
+        singles = tuple(sorted(order[: committee.t]))
+        block = tuple(point for point in range(1, committee.n + 1) if point not in singles)
+        return singles, committee.sets.sets.index(block), order[committee.t]
+
+    def _dealt_words(self) -> int:
+        return layout_planes(self.k, self.w) * words_for(self.count)
+
+    def words(self, committee: Committee, step: int, point: int) -> int:
+        """Two words an element from t+1 members, and from the singles the bits of their terms."""
+        singles, _, speaker = self.roles(committee, step)
+        if point in singles:
+            return 2 * self.count + self._dealt_words()
+        return 2 * self.count if point == speaker else 0
+
+    def canonical(self, payload: Words) -> bool:
+        """The leading residues are reduced; bits are always fine."""
+        return canonical(payload[: 2 * self.count])
+
+    def _draw(self, stream: Xof) -> tuple[rns.Residues, Words]:
+        """A term below 2^(k+1+KAPPA): its residues and its low word."""
+        bits = self.k + 1 + KAPPA
+        drawn = np.frombuffer(stream.read(16 * self.count), dtype="<u8").reshape(2, self.count)
+        low = drawn[0] & np.uint64((1 << min(bits, LOW_BITS)) - 1)
+        residues = rns.fold(np.stack([low, low]))
+        if bits > LOW_BITS:
+            high = drawn[1] & np.uint64((1 << (bits - LOW_BITS)) - 1)
+            lifted = rns.shift_left(rns.shift_left(rns.fold(np.stack([high, high])), 31), 31)
+            residues = rns.add(residues, lifted)
+        return residues, low
+
+    def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
+        """Send the summand of c and, as a single, the masked bits of -r_j; keep the low word of r_B."""
+        singles, index, speaker = self.roles(seat.committee, step)
+        block_low = None
+        term: rns.Residues | None = None
+        dealt = np.zeros(0, dtype=np.uint64)
+        if index in seat.keys.held:
+            term, block_low = self._draw(seat.set_stream(index, step, "block"))
+        if seat.point in singles:
+            term, low = self._draw(seat.private_stream(step, "single"))
+            bits = grouped(planes(np.uint64(0) - low, self.k + 1), self.w)
+            fresh = self._fresh(seat, step, seat.point)
+            dealt = (bits ^ np.bitwise_xor.reduce(fresh, axis=0)).ravel()
+        if seat.point not in (*singles, speaker):
+            return np.zeros(0, dtype=np.uint64), block_low
+        assert term is not None
+        senders = tuple(sorted((*singles, speaker)))
+        value = rns.scale(values[0].reshape(2, -1), lagrange(senders, seat.point))
+        zeros = seat.zeros(step, senders).residues(self.count)
+        return np.concatenate([rns.add(rns.add(value, term), zeros).ravel(), dealt]), block_low
+
+    def _fresh(self, seat: Seat, step: int, dealer: int) -> Words:
+        """R_A for the held sets that have the dealer in them, zero planes for the others."""
+        shape = (layout_planes(self.k, self.w), words_for(self.count))
+        out = np.zeros((len(seat.keys.held), *shape), dtype=np.uint64)
+        for row, index in enumerate(seat.keys.held):
+            if dealer in seat.committee.sets.sets[index]:
+                stream = seat.set_stream(index, step, f"dealt by {dealer}")
+                out[row] = np.frombuffer(stream.read(8 * shape[0] * shape[1]), dtype="<u8").reshape(shape)
+        return out
+
+    def finish(
+        self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
+    ) -> Values:
+        """Each single's term from its e_j, the block's from c."""
+        del values
+        singles, index, _ = self.roles(seat.committee, step)
+        shape = (layout_planes(self.k, self.w), words_for(self.count))
+        terms = []
+        for single in singles:
+            masked = payloads[single][2 * self.count :].reshape(shape)
+            terms.append(xor_public(seat, self._fresh(seat, step, single), masked))
+        known = None
+        if kept is not None:
+            opened = added({p: m[: 2 * self.count] for p, m in payloads.items()}, slice(None))
+            _, low = rns.to_limbs(rns.add(opened, rns.constants(1 << self.k)[:, None]))
+            known = grouped(planes(low - kept, self.k + 1), self.w)
+        terms.append(known_to_set(seat, index, known, *shape))
+        return tuple(terms)
+
+
+@dataclass(frozen=True)
+class OpenSign(Round):
+    """(G, P of two groups; a, b; rho's bits) -> e = (x < 0) + rho as public booleans (count,)."""
+
+    count: int
+
+    def words(self, committee: Committee, step: int, point: int) -> int:
+        """A bit an element from each member of the quorum."""
+        del step
+        return words_for(self.count) if point in committee.quorum else 0
+
+    def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
+        """Summand of 1 + a_k + b_k + G1 + P1 G0 + rho."""
+        gp, a, b, rho = values
+        linear = gp[:, 1] ^ a[:, -1] ^ b[:, -1] ^ rho[:, 0]
+        linear = xor_public(seat, linear, np.uint64((1 << 64) - 1))
+        payload = summands(seat, linear) ^ product(seat, gp[:, 2], gp[:, 0])
+        return payload ^ seat.zeros(step, seat.committee.quorum).words(payload.size), None
+
+    def finish(
+        self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
+    ) -> Values:
+        """Xor of the summands."""
+        del seat, step, values, kept
+        return (unpack(np.bitwise_xor.reduce(np.stack(list(payloads.values())), axis=0), self.count),)

@@ -1,0 +1,91 @@
+"""Comparison, random bits and their pieces against Python integers in every committee shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from protocols.arithmetic import field, rns
+from protocols.engine import binary, carry, randombit
+from protocols.engine.assembler import Assembler
+from protocols.engine.committee import Committee, whole
+from protocols.errors import LocalMisuse
+from tools.bench.engine_lockstep import deal, reconstruct, run, seats
+
+SHAPES = [whole(3, 1), whole(4, 1), whole(5, 2), whole(7, 2), whole(7, 3), Committee(7, 2, (1, 3, 4, 6, 7))]
+IDS = [f"{c.n},{c.t},{len(c.quorum)}" for c in SHAPES]
+
+
+def test_planes_and_packing_agree() -> None:
+    values = np.random.default_rng(1).integers(0, 2**63, 1000, dtype=np.uint64) * np.uint64(2)
+    planes = binary.planes(values, 64)
+    for bit in (0, 1, 31, 32, 63):
+        column = (values >> np.uint64(bit)) & np.uint64(1)
+        assert np.array_equal(binary.pack(column), planes[bit])
+        assert np.array_equal(binary.unpack(planes[bit], 1000), column.astype(bool))
+
+
+def test_inverse_root() -> None:
+    r = np.array([1, 2, 3, field.P - 1, 12345678901234567], dtype=np.uint64)
+    u = randombit.inverse_root(field.mul(r, r))
+    product = field.mul(u, r)
+    assert set(product.tolist()) <= {1, field.P - 1}
+
+
+def test_normal_forms_are_carry_and_propagate() -> None:
+    for w in (1, 2, 3, 5):
+        generate, propagate = carry._normal_forms(w)
+
+        def value(form, a: int, b: int) -> int:
+            return sum(1 for y, row in enumerate(form) for x in row if x & a == x and y & b == y) % 2
+
+        for a in range(1 << w):
+            for b in range(1 << w):
+                assert value(generate, a, b) == (a + b) >> w
+                assert value(propagate, a, b) == (a ^ b == (1 << w) - 1)
+
+
+@pytest.mark.parametrize("committee", SHAPES, ids=IDS)
+def test_random_bits_are_bits_and_agree_in_both_forms(committee: Committee) -> None:
+    build = Assembler(committee)
+    share, bits = build.random_bits(200)
+    done = run(build.program(share, bits), seats(committee), {})
+    values = rns.to_ints(reconstruct({p: out[0] for p, out in done.outputs.items()}, committee.t))
+    planes: dict[int, np.ndarray] = {}
+    for point, out in done.outputs.items():
+        for row, index in enumerate(committee.sets.held(point)):
+            assert np.array_equal(planes.setdefault(index, out[1][row]), out[1][row])
+    joint = np.bitwise_xor.reduce(np.stack(list(planes.values())), axis=0)[0]
+    assert np.array_equal(binary.unpack(joint, 200), values == 1)
+    assert set(values.tolist()) == {0, 1}
+    assert 60 < values.sum() < 140
+
+
+@pytest.mark.parametrize("committee", SHAPES, ids=IDS)
+@pytest.mark.parametrize("k", [1, 2, 8, 16, 40, 60])
+def test_sign_is_exact(committee: Committee, k: int) -> None:
+    top = 2**k - 1
+    rng = np.random.default_rng(k)
+    edge = [0, 1, -1, top, -top, top // 2, -(top // 2)]
+    x = np.concatenate([edge, rng.integers(-top, top, 150, endpoint=True)])
+    build = Assembler(committee)
+    register = build.input()
+    program = build.program(build.bit_share(build.negative(register, x.size, k)))
+    done = run(program, seats(committee), {register: deal(rns.from_ints(x), committee)})
+    bits = rns.to_ints(reconstruct({p: out[0] for p, out in done.outputs.items()}, committee.t))
+    assert bits.tolist() == (x < 0).astype(int).tolist()
+    assert done.rounds == program.rounds
+    assert done.sent_bytes == {p: program.sent_bytes(committee, p) for p in committee.quorum}
+
+
+def test_rounds_of_a_comparison() -> None:
+    expected = {(3, 1): 5, (5, 2): 9, (7, 2): 9, (7, 3): 10}
+    for shape, rounds in expected.items():
+        build = Assembler(whole(*shape))
+        assert build.program(build.bit_share(build.negative(build.input(), 10, 40))).rounds == rounds
+
+
+def test_too_wide_a_comparison_is_refused() -> None:
+    build = Assembler(whole(3, 1))
+    with pytest.raises(LocalMisuse, match="too wide"):
+        build.negative(build.input(), 4, 61)
