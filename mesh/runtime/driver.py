@@ -70,7 +70,7 @@ class Driver:
         self._scope.cancel()
 
     async def run(self) -> None:
-        """Drive the machine; report its events; return when it is over. Never raises for a session's failure."""
+        """Drive the machine and report its events until it is over. Never raises for a session's failure."""
         ended: events.Aborted | None = None
         with self._scope:
             try:
@@ -83,7 +83,7 @@ class Driver:
                 ended = events.Aborted("C-900", "this node failed; its log has the details", definite=False)
         if ended is not None and self.machine.outcome is None:
             self._report(ended)
-        with trio.move_on_after(5.0, shield=True):
+        with trio.CancelScope(deadline=trio.current_time() + 5.0, shield=True):
             try:
                 await self._journal.end(self.session, type(self.machine.outcome or ended).__name__)
             except JournalFull as error:
@@ -149,6 +149,6 @@ class Driver:
     def _post(self, to: tuple[PartyId, ...], message: object) -> None:
         plan = self.machine.plan
         stage = getattr(message, "stage", -1)
-        self.bytes_sent += self._postman.post(to, message, session=self.session, epoch=plan.epoch, stage=stage)
-
-
+        self.bytes_sent += self._postman.post(
+            to, message, session=self.session, epoch=plan.epoch, stage=stage
+        )

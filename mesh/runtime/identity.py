@@ -90,13 +90,15 @@ def load(home: Home, config: Config, keys: Keys) -> NodeIdentity:
 
 
 def admitted(home: Home, identity: NodeIdentity, signed: SignedCertificate) -> NodeIdentity:
-    """Keep the certificate that a join granted; the ticket is spent. Raises ProtocolError if it is not for us."""
+    """Keep the certificate that a join granted. Raises ProtocolError, ConfigError if it is not ours."""
     certificate = certificates.verify(signed, identity.mesh, time.time())
     ours = identity.applicant
     if (certificate.party, certificate.sealing_key, certificate.vrf_key) != (
         ours.party, ours.sealing_key, ours.vrf_key,
     ):  # fmt: skip
-        raise ConfigError("the inviter certified other keys than ours", code="C-213", fix="ask for a new ticket")
+        raise ConfigError(
+            "the inviter certified other keys than ours", code="C-213", fix="ask for a new ticket"
+        )
     keys = replace(identity.keys, network=Secret(identity.network_key))
     keystore.save(home, keys)
     home.save_certificate(codec.encode(signed))
@@ -116,8 +118,8 @@ def _found(home: Home, keys: Keys, party_keys: PartyKeys, applicant: Applicant) 
     signed = certificates.issue(
         operator.reveal(),
         Certificate(
-            mesh.mesh, applicant.party, applicant.name, applicant.site, applicant.sealing_key, applicant.vrf_key,
-            applicant.gateway, 1, 0, now, now + certificates.DEFAULT_VALID_S,
+            mesh.mesh, applicant.party, applicant.name, applicant.site, applicant.sealing_key,
+            applicant.vrf_key, applicant.gateway, 1, 0, now, now + certificates.DEFAULT_VALID_S,
         ),
     )  # fmt: skip
     keystore.save(home, keys)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -22,9 +23,15 @@ from protocols.errors import ConfigError, MeshError
 from protocols.identifiers import SessionId
 from protocols.wire import codec
 
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS sessions (session BLOB PRIMARY KEY, started REAL NOT NULL, ended REAL, outcome TEXT);
-CREATE TABLE IF NOT EXISTS records (id INTEGER PRIMARY KEY, session BLOB NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS sessions
+    (session BLOB PRIMARY KEY, started REAL NOT NULL, ended REAL, outcome TEXT);
+CREATE TABLE IF NOT EXISTS records
+    (id INTEGER PRIMARY KEY, session BLOB NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS mesh (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS records_of ON records (session);
 """
@@ -58,7 +65,7 @@ class Journal:
         self._requests = send
         self._incoming = receive
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write until cancelled; what was asked for before is still written."""
         task_status.started()
         try:
@@ -79,7 +86,9 @@ class Journal:
 
     async def begin(self, session: SessionId) -> None:
         """A session is live from now on. Raises JournalFull."""
-        await self._write([("INSERT INTO sessions (session, started) VALUES (?, ?)", (bytes(session), time.time()))])
+        await self._write(
+            [("INSERT INTO sessions (session, started) VALUES (?, ?)", (bytes(session), time.time()))]
+        )
 
     async def persist(self, session: SessionId, records: Sequence[object]) -> None:
         """Store machine records; returns once they are durable. Raises JournalFull."""
@@ -93,7 +102,10 @@ class Journal:
         oldest = "SELECT session FROM sessions WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?"
         await self._write(
             [
-                ("UPDATE sessions SET ended = ?, outcome = ? WHERE session = ?", (time.time(), outcome, bytes(session))),
+                (
+                    "UPDATE sessions SET ended = ?, outcome = ? WHERE session = ?",
+                    (time.time(), outcome, bytes(session)),
+                ),
                 ("DELETE FROM records WHERE session = ?", (bytes(session),)),
                 (f"DELETE FROM sessions WHERE session IN ({oldest})", (KEEP_SESSIONS,)),  # noqa: S608 - constant text
             ]
@@ -101,14 +113,17 @@ class Journal:
 
     def knows(self, session: SessionId) -> bool:
         """Whether this session was ever begun here: it must not be begun again."""
-        row = self._connection.execute("SELECT 1 FROM sessions WHERE session = ?", (bytes(session),)).fetchone()
+        row = self._connection.execute(
+            "SELECT 1 FROM sessions WHERE session = ?", (bytes(session),)
+        ).fetchone()
         return row is not None
 
     def abandon(self) -> int:
         """Close the sessions that a crash left open; how many. Call before `run`."""
         with self._connection:
             cursor = self._connection.execute(
-                "UPDATE sessions SET ended = ?, outcome = 'abandoned by a restart' WHERE ended IS NULL", (time.time(),)
+                "UPDATE sessions SET ended = ?, outcome = 'abandoned by a restart' WHERE ended IS NULL",
+                (time.time(),),
             )
             self._connection.execute("DELETE FROM records")
         return cursor.rowcount
@@ -121,6 +136,10 @@ class Journal:
         statements: list[Statement] = [("DELETE FROM mesh WHERE kind = ?", (kind,))] if replace else []
         statements.append(("INSERT INTO mesh (kind, body) VALUES (?, ?)", (kind, codec.encode(record))))
         await self._write(statements)
+
+    async def forget(self, kind: str) -> None:
+        """Drop all records of the overlay of one kind. Raises JournalFull."""
+        await self._write([("DELETE FROM mesh WHERE kind = ?", (kind,))])
 
     def recall(self, kind: str) -> list[bytes]:
         """Encoded records of the overlay of one kind, oldest first."""
@@ -171,6 +190,6 @@ def _open(path: Path) -> sqlite3.Connection:
         raise ConfigError(
             f"the journal {path} cannot be opened: {error}",
             code="C-117",
-            fix="if the disk is full free some space; if the file is damaged move it away: the node then starts afresh",
+            fix="free some space; if the file is damaged move it away: the node then starts afresh",
         ) from error
     return connection

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -18,6 +19,10 @@ from mesh.net.transport import Lane, Transport
 from protocols.errors import MeshError
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.wire import codec, envelope
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
 
 log = structlog.get_logger("coppice.mail")
 
@@ -45,7 +50,7 @@ class Postman:
         self._queues: dict[PartyId, _Queue] = {}
         self._nursery: trio.Nursery | None = None
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -67,7 +72,13 @@ class Postman:
             return 0
         kind: str = message.KIND  # type: ignore[attr-defined]  # every message class names its kind
         data = envelope.sign(
-            self._key, mesh=self._mesh, session=session, epoch=epoch, stage=stage, kind=kind, body=codec.encode(message)
+            self._key,
+            mesh=self._mesh,
+            session=session,
+            epoch=epoch,
+            stage=stage,
+            kind=kind,
+            body=codec.encode(message),
         )
         lane = Lane.BULK if len(data) >= BULK_BYTES else Lane.CONTROL
         self.counters["messages_sent"] += len(recipients)

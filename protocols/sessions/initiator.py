@@ -3,6 +3,7 @@
 An abort ballot is a root member's promise not to vote for a roster, nor to open, from then on. With
 n - q + 1 + t ballots of members that had not released a share, at least n - q + 1 honest members keep the
 promise, so no certificate, and hence no opening, can come into being any more: the abort is definite.
+A root member that declines the plan never votes either, so its refusal counts as such a ballot.
 
 Symbols: n seats, q quorum, t threshold.
 """
@@ -38,6 +39,8 @@ class Initiator:
         if sender in self.declined:
             return []
         self.declined[sender] = message.reason
+        if sender in self.plan.stages[self.plan.root].members:
+            self.abort_vote(sender, AbortVote("C-305", message.reason, released=False))
         return [Publish(events.Declined(sender, message.reason))]
 
     def abort_vote(self, sender: PartyId, message: AbortVote) -> list[Effect]:

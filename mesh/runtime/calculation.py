@@ -1,0 +1,234 @@
+"""One job from its words to its result: ask owners, plan, run the session, try again where that is safe.
+
+A failed session is tried again only if its abort was definite: then provably nothing was or will be opened,
+so a second session over a slightly different roster cannot be subtracted from the first.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import trio
+
+from mesh.api.shapes import AnswerInfo, JobResult, JobSpec
+from mesh.overlay.plan_explain import Explanation, explain
+from mesh.overlay.planner import PlanLimits, plan_session
+from mesh.overlay.sortition import committee_size
+from mesh.runtime.inquiry import Inquiry, Poll
+from mesh.runtime.jobs import Job as Work
+from mesh.runtime.node import Node
+from protocols.errors import (
+    ConfigError,
+    DeadlinePassed,
+    MeshError,
+    Refused,
+    SessionAborted,
+    ThresholdLost,
+    TooFewDealers,
+)
+from protocols.identifiers import PartyId
+from protocols.sessions import events
+from protocols.sessions.plan import Job, Plan, Query
+from protocols.statistics import registry as statistics
+
+ATTEMPTS = 4
+PAUSE_S = 0.3
+SPARE_S = 15.0
+"""Beyond the plan's total: our own machine has ended long before, unless it is broken."""
+
+_ABORTS: dict[str, type[SessionAborted]] = {
+    "C-301": TooFewDealers,
+    "C-302": ThresholdLost,
+    "C-303": DeadlinePassed,
+}
+
+
+class Calculation:
+    """Runs one job of this node's person."""
+
+    def __init__(self, node: Node, work: Work) -> None:
+        self._node = node
+        self._work = work
+        self._plan: Plan | None = None
+        self._outcome: events.Opened | events.Aborted | None = None
+        self._over = trio.Event()
+        self._started = time.monotonic()
+        self._bytes_sent = 0
+
+    async def run(self) -> None:
+        """Until the job has its result or an error, which it keeps."""
+        self._node.listeners.append(self._listen)
+        try:
+            job = job_of(self._work.info.spec, self._node.config.min_sites)
+            self._work.finish(await self._attempts(job))
+        except MeshError as error:
+            self._work.fail(error)
+        finally:
+            self._node.listeners.remove(self._listen)
+
+    async def _attempts(self, job: Job) -> JobResult:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                plan, explanation = await prepare(self._node, self._work.info.spec, job, self._work)
+            except Refused as refusal:
+                if refusal.reasons or attempt == ATTEMPTS:
+                    raise
+                await self._again(refusal)
+                continue
+            outcome = await self._session(plan)
+            if isinstance(outcome, events.Opened):
+                return self._result(plan, explanation, outcome)
+            error = self._error(outcome)
+            if not outcome.definite or outcome.code == "C-301" or attempt == ATTEMPTS:
+                raise error
+            await self._again(error)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _again(self, error: MeshError) -> None:
+        self._work.phase("again", f"trying again: {error.args[0]}")
+        await trio.sleep(PAUSE_S)
+
+    async def _session(self, plan: Plan) -> events.Opened | events.Aborted:
+        self._plan, self._outcome, self._over = plan, None, trio.Event()
+        self._work.phase("session", f"session {plan.session.short()}", session=plan.session.hex())
+        self._node.sessions.begin(plan)
+        with trio.move_on_after(plan.total_ms / 1000 + SPARE_S):
+            await self._over.wait()
+        driver = self._node.sessions.registry.live.get(plan.session)
+        self._bytes_sent += driver.bytes_sent if driver else 0
+        if self._outcome is None:
+            return events.Aborted("C-303", "the session did not end in time", definite=False)
+        return self._outcome
+
+    def _listen(self, plan: Plan, event: object) -> None:
+        if self._plan is None or plan.session != self._plan.session:
+            return
+        name = self._node.overlay.view().name
+        match event:
+            case events.Progress():
+                label = plan.stages[event.stage].label
+                self._work.emit(
+                    "progress", f"{label}: {event.phase} · {event.detail}", phase=event.phase, stage=label
+                )
+            case events.Declined():
+                self._work.refused(name(event.party), event.reason)
+            case events.Named():
+                proof = "proven" if event.proven else "observed"
+                self._work.emit(
+                    "fault", f"{name(event.party)} {event.fault} ({proof})", party=name(event.party)
+                )
+            case events.Opened() | events.Aborted():
+                if self._outcome is None:
+                    self._outcome = event
+                    self._over.set()
+
+    def _error(self, outcome: events.Aborted) -> SessionAborted:
+        missing = [name for name, _ in self._work.info.refusals]
+        reason = outcome.reason
+        if missing:
+            reason += "; refused: " + ", ".join(f"{name} ({why})" for name, why in self._work.info.refusals)
+        cls = _ABORTS.get(outcome.code, SessionAborted)
+        kind = "nothing was opened" if outcome.definite else "whether anything was opened is not known"
+        error = cls(f"{reason}; {kind}", definite=outcome.definite, fix="see who is away: coppice peers")
+        error.code = outcome.code
+        return error
+
+    def _result(self, plan: Plan, explanation: Explanation, opened: events.Opened) -> JobResult:
+        answers = statistics.decode_job(plan.job, opened.total, len(opened.contributors))
+        shown = tuple(
+            AnswerInfo(a.statistic, a.column, a.value, a.n, a.edges, a.under, a.over) for a in answers
+        )
+        name = self._node.overlay.view().name
+        absent = sorted(set(plan.dealers) - set(opened.contributors))
+        only = answers[0] if len(answers) == 1 else None
+        return JobResult(
+            value=only.value if only else None,
+            n=only.n if only else None,
+            sites=len(opened.contributors),
+            receipt=opened.transcript.hex(),
+            answers=shown,
+            session=plan.session.hex(),
+            seconds=round(time.monotonic() - self._started, 3),
+            bytes_sent=self._bytes_sent,
+            revealed=explanation.revealed,
+            missing=tuple(name(party) for party in absent),
+        )
+
+
+def job_of(spec: JobSpec, default_min_sites: int) -> Job:
+    """The protocol's job of a spec. Raises ConfigError for an unknown statistic or wrong parameters."""
+    queries = tuple(
+        Query(query.statistic, query.column, tuple(float(value) for value in query.parameters))
+        for query in spec.queries
+    )
+    if not queries:
+        raise ConfigError(
+            "the job asks for nothing", code="C-631", fix="name at least one statistic and column"
+        )
+    min_sites = spec.min_sites if spec.min_sites is not None else default_min_sites
+    if min_sites < 2:
+        raise ConfigError(
+            "min_sites must be at least 2", code="C-631", fix="a sum over one site is that site's value"
+        )
+    job = Job(spec.dataset, queries, min_sites, spec.purpose)
+    statistics.job_length(job)
+    return job
+
+
+async def prepare(node: Node, spec: JobSpec, job: Job, work: Work | None = None) -> tuple[Plan, Explanation]:
+    """Ask the owners and plan with those who are willing.
+
+    Raises Refused (who and why; or sortition cannot serve), TooFewDealers.
+    """
+    picture = node.picture()
+    alive = picture.view.alive_gateways
+    _, threshold = committee_size(len(set(alive) & set(picture.record.gateways)), node.limits.committee)
+    if work:
+        work.phase("asking", f"asking {len(picture.view.alive)} members for their owners' consent")
+    inquiry = Inquiry(os.urandom(16), job, min(len(picture.view.alive), 4096), threshold)
+    poll = await node.poll(inquiry)
+    picture = node.picture()
+    willing = sorted(party for party in poll.willing if picture.view.is_alive(party))
+    refusals = _refusals(poll)
+    if work:
+        for party, reason in sorted(refusals.items()):
+            work.refused(picture.view.name(party), reason)
+    if len(willing) < job.min_sites:
+        raise _too_few(node, job, willing, poll)
+    plan = plan_session(
+        picture.view, picture.record, picture.standings, job, length=statistics.job_length(job),
+        nonce=os.urandom(32), limits=_limits(node, spec), dealers=willing,
+    )  # fmt: skip
+    explanation = explain(plan, picture.view)
+    if work:
+        clusters = len([stage for stage in plan.stages if stage.dealers])
+        root = plan.stages[plan.root]
+        text = f"{len(willing)} sites · {clusters} clusters · root {root.threshold} of {root.size}"
+        work.emit("planned", text, session=plan.session.hex())
+    return plan, explanation
+
+
+def _limits(node: Node, spec: JobSpec) -> PlanLimits:
+    if spec.timeout_s is None:
+        return node.limits
+    total_ms = max(1000, min(int(spec.timeout_s * 1000), 86_400_000))
+    collect_ms = min(node.limits.collect_ms, total_ms // 3)
+    return PlanLimits(node.limits.sizes, node.limits.committee, node.limits.fan_in, collect_ms, total_ms)
+
+
+def _refusals(poll: Poll) -> dict[PartyId, str]:
+    """Those that have the data but will not give it; peers without such a data set are not refusing."""
+    return {party: reason for party, reason in poll.reasons.items() if "rule dataset" not in reason}
+
+
+def _too_few(node: Node, job: Job, willing: list[PartyId], poll: Poll) -> SessionAborted:
+    name = node.overlay.view().name
+    refusals = _refusals(poll)
+    words = [f"{name(party)}: {reason}" for party, reason in sorted(poll.reasons.items())]
+    what = f"{len(willing)} of {job.min_sites} required sites would contribute to {job.dataset!r}"
+    if words:
+        what += "; not: " + "; ".join(words)
+    if refusals and len(willing) + len(refusals) >= job.min_sites:
+        return Refused(what, reasons=refusals, fix="ask these owners to allow it: coppice policy init")
+    return TooFewDealers(what, definite=True, fix="wait for more sites, or ask with a smaller --min-sites")

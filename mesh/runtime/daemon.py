@@ -1,0 +1,133 @@
+"""The process of a node: open the folder, listen, join if a ticket waits, serve until told to stop.
+
+`run` is the synchronous entry for `coppice up`; `serve` the same for callers that have a trio loop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import signal
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from mesh.api.server import serve as serve_api
+from mesh.data.room import DataRoom
+from mesh.net.profile import LinkProfile
+from mesh.net.transport import Tap, Transport
+from mesh.overlay.epoch_record import EpochRecord
+from mesh.runtime import identity as identities
+from mesh.runtime import keystore
+from mesh.runtime.admissions import Admissions
+from mesh.runtime.gatekeeper import Gatekeeper
+from mesh.runtime.home import Home
+from mesh.runtime.identity import NodeIdentity
+from mesh.runtime.joiner import Joiner
+from mesh.runtime.joining_service import SwitchingService
+from mesh.runtime.journal import Journal
+from mesh.runtime.node import Node
+from mesh.runtime.postman import Postman
+from mesh.runtime.service import MemberService
+from mesh.settings import Config
+from protocols.errors import MeshError
+
+log = structlog.get_logger("coppice.daemon")
+
+
+def run(home: Home, config: Config, *, ready: Callable[[], None], tap: Tap | None = None) -> int:
+    """Serve until SIGINT, SIGTERM or `down`; 0. Raises MeshError for what keeps the node from running."""
+    failures: list[MeshError] = []
+
+    async def main() -> None:
+        try:
+            await serve(home, config, ready=ready, tap=tap)
+        except* MeshError as group:
+            failures.append(_first(group))
+
+    trio.run(main)
+    if failures:
+        raise failures[0]
+    return 0
+
+
+async def serve(home: Home, config: Config, *, ready: Callable[[], None], tap: Tap | None = None) -> None:
+    """Run a node; `ready` is called once the control API answers."""
+    keys = keystore.load(home, keystore.ask_passphrase)
+    identity = identities.load(home, config, keys)
+    journal = Journal(home.journal)
+    abandoned = journal.abandon()
+    if abandoned:
+        log.warning(
+            "sessions of before the restart are closed; this node abstains from them", count=abandoned
+        )
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, stop)
+        nursery.start_soon(_serve_until, stop, nursery.cancel_scope)
+        await nursery.start(journal.run)
+        admissions = Admissions(identity, config, journal)
+        gate = Gatekeeper(identity.mesh, identity.certificate, lambda: admissions.admits_guests)
+        transport = _transport(identity, config, gate, tap)
+        await nursery.start(transport.run)
+        postman = Postman(transport, keys.identity.reveal(), identity.mesh.mesh)
+        await nursery.start(postman.run)
+        service = SwitchingService(config, identity, stop)
+        await nursery.start(serve_api, service, home)
+        head: EpochRecord | None = None
+        if identity.ticket is not None:
+            joiner = Joiner(home, identity, journal, transport, gate, postman)
+            service.joining = joiner
+            ready()
+            identity, head = await joiner.run()
+        room = DataRoom(home.data)
+        node = Node(identity, config, journal, room, transport, gate, postman, admissions, head)
+        await nursery.start(node.run)
+        service.member = MemberService(node, nursery, stop)
+        if head is None:
+            ready()
+        _trim_memory()
+
+
+def _transport(identity: NodeIdentity, config: Config, gate: Gatekeeper, tap: Tap | None) -> Transport:
+    from mesh.net.libp2p_transport import Libp2pTransport
+
+    profile = LinkProfile(
+        heartbeat_s=config.heartbeat_s,
+        detect_s=config.detect_s,
+        max_links=config.max_links,
+        max_guests=config.max_guests,
+    )
+    seed = identity.keys.identity.reveal()
+    return Libp2pTransport(seed, identity.network_key, config.listen, gate, profile, tap)
+
+
+async def _stop_on_signal(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            stop.set()
+
+
+async def _serve_until(stop: trio.Event, scope: trio.CancelScope) -> None:
+    await stop.wait()
+    await trio.sleep(0.05)  # the answer to `down` leaves before the socket closes
+    scope.cancel()
+
+
+def _trim_memory() -> None:
+    """Give back what importing and starting needed, once: phones count every megabyte."""
+    gc.collect()
+    gc.freeze()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return
+
+
+def _first(group: BaseExceptionGroup[MeshError]) -> MeshError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, MeshError)
+    return error

@@ -1,0 +1,83 @@
+"""Asking the data owners before planning: who would contribute to this job, who not, and why.
+
+The answer binds nobody. Consent is given to the signed plan alone (its parties, threshold and outputs);
+asking first only keeps those who would refuse out of it, and tells the requester their reasons at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import trio
+
+from protocols.identifiers import PartyId
+from protocols.sessions.plan import Job
+from protocols.wire.bounds import AtMost, Between, Exactly
+
+PATIENCE_S = 2.5
+"""How long answers are awaited; who has not answered by then is not planned with."""
+
+InquiryId = Annotated[bytes, Exactly(16)]
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Requester to owner: would you contribute?"""
+
+    KIND: ClassVar[str] = "inquiry"
+    id: InquiryId
+    job: Job
+    sites: Annotated[int, Between(0, 4096)]
+    threshold: Annotated[int, Between(0, 16)]
+
+
+@dataclass(frozen=True, slots=True)
+class InquiryAnswer:
+    """Owner to requester."""
+
+    KIND: ClassVar[str] = "inquiry-answer"
+    id: InquiryId
+    willing: bool
+    reason: Annotated[str, AtMost(512)]
+
+
+class Poll:
+    """Answers to one inquiry."""
+
+    def __init__(self, asked: frozenset[PartyId]) -> None:
+        self.missing = set(asked)
+        self.willing: set[PartyId] = set()
+        self.reasons: dict[PartyId, str] = {}
+        self._complete = trio.Event()
+        if not self.missing:
+            self._complete.set()
+
+    def answer(self, sender: PartyId, answer: InquiryAnswer) -> None:
+        """Count the first answer of each party that was asked."""
+        if sender not in self.missing:
+            return
+        self.missing.discard(sender)
+        if answer.willing:
+            self.willing.add(sender)
+        else:
+            self.reasons[sender] = answer.reason
+        self._check()
+
+    def lose(self, party: PartyId) -> None:
+        """The party cannot be reached any more."""
+        if party in self.missing:
+            self.missing.discard(party)
+            self.reasons[party] = "not reachable"
+            self._check()
+
+    async def wait(self) -> None:
+        """Until everybody answered, or patience is over; the silent ones are then refusals."""
+        with trio.move_on_after(PATIENCE_S):
+            await self._complete.wait()
+        for party in self.missing:
+            self.reasons[party] = f"no answer within {PATIENCE_S:g} s"
+
+    def _check(self) -> None:
+        if not self.missing:
+            self._complete.set()

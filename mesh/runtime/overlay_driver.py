@@ -1,0 +1,193 @@
+"""Drives the overlay machines (membership, epochs, tickets) with wall-clock time, links and mail.
+
+Wall clock, because incarnations, certificates and epochs are about Unix time; a jump of the clock only
+makes a tick come early or late. Persist comes before Send, as for sessions.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from mesh.overlay.agreement import BallotCast
+from mesh.overlay.epoch_messages import EPOCH_MESSAGES, HeadMoved
+from mesh.overlay.epoch_record import Certified, EpochRecord, genesis
+from mesh.overlay.epochs import EpochKeeper
+from mesh.overlay.gossip import Inventory, News, Summary, Want
+from mesh.overlay.membership import Membership
+from mesh.overlay.profile import EpochProfile, MembershipProfile
+from mesh.overlay.suspicion import Suspicion
+from mesh.overlay.view import Status, View
+from mesh.runtime.identity import NodeIdentity
+from mesh.runtime.journal import Journal
+from mesh.runtime.known import Known, KnownMembers
+from mesh.runtime.postman import Postman
+from mesh.settings import Config
+from protocols.errors import ConfigError, LocalMisuse
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.sessions.plan import Plan
+from protocols.wire import codec
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+
+log = structlog.get_logger("coppice.overlay")
+
+GOSSIP_MESSAGES: tuple[type, ...] = (News, Summary, Inventory, Want, Suspicion)
+MAX_KNOWN = 64
+LONGEST_NAP_S = 5.0
+
+
+class OverlayDriver:
+    """Membership and epochs of one member. `run` must be running; `publish` hears their events."""
+
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        config: Config,
+        journal: Journal,
+        postman: Postman,
+        publish: Callable[[object], None],
+        addresses: Sequence[str],
+        head: EpochRecord | None,
+    ) -> None:
+        """`head`: the record a join granted; None for a node that goes on from its journal or founds."""
+        if identity.certificate is None:
+            raise LocalMisuse("only a certified member takes part in the overlay")
+        self.me = identity.party
+        self._journal = journal
+        self._postman = postman
+        self._publish = publish
+        self._wake = trio.Event()
+        seed = identity.keys.identity.reveal()
+        self.membership = Membership(
+            identity.mesh,
+            identity.certificate,
+            seed,
+            os.urandom(32),
+            addresses=addresses,
+            profile=MembershipProfile(suspicion_s=config.suspicion_s),
+        )
+        head_now = self._first_record(identity, head)
+        self.keeper = EpochKeeper(
+            identity.mesh,
+            self.me,
+            seed,
+            head_now,
+            os.urandom(32),
+            vrf_seed=identity.keys.vrf.reveal() if config.gateway else None,
+            operator_seed=identity.keys.operator.reveal() if identity.keys.operator else None,
+            profile=EpochProfile(epoch_s=config.epoch_s, settle_s=config.settle_s),
+        )
+        for encoded in journal.recall(HeadMoved.__name__):
+            self.keeper.restore(codec.decode(HeadMoved, encoded))
+        for encoded in journal.recall(BallotCast.__name__):
+            self.keeper.restore(codec.decode(BallotCast, encoded))
+
+    def _first_record(self, identity: NodeIdentity, head: EpochRecord | None) -> EpochRecord | Certified:
+        if head is not None:
+            return head
+        stored = self._journal.recall(EpochRecord.__name__)
+        if stored:
+            return codec.decode(EpochRecord, stored[-1])
+        moved = self._journal.recall(HeadMoved.__name__)
+        if moved:
+            return codec.decode(HeadMoved, moved[-1]).certified
+        if identity.keys.operator is None:
+            raise ConfigError(
+                "the journal has no epoch record to go on from",
+                code="C-118",
+                fix="join again with a new ticket: coppice join TICKET",
+            )
+        return genesis(
+            identity.mesh, identity.keys.operator.reveal(), identity.party, os.urandom(32), time.time()
+        )
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Tick until cancelled."""
+        now = time.time()
+        first = self.keeper.certified(self.keeper.record.epoch)
+        await self._journal.remember(
+            HeadMoved(first) if first is not None else self.keeper.record, replace=True
+        )
+        await self.carry_out(self.membership.start(now))
+        await self.carry_out(self.keeper.start(now, self.view()))
+        task_status.started()
+        while True:
+            self._wake = trio.Event()
+            nap = min(self.membership.deadline, self.keeper.deadline) - time.time()
+            with trio.move_on_after(max(0.0, min(nap, LONGEST_NAP_S))):
+                await self._wake.wait()
+            await self._tick()
+
+    async def _tick(self) -> None:
+        now = time.time()
+        if now >= self.membership.deadline:
+            await self.carry_out(self.membership.tick(now))
+        await self.carry_out(self.keeper.tick(now, self.view()))
+
+    def view(self) -> View:
+        """The mesh as seen from here."""
+        return self.membership.view(time.time())
+
+    # -- inputs -------------------------------------------------------------------------------------
+
+    async def link_up(self, peer: PartyId) -> None:
+        """A member is directly linked."""
+        now = time.time()
+        await self.carry_out(self.membership.link_up(now, peer))
+        await self.carry_out(self.keeper.link_up(peer))
+        self._wake.set()
+
+    async def link_down(self, peer: PartyId, reason: str) -> None:
+        """The last link to a member is gone."""
+        await self.carry_out(self.membership.link_down(time.time(), peer, reason))
+        self._wake.set()
+
+    async def receive(self, sender: PartyId, message: object) -> None:
+        """A message of a member. Raises ProtocolError if it is unacceptable."""
+        now = time.time()
+        if isinstance(message, GOSSIP_MESSAGES):
+            await self.carry_out(self.membership.receive(now, sender, message))
+        elif isinstance(message, EPOCH_MESSAGES):
+            await self.carry_out(self.keeper.receive(now, self.view(), sender, message))
+        self._wake.set()
+
+    async def beacon_opened(self, plan: Plan, total: Sequence[int]) -> None:
+        """A beacon session ended here."""
+        await self.carry_out(self.keeper.beacon_opened(time.time(), self.view(), plan, total))
+        self._wake.set()
+
+    async def leave(self) -> None:
+        """Say goodbye to the mesh."""
+        await self.carry_out(self.membership.leave(time.time()))
+
+    async def carry_out(self, effects: Sequence[Effect]) -> None:
+        """Store, send, tell; in this order."""
+        for effect in effects:
+            match effect:
+                case Persist():
+                    moved = isinstance(effect.record, HeadMoved)
+                    await self._journal.remember(effect.record, replace=moved)
+                    if moved:
+                        await self._journal.forget(BallotCast.__name__)
+                case Send():
+                    self._postman.post((effect.to,), effect.message, epoch=self.keeper.record.epoch)
+                case Broadcast():
+                    self._postman.post(effect.to, effect.message, epoch=self.keeper.record.epoch)
+                case Publish():
+                    self._publish(effect.event)
+
+    # -- addresses of the others, for the next start ----------------------------------------------------
+
+    def known(self) -> KnownMembers:
+        """Addresses of members that have not left."""
+        members = [m for m in self.view().members if m.status is not Status.LEFT and m.party != self.me]
+        return KnownMembers(tuple(Known(m.party, m.addresses) for m in members[:MAX_KNOWN]))

@@ -1,0 +1,297 @@
+"""What the control API asks of a node, answered from the node's own state."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import asdict, fields
+
+import trio
+
+from mesh.api.shapes import (
+    Alert,
+    AnswerSpec,
+    ClusterInfo,
+    CommitteeFacts,
+    Invitation,
+    InviteSpec,
+    JobEvent,
+    JobInfo,
+    JobResult,
+    JobSpec,
+    JoinSpec,
+    JoinStatus,
+    Metrics,
+    PeerInfo,
+    PlanReport,
+    RequestInfo,
+    RoleCost,
+    Status,
+    Tree,
+)
+from mesh.overlay import sortition
+from mesh.overlay.clustering import clusters
+from mesh.overlay.planner import leaf_labels
+from mesh.overlay.view import View
+from mesh.runtime.calculation import Calculation, job_of, prepare
+from mesh.runtime.jobs import Job, Jobs, cancelled_by_person
+from mesh.runtime.node import Node
+from mesh.version import VERSION
+from protocols.errors import LocalMisuse, MeshError, Refused
+from protocols.identifiers import PartyId
+
+
+class MemberService:
+    """NodeService of a certified member."""
+
+    def __init__(self, node: Node, nursery: trio.Nursery, stop: trio.Event) -> None:
+        self._node = node
+        self._nursery = nursery
+        self._stop = stop
+        self._jobs = Jobs(node.config.max_jobs)
+
+    # -- the node -------------------------------------------------------------------------------------
+
+    async def status(self) -> Status:
+        """The node at a glance."""
+        node, view = self._node, self._node.overlay.view()
+        groups = clusters(view, node.limits.sizes)
+        labels = leaf_labels(groups, {m.party: m.certificate.site for m in view.members})
+        mine = next((label for label, group in zip(labels, groups, strict=True) if node.me in group), "")
+        troubles = [(party, why) for party, why in node.transport.troubles().items() if view.is_alive(party)]
+        alerts = tuple(
+            Alert("C-510", f"no link to {view.name(party)}: {why}", "check its address and the network")
+            for party, why in troubles
+        )
+        alive, members = len(view.alive), len(view.members)
+        return Status(
+            name=node.config.name,
+            site=node.config.site,
+            party=node.me.hex(),
+            mesh=node.identity.mesh.mesh.hex(),
+            state="member",
+            health=_health(alive, members, len(groups)),
+            version=VERSION,
+            pid=os.getpid(),
+            uptime_s=round(time.time() - node.started_at, 1),
+            epoch=node.overlay.keeper.record.epoch,
+            members=members,
+            alive=alive,
+            links=len(node.transport.links()),
+            clusters=len(groups),
+            cluster=mine,
+            gateway=node.config.gateway,
+            roles=self._roles(view).get(node.me, ()),
+            addresses=tuple(node.transport.addresses()),
+            datasets=len(await trio.to_thread.run_sync(node.room.list)),
+            jobs_running=self._jobs.running,
+            alerts=alerts,
+        )
+
+    async def peers(self) -> Sequence[PeerInfo]:
+        """All members known, this node first."""
+        view = self._node.overlay.view()
+        links = self._node.transport.links()
+        roles = self._roles(view)
+        cluster_of = {party: info.label for info in self._clusters(view) for party in info.parties}
+        found = []
+        for member in view.members:
+            link = links.get(member.party)
+            own = member.party == self._node.me
+            found.append(
+                PeerInfo(
+                    name=member.certificate.name,
+                    party=member.party.hex(),
+                    site=member.certificate.site,
+                    status="self" if own else member.status.name.lower(),
+                    cluster=cluster_of.get(member.party, ""),
+                    gateway=member.certificate.gateway,
+                    direct=link is not None,
+                    rtt_ms=round(link.rtt_s * 1000, 2) if link and link.rtt_s is not None else None,
+                    address=link.address if link else next(iter(member.addresses), ""),
+                    roles=roles.get(member.party, ()),
+                    bytes_sent=link.bytes_sent if link else 0,
+                    bytes_received=link.bytes_received if link else 0,
+                )
+            )
+        return sorted(found, key=lambda info: (info.status != "self", info.name))
+
+    async def tree(self) -> Tree:
+        """Clusters, adders and committees of the current epoch."""
+        view = self._node.overlay.view()
+        keeper = self._node.overlay.keeper
+        leaves = tuple(info.shape for info in self._clusters(view))
+        root = self._committee(view, "root", None, ()).shape if len(leaves) > 1 else None
+        ends = keeper.record.intent.started_s + self._node.config.epoch_s
+        return Tree(keeper.record.epoch, leaves, root, max(0.0, round(ends - time.time(), 1)))
+
+    async def metrics(self) -> Metrics:
+        """Counters and gauges."""
+        node = self._node
+        counters = node.counters + node.postman.counters + node.sessions.counters
+        values = {name: float(value) for name, value in counters.items()}
+        values |= {
+            "links": float(len(node.transport.links())),
+            "sessions_live": float(len(node.sessions.registry.live)),
+            "jobs_running": float(self._jobs.running),
+            "epoch": float(node.overlay.keeper.record.epoch),
+        }
+        return Metrics(tuple(sorted(values.items())))
+
+    async def shutdown(self) -> None:
+        """Stop the node."""
+        self._stop.set()
+
+    # -- joining --------------------------------------------------------------------------------------
+
+    async def invite(self, spec: InviteSpec) -> Invitation:
+        """A new ticket."""
+        node = self._node
+        addresses = node.config.announce or tuple(node.transport.addresses())
+        return await node.admissions.invite(spec, addresses)
+
+    async def join(self, spec: JoinSpec) -> JoinStatus:
+        """Members do not join. Raises Refused."""
+        del spec
+        raise Refused("this node belongs to a mesh already", reasons={}, fix="join with another --home")
+
+    async def join_status(self) -> JoinStatus:
+        """Joined."""
+        return JoinStatus("granted")
+
+    async def requests(self) -> Sequence[RequestInfo]:
+        """Joins that wait for this person, and answered ones."""
+        return self._node.admissions.requests
+
+    async def answer(self, request: str, spec: AnswerSpec) -> RequestInfo:
+        """Accept or deny."""
+        return await self._node.admissions.answer(request, spec.verdict)
+
+    # -- jobs -----------------------------------------------------------------------------------------
+
+    async def plan(self, spec: JobSpec) -> PlanReport:
+        """Dry run."""
+        job = job_of(spec, self._node.config.min_sites)
+        _, explanation = await prepare(self._node, spec, job)
+        committees = tuple(CommitteeFacts(**asdict(facts)) for facts in explanation.committees)
+        costs = tuple(RoleCost(cost.role, cost.bytes_sent) for cost in explanation.costs)
+        facts = {field.name: getattr(explanation, field.name) for field in fields(explanation)}
+        return PlanReport(**(facts | {"committees": committees, "costs": costs}))
+
+    async def submit(self, spec: JobSpec) -> str:
+        """Queue a job. Raises as `plan` does for words that make no job, or a mesh of two."""
+        job_of(spec, self._node.config.min_sites)
+        picture = self._node.picture()
+        sortition.committee_size(len(picture.view.alive_gateways))
+        work = self._jobs.new(spec)
+        self._nursery.start_soon(self._calculate, work)
+        return work.info.id
+
+    async def _calculate(self, work: Job) -> None:
+        with work.scope:
+            await Calculation(self._node, work).run()
+        if not work.info.ended:
+            work.fail(cancelled_by_person(), cancelled=True)
+
+    async def jobs(self) -> Sequence[JobInfo]:
+        """Newest first."""
+        return [job.info for job in self._jobs.all()]
+
+    async def job(self, job: str) -> JobInfo:
+        """One job."""
+        return self._jobs.get(job).info
+
+    async def cancel(self, job: str) -> JobInfo:
+        """Stop a job."""
+        work = self._jobs.get(job)
+        if not work.info.ended:
+            work.scope.cancel()
+            while not work.info.ended:
+                await work.changed()
+        return work.info
+
+    async def events(self, job: str) -> Sequence[JobEvent]:
+        """What happened so far."""
+        return tuple(self._jobs.get(job).events)
+
+    def watch(self, job: str) -> AsyncGenerator[JobEvent, None]:
+        """All events, then live ones."""
+        return self._jobs.watch(job)
+
+    async def result(self, job: str) -> JobResult:
+        """The result, or the error the job ended with."""
+        work = self._jobs.get(job)
+        if work.info.result is not None:
+            return work.info.result
+        if work.error is not None:
+            raise work.error
+        raise LocalMisuse(f"job {job} is still running", code="C-405", fix=f"coppice jobs watch {job}")
+
+    # -- the tree of this epoch -------------------------------------------------------------------------
+
+    def _clusters(self, view: View) -> list[_Place]:
+        groups = clusters(view, self._node.limits.sizes)
+        sites = {m.party: m.certificate.site for m in view.members}
+        labels = leaf_labels(groups, sites)
+        return [
+            self._committee(view, label, sites[group[0]], group)
+            for label, group in zip(labels, groups, strict=True)
+        ]
+
+    def _committee(self, view: View, label: str, site: str | None, group: tuple[PartyId, ...]) -> _Place:
+        keeper = self._node.overlay.keeper
+        certificates = {m.party: m.certificate for m in view.members}
+        order = [
+            p for p in sortition.seat_order(keeper.record, label, site, certificates) if view.is_alive(p)
+        ]
+        try:
+            n, t = sortition.committee_size(len(order), self._node.limits.committee)
+        except MeshError:
+            n, t = 0, 0
+        adders = [p for p in sortition.adder_order(keeper.standings, label, group) if view.is_alive(p)]
+        adder = adders[0] if adders else None
+        names = tuple(view.name(party) for party in order[:n])
+        members = tuple(view.name(party) for party in group)
+        return _Place(
+            ClusterInfo(label, view.name(adder) if adder else "", names, t, members),
+            group,
+            tuple(order[:n]),
+            adder,
+        )
+
+    def _roles(self, view: View) -> dict[PartyId, tuple[str, ...]]:
+        places = self._clusters(view)
+        if len(places) > 1:
+            places.append(self._committee(view, "root", None, ()))
+        found: dict[PartyId, list[str]] = {}
+        for place in places:
+            if place.adder is not None:
+                found.setdefault(place.adder, []).append(f"sub-aggregator {place.label}")
+            for party in place.seats:
+                found.setdefault(party, []).append(f"committee {place.label}")
+        return {party: tuple(roles) for party, roles in found.items()}
+
+
+class _Place:
+    """A cluster or the root with its parties."""
+
+    def __init__(
+        self,
+        shape: ClusterInfo,
+        parties: tuple[PartyId, ...],
+        seats: tuple[PartyId, ...],
+        adder: PartyId | None,
+    ) -> None:
+        self.shape = shape
+        self.label = shape.label
+        self.parties = parties
+        self.seats = seats
+        self.adder = adder
+
+
+def _health(alive: int, members: int, groups: int) -> str:
+    if alive < sortition.MIN_COMMITTEE:
+        return f"{alive} of {members} members are here; private computation needs {sortition.MIN_COMMITTEE}"
+    away = f", {members - alive} away" if alive < members else ""
+    return f"{alive} members here{away}, {groups} clusters"

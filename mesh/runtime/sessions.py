@@ -1,0 +1,220 @@
+"""This node's part in sessions: judge a plan, ask the data's owner, run the machine, keep the ledger.
+
+Every plan, our own included, goes the same way: well formed, what sortition yields in our view, allowed by
+the owner of our data; only then does a machine start. Whoever refuses says so to the initiator.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+import trio
+
+from mesh.data.policy import Decision
+from mesh.data.room import DataRoom
+from mesh.overlay import plan_check
+from mesh.overlay.epoch_record import EpochRecord
+from mesh.overlay.planner import PlanLimits, is_beacon
+from mesh.overlay.sortition import Standing
+from mesh.overlay.view import View
+from mesh.runtime.driver import Driver
+from mesh.runtime.inquiry import Inquiry
+from mesh.runtime.journal import Journal
+from mesh.runtime.postman import Postman
+from mesh.runtime.registry import Registry
+from protocols.arithmetic.field import Elements
+from protocols.errors import MalformedMessage, MeshError, UnexpectedMessage
+from protocols.identifiers import PartyId, SessionId
+from protocols.sessions import events
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import Decline, PeersLost
+from protocols.sessions.party import SessionParty
+from protocols.sessions.plan import Plan
+from protocols.statistics import registry as statistics
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+
+log = structlog.get_logger("coppice.session")
+
+Report = Callable[[Plan, object], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a plan is judged by: our view, the epoch, verified standings, the mesh's limits."""
+
+    view: View
+    record: EpochRecord
+    standings: dict[PartyId, Standing]
+    limits: PlanLimits
+
+
+class Sessions:
+    """All sessions of this node. `run` must be running."""
+
+    def __init__(
+        self,
+        keys: PartyKeys,
+        journal: Journal,
+        postman: Postman,
+        room: DataRoom,
+        picture: Callable[[], Picture],
+        links: Callable[[], set[PartyId]],
+        report: Report,
+        check_beacon: Callable[[Plan], None],
+        max_live: int,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self.registry = Registry(self.counters)
+        self._keys = keys
+        self._journal = journal
+        self._postman = postman
+        self._room = room
+        self._picture = picture
+        self._links = links
+        self._report = report
+        self._check_beacon = check_beacon
+        self._max_live = max_live
+        self._considering: set[SessionId] = set()
+        self._data_lock = trio.CapacityLimiter(1)
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run sessions until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    # -- inputs -------------------------------------------------------------------------------------
+
+    def offered(self, sender: PartyId, plan: Plan) -> None:
+        """Somebody wants us in a session. Raises ProtocolError for a plan that nobody may offer."""
+        if plan.initiator != sender:
+            raise MalformedMessage("a plan is offered by its initiator", blame=sender)
+        if self.registry.is_known(plan.session) or plan.session in self._considering:
+            return
+        if len(self.registry.live) + len(self._considering) >= self._max_live:
+            self._decline(plan, f"{self._max_live} sessions are live here already")
+            return
+        if self._keys.party not in plan.parties:
+            raise UnexpectedMessage("we have no role in this plan")
+        self._start(plan)
+
+    def begin(self, plan: Plan) -> None:
+        """Start a session of our own; its events go to `report`, its end as Opened or Aborted."""
+        self._start(plan)
+
+    def linked(self) -> None:
+        """Links came or went: tell every live session whom we cannot reach."""
+        linked = self._links()
+        for driver in self.registry.live.values():
+            driver.deliver(self._keys.party, self._lost(driver.machine.plan, linked))
+
+    def cancel(self, session: SessionId) -> None:
+        """End our part of a session silently."""
+        driver = self.registry.live.get(session)
+        if driver is not None:
+            driver.cancel()
+
+    async def would_contribute(self, inquiry: Inquiry, requester: PartyId, name: str) -> Decision:
+        """What the owner's policy says of a job before there is a plan; binds nobody."""
+        return await self._in_room(
+            self._room.consider, inquiry.job, requester, name, inquiry.sites, inquiry.threshold
+        )
+
+    # -- one session --------------------------------------------------------------------------------
+
+    def _start(self, plan: Plan) -> None:
+        if self._nursery is None:
+            raise UnexpectedMessage("this node is not running sessions")
+        self._considering.add(plan.session)
+        self._nursery.start_soon(self._take_part, plan)
+
+    async def _take_part(self, plan: Plan) -> None:
+        """Judge, then run. The initiator's own failure to join its session is reported as its end."""
+        try:
+            if await trio.to_thread.run_sync(self._journal.knows, plan.session):
+                return
+            self._judge(plan)
+            contribution, refusal = await self._consent(plan)
+        except MeshError as error:
+            log.info("plan refused", session=plan.session.short(), why=error.sentence())
+            if plan.initiator == self._keys.party:
+                self._report(plan, events.Aborted(error.code, str(error.args[0]), definite=True))
+            else:
+                self._decline(plan, error.sentence())
+            return
+        finally:
+            self._considering.discard(plan.session)
+        machine = SessionParty(plan, self._keys, os.urandom(32), contribution, refusal)
+        driver = Driver(machine, self._postman, self._journal, lambda e: self._report(plan, e), self.counters)
+        self.registry.open(driver)
+        driver.deliver(self._keys.party, self._lost(plan, self._links()))
+        try:
+            await driver.run()
+        finally:
+            self.registry.close(plan.session)
+        await self._write_ledger(plan, machine)
+
+    def _judge(self, plan: Plan) -> None:
+        """Raise MalformedMessage or Refused unless we may take part."""
+        picture = self._picture()
+        if is_beacon(plan):
+            self._check_beacon(plan)
+        plan_check.verify(plan, picture.view, picture.record, picture.standings, picture.limits)
+        if plan.length != statistics.job_length(plan.job):
+            raise MalformedMessage("the plan's length is not that of its job")
+
+    async def _consent(self, plan: Plan) -> tuple[Elements | None, str]:
+        """Our vector, or None and the reason why not."""
+        if self._keys.party not in plan.dealers:
+            return None, "no dealer"
+        if not is_beacon(plan):
+            name = self._picture().view.name(plan.initiator)
+            decision = await self._in_room(self._room.authorize, plan, self._keys.party, name)
+            if not decision.allowed:
+                return None, decision.sentence()
+        try:
+            vector, _ = await self._in_room(self._room.contribution, plan)
+        except MeshError as error:
+            await self._in_room(lambda: self._room.record_use(plan, opened=False))
+            return None, error.sentence()
+        return vector, ""
+
+    async def _in_room(self, function: Callable[..., T], *arguments: object) -> T:
+        return await trio.to_thread.run_sync(function, *arguments, limiter=self._data_lock)
+
+    async def _write_ledger(self, plan: Plan, machine: SessionParty) -> None:
+        """Tell the owner's ledger how the use ended; an unclear end counts as opened."""
+        if is_beacon(plan) or self._keys.party not in plan.dealers:
+            return
+        outcome = machine.outcome
+        try:
+            if isinstance(outcome, events.Opened):
+                roster = outcome.contributors
+                await self._in_room(lambda: self._room.record_use(plan, opened=True, roster=roster))
+            elif isinstance(outcome, events.Aborted) and outcome.definite:
+                await self._in_room(lambda: self._room.record_use(plan, opened=False))
+        except MeshError as error:
+            log.warning("ledger", why=error.sentence())
+
+    def _decline(self, plan: Plan, reason: str) -> None:
+        stage = plan.cluster_of(self._keys.party)
+        adders = plan.stages[stage].adders if stage is not None else ()
+        told = dict.fromkeys((plan.initiator, *adders))
+        told.pop(self._keys.party, None)
+        decline = Decline(stage or 0, reason[:500])
+        self._postman.post(told, decline, session=plan.session, epoch=plan.epoch, stage=stage or 0)
+
+    def _lost(self, plan: Plan, linked: set[PartyId]) -> PeersLost:
+        me = self._keys.party
+        return PeersLost(tuple(party for party in plan.parties if party != me and party not in linked))
