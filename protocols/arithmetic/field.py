@@ -1,12 +1,7 @@
 """Vectors of integers mod p = 2^61-1, the field of every sharing ("AGG" profile).
 
 Decides how field elements are held: numpy uint64, always canonical (0 <= x < p), never object
-dtype. p is a Mersenne prime, so 2^61 = 1: a number is reduced by adding its high bits to its low
-ones, and three bits of headroom stay free in a word.
-
-Products: a = a1 2^31 + a0 and b = b1 2^31 + b0 with a0, b0 < 2^31 and a1, b1 < 2^30. Because
-2^62 = 2 mod p, ab = 2 a1 b1 + (a1 b0 + a0 b1) 2^31 + a0 b0, and no sum leaves 64 bits. The work goes
-through blocks of BLOCK elements that stay in the cache, without a Python loop per element.
+dtype. Reduction and products of single words are in `words`; here they become vectors and matrices.
 
 No function branches on, or indexes by, the value of an element (except the canonical check and the
 ZeroDivisionError of `inv`), so time does not depend on secrets beyond what numpy itself does.
@@ -17,28 +12,22 @@ Symbols: p modulus; a, b operands; m, k, n, L array sizes; rho a challenge.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import local
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from protocols.arithmetic import words
+from protocols.arithmetic.words import BLOCK, Elements, P
 from protocols.errors import LocalMisuse
 
-P = (1 << 61) - 1
-Elements: TypeAlias = npt.NDArray[np.uint64]
+__all__ = ["BLOCK", "Elements", "P"]
 
-BLOCK = 1 << 15
-"""Elements handled at once: large enough that numpy's 0.5 us a call is lost in it, small enough that the
-six words of scratch (1.5 MB) stay in the cache."""
-
-_P = np.uint64(P)
-_LOW31 = np.uint64((1 << 31) - 1)
-_LOW30 = np.uint64((1 << 30) - 1)
 _LOW32 = np.uint64((1 << 32) - 1)
 _2_32 = np.array(1 << 32, dtype=np.uint64)
+_30, _31, _32 = (np.uint64(bits) for bits in (30, 31, 32))
 _WIDE = 256
-_1, _30, _31, _32, _61 = (np.uint64(bits) for bits in (1, 30, 31, 32, 61))
+"""From this row length on, rows are added seven at a time instead of in two halves."""
 
 
 def as_elements(values: npt.ArrayLike | Sequence[Any]) -> Elements:
@@ -60,17 +49,22 @@ def as_elements(values: npt.ArrayLike | Sequence[Any]) -> Elements:
 
 def _from_array(array: npt.NDArray[Any]) -> Elements:
     if array.dtype.kind == "u":
-        return _fold(array.astype(np.uint64))
+        return words.fold(array.astype(np.uint64))
     if array.dtype.kind == "i":
         return from_signed(array.astype(np.int64))
     raise LocalMisuse(f"cannot make field elements of {array.dtype}", fix="use fixed_point.encode for floats")
 
 
 def from_signed(values: npt.NDArray[np.int64]) -> Elements:
-    """Residues of an int64 array of any shape; every int64 is legal."""
-    signed = np.asarray(values, dtype=np.int64)
+    """Residues of an int64 array of any shape; every int64 is legal. Raises LocalMisuse for other numbers."""
+    array = np.asarray(values)
+    if array.size and not np.can_cast(array.dtype, np.int64):
+        raise LocalMisuse(
+            f"{array.dtype} is not a signed integer", fix="use as_elements or fixed_point.encode"
+        )
+    signed = array.astype(np.int64)
     folded = np.asarray(np.add(signed & np.int64(P), signed >> np.int64(61)))  # [-4, p+3]
-    return _settle(np.asarray(np.minimum(folded.view(np.uint64), np.add(folded.view(np.uint64), _P))))
+    return words.settle(words.least(folded.view(np.uint64), np.add))
 
 
 def to_signed(a: Elements) -> npt.NDArray[np.int64]:
@@ -79,126 +73,39 @@ def to_signed(a: Elements) -> npt.NDArray[np.int64]:
     return np.where(signed > P // 2, signed - np.int64(P), signed)
 
 
-def _words(a: Elements) -> Elements:
-    """`a` itself. Raises LocalMisuse for another dtype, which numpy would turn into floats without a word."""
-    if getattr(a, "dtype", None) != np.uint64:
-        raise LocalMisuse("arithmetic takes uint64 field elements only", fix="use field.as_elements")
-    return np.asarray(a)
-
-
 def is_canonical(a: Elements) -> bool:
     """Whether every element is below p."""
-    return bool(a.size == 0 or a.max() < _P)
-
-
-def _fold(x: Elements) -> Elements:
-    """Any uint64 to canonical; the argument is overwritten."""
-    high = np.asarray(np.right_shift(x, _61))
-    np.bitwise_and(x, _P, out=x)
-    np.add(x, high, out=x)
-    return _settle(x, high)
-
-
-def _settle(x: Elements, scratch: Elements | None = None) -> Elements:
-    """[0, 2p) to [0, p), in place: of x and x-p (mod 2^64) the smaller one is right."""
-    return np.minimum(x, np.subtract(x, _P, out=scratch), out=x)
+    return bool(a.size == 0 or a.max() < words.P64)
 
 
 def add(a: Elements, b: Elements, out: Elements | None = None) -> Elements:
     """a + b, broadcast; into `out` (which may be a or b) if given."""
-    return _settle(np.asarray(np.add(_words(a), _words(b), out=out)))
+    return words.settle(np.asarray(np.add(words.checked(a), words.checked(b), out=out)))
 
 
 def sub(a: Elements, b: Elements) -> Elements:
     """a - b, broadcast."""
-    difference = np.asarray(np.subtract(_words(a), _words(b)))
-    return np.asarray(np.minimum(difference, np.add(difference, _P)))
+    return words.least(np.asarray(np.subtract(words.checked(a), words.checked(b))), np.add)
 
 
 def neg(a: Elements) -> Elements:
     """-a."""
-    return _settle(np.asarray(np.subtract(_P, _words(a))))
+    return words.settle(np.asarray(np.subtract(words.P64, words.checked(a))))
 
 
 def mul(a: Elements, b: Elements) -> Elements:
     """a * b, broadcast; about 10 ns an element."""
-    a, b = _words(a), _words(b)
+    a, b = words.checked(a), words.checked(b)
     if a.shape == b.shape and a.ndim > 1 and a.flags.c_contiguous and b.flags.c_contiguous:
         return mul(a.ravel(), b.ravel()).reshape(a.shape)
     out = np.empty(np.broadcast_shapes(a.shape, b.shape), dtype=np.uint64)
-    _mul_blocks(a, b, out)
+    words.mul_blocks(a, b, out)
     return out
-
-
-def _mul_blocks(a: Elements, b: Elements, out: Elements) -> None:
-    """Cut the first axis (and, below it, the next) until a block fits the cache."""
-    if out.size <= BLOCK:
-        _mul_block(a, b, out)
-        return
-    a = a.reshape((1,) * (out.ndim - a.ndim) + a.shape)
-    b = b.reshape((1,) * (out.ndim - b.ndim) + b.shape)
-    rows = max(1, BLOCK // (out.size // out.shape[0]))
-    for start in range(0, out.shape[0], rows):
-        cut = slice(start, start + rows)
-        part_a = a if a.shape[0] == 1 else a[cut]
-        part_b = b if b.shape[0] == 1 else b[cut]
-        if rows == 1 and out.ndim > 1:
-            _mul_blocks(part_a[0], part_b[0], out[start])
-        else:
-            _mul_block(part_a, part_b, out[cut])
-
-
-class _Scratch(local):
-    """Work space of one thread."""
-
-    def __init__(self) -> None:
-        self.words = np.empty((6, BLOCK), dtype=np.uint64)
-
-    def take(self, first: int, like: Elements) -> tuple[Elements, Elements]:
-        """Words `first` and the one after it, in the shape of `like`."""
-        x, y = self.words[first : first + 2, : like.size]
-        return x.reshape(like.shape), y.reshape(like.shape)
-
-
-_scratch = _Scratch()
-
-
-def _split(x: Elements, first: int) -> tuple[Elements, Elements]:
-    """(low 31 bits, high 30 bits) in scratch words `first` and first+1."""
-    low, high = _scratch.take(first, x)
-    return np.bitwise_and(x, _LOW31, out=low), np.right_shift(x, _31, out=high)
-
-
-def _mul_block(a: Elements, b: Elements, out: Elements) -> None:
-    a0, a1 = _split(a, 0)
-    b0, b1 = _split(b, 2)
-    middle, product = _scratch.take(4, out)
-    np.multiply(a1, b0, out=middle)
-    np.multiply(a0, b1, out=product)
-    np.add(middle, product, out=middle)  # < 2^62
-    np.multiply(a0, b0, out=out)  # < 2^62
-    np.multiply(a1, b1, out=product)  # < 2^60
-    _assemble(out, middle, product)
-
-
-def _assemble(out: Elements, middle: Elements, high: Elements) -> None:
-    """out + 2^31 middle + 2^62 high into `out`, if out + 2 high < 7 2^61; the other two are overwritten."""
-    np.left_shift(high, _1, out=high)
-    np.add(out, high, out=out)  # 2^62 = 2
-    np.right_shift(middle, _30, out=high)
-    np.add(out, high, out=out)  # 2^31 2^30 = 1
-    np.bitwise_and(middle, _LOW30, out=middle)
-    np.left_shift(middle, _31, out=middle)  # < 2^61
-    np.add(out, middle, out=out)  # < 2^64
-    np.right_shift(out, _61, out=high)
-    np.bitwise_and(out, _P, out=out)
-    np.add(out, high, out=out)
-    _settle(out, high)
 
 
 def power(a: Elements, exponent: int) -> Elements:
     """a^exponent; a negative exponent inverts. Raises ZeroDivisionError for 0 to a negative power."""
-    a = _words(a)
+    a = words.checked(a)
     if exponent < 0:
         return power(inv(a), -exponent)
     result = np.ones(a.shape, dtype=np.uint64)
@@ -211,7 +118,7 @@ def power(a: Elements, exponent: int) -> Elements:
 
 def inv(a: Elements) -> Elements:
     """1 / a, any shape; about three products an element and one power. Raises ZeroDivisionError."""
-    a = _words(a)
+    a = words.checked(a)
     if not a.all():
         raise ZeroDivisionError("0 has no inverse mod 2^61-1")
     return _inverses(a.ravel()).reshape(a.shape)
@@ -229,12 +136,12 @@ def _inverses(a: Elements) -> Elements:
 
 def total(a: Elements, axis: int = 0) -> Elements:
     """Sum along `axis`, up to 2^32 terms."""
-    rows = np.moveaxis(_words(a), axis, 0)
+    rows = np.moveaxis(words.checked(a), axis, 0)
     if rows[:1].size >= _WIDE:
         return _total_of_rows(rows)
     low = np.asarray((rows & _LOW32).sum(axis=0, dtype=np.uint64))
     high = np.asarray((rows >> _32).sum(axis=0, dtype=np.uint64))
-    return add(_fold(low), mul(_fold(high), _2_32))
+    return add(words.fold(low), mul(words.fold(high), _2_32))
 
 
 def _total_of_rows(rows: Elements) -> Elements:
@@ -242,7 +149,7 @@ def _total_of_rows(rows: Elements) -> Elements:
     result = np.zeros(rows.shape[1:], dtype=np.uint64)
     for start in range(0, rows.shape[0], 7):
         np.add(result, rows[start : start + 7].sum(axis=0, dtype=np.uint64), out=result)
-        _fold(result)
+        words.fold(result)
     return result
 
 
@@ -274,7 +181,7 @@ def combine(coefficients: Elements, rows: Elements) -> Elements:
 
     Raises LocalMisuse when the shapes do not fit.
     """
-    coefficients, rows = _words(coefficients), _words(rows)
+    coefficients, rows = words.checked(coefficients), words.checked(rows)
     if rows.ndim != 2 or coefficients.shape != rows.shape[:1]:
         raise LocalMisuse(f"combine: {coefficients.shape} coefficients for rows of shape {rows.shape}")
     out = np.zeros(rows.shape[1], dtype=np.uint64)
@@ -287,18 +194,18 @@ def combine(coefficients: Elements, rows: Elements) -> Elements:
 
 def _combine_block(coefficients: Elements, rows: Elements, out: Elements) -> None:
     """Add at most three products to `out`, reduced only once: p + 3 2^62 and 2^31 (3 2^62) fit."""
-    middle, high = _scratch.take(4, out)
-    product, _ = _scratch.take(2, out)
+    middle, high = words.scratch.take(4, out)
+    product, _ = words.scratch.take(2, out)
     middle[...] = 0
     high[...] = 0
     for coefficient, row in zip(coefficients, rows, strict=True):
-        c0, c1 = coefficient & _LOW31, coefficient >> _31
-        r0, r1 = _split(row, 0)
+        c0, c1 = coefficient & words.LOW31, coefficient >> _31
+        r0, r1 = words.split(row, 0)
         for factor, limb, target in ((c0, r0, out), (c0, r1, middle), (c1, r0, middle), (c1, r1, high)):
             np.multiply(limb, factor, out=product)
             np.add(target, product, out=target)
-    _fold(out)
-    _assemble(out, middle, high)
+    words.fold(out)
+    words.assemble(out, middle, high)
 
 
 def combine_small(weights: Sequence[int], rows: Elements) -> Elements:
@@ -310,13 +217,13 @@ def combine_small(weights: Sequence[int], rows: Elements) -> Elements:
         raise LocalMisuse("combine_small takes small nonnegative weights", fix="use field.combine")
     used = [(np.uint64(w), row) for w, row in zip(weights, rows, strict=True) if w]
     if sum(weights) <= 8:  # 8 (p-1) fits a word
-        return _fold(_weighted(used, rows.shape[1]))
-    low = _weighted([(w, row & _LOW31) for w, row in used], rows.shape[1])  # < 2^51
+        return words.fold(_weighted(used, rows.shape[1]))
+    low = _weighted([(w, row & words.LOW31) for w, row in used], rows.shape[1])  # < 2^51
     high = _weighted([(w, row >> _31) for w, row in used], rows.shape[1])
     np.add(low, high >> _30, out=low)
-    np.bitwise_and(high, _LOW30, out=high)
+    np.bitwise_and(high, words.LOW30, out=high)
     np.left_shift(high, _31, out=high)
-    return _fold(np.add(low, high, out=low))
+    return words.fold(np.add(low, high, out=low))
 
 
 def _weighted(terms: list[tuple[np.uint64, Elements]], length: int) -> Elements:
@@ -337,7 +244,7 @@ def matmul(a: Elements, b: Elements) -> Elements:
 
     Raises LocalMisuse when the shapes do not fit.
     """
-    a, b = _words(a), _words(b)
+    a, b = words.checked(a), words.checked(b)
     if a.ndim == 1:
         return np.asarray(matmul(a[None, :], b)[0])
     if b.ndim == 1:
@@ -348,12 +255,22 @@ def matmul(a: Elements, b: Elements) -> Elements:
     depth = max(1, BLOCK // (_INNER * max(1, m, n)))
     whole = k - k % _INNER
     result = np.zeros((m, n), dtype=np.uint64)
+    if n == 1:  # one product an element beats six limb products
+        return add(result, _times_column(a, b[:, 0])[:, None])
     for start in range(0, whole, depth * _INNER):
         cut = slice(start, min(whole, start + depth * _INNER))
         left = a[:, cut].reshape(m, -1, _INNER).transpose(1, 0, 2)
         result = add(result, total(_matmul_stack(left, b[cut].reshape(-1, _INNER, n))))
     if whole < k:
         result = add(result, _matmul_stack(a[None, :, whole:], b[None, whole:])[0])
+    return result
+
+
+def _times_column(a: Elements, column: Elements) -> Elements:
+    result = np.zeros(a.shape[0], dtype=np.uint64)
+    for start in range(0, column.size, BLOCK):
+        cut = slice(start, start + BLOCK)
+        result = add(result, total(mul(a[:, cut], column[cut]), axis=1))
     return result
 
 
@@ -378,4 +295,4 @@ def _matmul_stack(a: Elements, b: Elements) -> Elements:
     mid += c4w << np.uint64(2)  # 2^84 = 2^21 2^2
     low += (mid >> np.uint64(40)) + ((mid & np.uint64((1 << 40) - 1)) << np.uint64(21))
     low += (top >> np.uint64(19)) + ((top & np.uint64((1 << 19) - 1)) << np.uint64(42))
-    return _fold(low)
+    return words.fold(low)

@@ -11,6 +11,7 @@ cut into reads; different labels or contexts give independent streams; `repr` sh
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -57,25 +58,26 @@ class Xof:
         """The next `count` bytes."""
         if count < 0:
             raise LocalMisuse(f"cannot read {count} bytes")
-        out = bytearray(count)
-        self._fill(memoryview(out))
-        return bytes(out)
+        return b"".join(self._pieces(count))
 
     def uint64(self, count: int) -> npt.NDArray[np.uint64]:
         """`count` uniform 64-bit words, (count,) uint64."""
         words = np.empty(count, dtype="<u8")
-        self._fill(words.view(np.uint8).data)
+        raw, done = words.view(np.uint8).data, 0
+        for piece in self._pieces(8 * count):
+            raw[done : done + len(piece)] = piece
+            done += len(piece)
         return words.astype(np.uint64, copy=False)
 
-    def _fill(self, out: memoryview) -> None:
-        done = 0
-        while done < len(out):
+    def _pieces(self, count: int) -> Iterator[memoryview]:
+        """The next `count` bytes in as many pieces as there are segments."""
+        while count > 0:
             if self._offset == len(self._buffer):
                 self._next_segment()
-            count = min(len(out) - done, len(self._buffer) - self._offset)
-            out[done : done + count] = self._buffer[self._offset : self._offset + count]
-            self._offset += count
-            done += count
+            piece = self._buffer[self._offset : self._offset + count]
+            self._offset += len(piece)
+            count -= len(piece)
+            yield piece
 
     def _next_segment(self) -> None:
         size = min(_LAST_SEGMENT, _FIRST_SEGMENT << min(self._segment, 16))

@@ -215,7 +215,7 @@ def test_other_dtypes_are_refused_instead_of_becoming_floats() -> None:
     for call in (field.add, field.sub, field.mul, field.dot, field.matmul):
         with pytest.raises(LocalMisuse):
             call(good, bad)
-    for call in (field.neg, field.inv, field.total):
+    for call in (field.neg, field.inv, field.total, lambda x: field.from_signed(x.astype(np.float64))):
         with pytest.raises(LocalMisuse):
             call(bad)
     with pytest.raises(LocalMisuse):
