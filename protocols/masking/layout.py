@@ -1,9 +1,8 @@
 """Where each value of a long vector lies: spans of 2^16 coordinates masked, sent and added one by one.
 
 Decides the cutting that every party of a session shares. Slots: value j of a span goes to slot j mod slots
-of coordinate j div slots, as x_0 + 2^w x_1 with w = slot bits (signed). After the last value follow CHECKS
-check values (see checksum.py), then zeros up to a multiple of 8 coordinates; the last span is cut there, so
-a short tail costs no full ring element.
+of coordinate j div slots, as x_0 + 2^w x_1 with w = slot bits (signed). After the last value follow zeros
+up to a multiple of 8 coordinates; the last span is cut there: a short tail costs no full ring element.
 
 Invariant: a span is self-contained. Given the seed it can be masked, packed, added and unmasked without any
 other span, which bounds the memory of a node by the spans in flight.
@@ -21,20 +20,15 @@ SPAN_COORDINATES = 1 << 16
 """Formula: a span's temporaries are about ten times 8 * 2^16 bytes = 0.5 MB, its packed form 0.28 to 0.5 MB.
 Larger: fewer numpy calls (nothing gained beyond 2^16 here) but longer frames ahead of small messages."""
 
-CHECKS = 4
-"""Check values a vector: a wrong sum passes with probability below (2/65521)^4 = 2^-60."""
-
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One piece: values [first, first + values) and, after them, checks [check_from, check_to)."""
+    """One piece: values [first, first + values) in `coordinates` coordinates."""
 
     index: int
     coordinates: int
     first: int
     values: int
-    check_from: int
-    check_to: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class Layout:
     @property
     def coordinates(self) -> int:
         """Coordinates sent in all, a multiple of 8."""
-        used = -(-(self.length + CHECKS) // self.parameters.slots)
+        used = -(-self.length // self.parameters.slots)
         return -(-used // 8) * 8
 
     @property
@@ -70,10 +64,8 @@ class Layout:
             raise LocalMisuse(f"span {index} of a vector of {self.spans}")
         coordinates = min(SPAN_COORDINATES, self.coordinates - index * SPAN_COORDINATES)
         first = index * SPAN_COORDINATES * self.parameters.slots
-        stop = first + coordinates * self.parameters.slots
-        values = max(0, min(stop, self.length) - first)
-        checks = [max(0, min(edge - self.length, CHECKS)) for edge in (first, stop)]
-        return Span(index, coordinates, min(first, self.length), values, checks[0], checks[1])
+        stop = min(first + coordinates * self.parameters.slots, self.length)
+        return Span(index, coordinates, first, stop - first)
 
     def span_bytes(self, index: int) -> int:
         """Size of piece `index` on the wire."""

@@ -2,13 +2,16 @@
 
 Source: design section 3 (lineage: LERNA, OPA, Willow, ACORN). With public a from the session's seed:
 
-    device      c = floor((a s + e) / 2^d) + 2^g x  mod 2^k        s dealt to the committee over AGG
+    device      c = floor((a s + e) / 2^d) + 2^g x  mod 2^k        s, check, weight dealt over AGG
     adders      C = sum c  mod 2^64                                no secret involved
     committee   S = sum s                                          over the certified roster, nothing else
     anybody     sum x = round((C - round((a S - n (2^d-1)/2) / 2^d)) / 2^g)
 
 n (2^d-1)/2 is the mean of what the n floors cut off: without it a bias of n/2 would eat the margin.
 C is the integer sum as long as k + log2 n <= 64, and its residue mod 2^64 otherwise (two slots, 2^20).
+
+With s go two elements more: the site's weight and the check of its vector (checksum.py). Field addition
+reduces them, so that the opened sums tell the sum of weights and what the sum of vectors implies, only.
 
 What is noticed, and never decoded into noise (UnattributableFault):
   - A key sum with a coefficient beyond `Parameters.key_bound`: a missing, foreign or false share makes the
@@ -17,8 +20,9 @@ What is noticed, and never decoded into noise (UnattributableFault):
     the sum but not among the keys or the reverse. Each coefficient of a (S' - S) is uniform on the multiples
     of 2^v mod q, 2^v the largest power of two that divides S' - S. As 2^v <= 2 key_bound < 2^(d+g), the
     coordinate is beyond the bound with probability 12 % or more, and 2048 of them pass with 2^-380.
-  - Check values that do not match (checksum.py): damage that moves a value by a multiple of 2^g, as a flipped
-    high bit of a sent coordinate does. A flip below 2^g that stays within the bound leaves the sum exact.
+  - A check that does not match: damage that moves a value by a multiple of 2^g, as a flipped high bit of a
+    sent coordinate does, or a damaged weight. A flip below 2^g that stays within the bound is noise: the sum
+    is exact all the same.
 
 Privacy rests on the rules of design section 3: one key, one session, one revealed set (`MaskKey` refuses a
 second vector), at least two honest contributors, and never a subset's sum under the same keys.
@@ -29,6 +33,7 @@ Symbols: a public element, s key, e noise, x value, n contributors, N degree, k 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -38,13 +43,16 @@ from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof
 from protocols.errors import LocalMisuse, UnattributableFault
 from protocols.masking import packing
-from protocols.masking.checksum import Checksum, centred
+from protocols.masking.checksum import Checksum
 from protocols.masking.layout import SPAN_COORDINATES, Layout, Span
 from protocols.masking.packing import Packed, Words
 from protocols.masking.parameters import Parameters
 
 Integers = npt.NDArray[np.int64]
 Values = npt.NDArray[np.signedinteger]
+
+MAX_WEIGHT = 1 << 40
+"""2^20 of them stay below 2^60 < p."""
 
 
 class MaskKey:
@@ -121,17 +129,28 @@ def mask_spans(layout: Layout, seed: bytes, key: MaskKey, values: Values, noise:
 
 
 def _masked(layout: Layout, seed: bytes, key: ring.Factor, values: Values, noise: Xof) -> Iterator[Packed]:
-    checksum = Checksum(seed)
     for index in range(layout.spans):
         span = layout.span(index)
         part = values[span.first : span.first + span.values]
         _check_range(part, span, layout.parameters)
-        checksum.add(index, part, layout.parameters.value_bits)
-        coordinates = _encode(
-            part, checksum.values()[span.check_from : span.check_to], span, layout.parameters
-        )
+        coordinates = _encode(part, span, layout.parameters)
         coordinates += _mask(layout.parameters, seed, key, span, noise)
         yield packing.pack(coordinates, layout.parameters.sent_bits)
+
+
+def dealing(layout: Layout, seed: bytes, key: MaskKey, values: Values, weight: int = 1) -> Elements:
+    """What the device deals to the committee, (dealt_length,): its key, the check of `values`, its weight.
+
+    The values are those given to `mask`. Raises LocalMisuse for a weight outside 0 to 2^40.
+    """
+    if not 0 <= weight <= MAX_WEIGHT:
+        raise LocalMisuse("a weight is between 0 and 2^40")
+    checksum = Checksum(seed)
+    for index in range(layout.spans):
+        span = layout.span(index)
+        part = values[span.first : span.first + span.values]
+        checksum.add(index, part, layout.parameters.value_bits - 1)
+    return np.concatenate([key.as_field(), checksum.value(weight), field.as_elements([weight])])
 
 
 def _check_range(part: Values, span: Span, parameters: Parameters) -> None:
@@ -144,11 +163,10 @@ def _check_range(part: Values, span: Span, parameters: Parameters) -> None:
         )
 
 
-def _encode(part: Values, checks: Integers, span: Span, parameters: Parameters) -> Words:
+def _encode(part: Values, span: Span, parameters: Parameters) -> Words:
     """2^g (x_0 + 2^w x_1) for each coordinate of the span, as words mod 2^64."""
     slots = np.zeros(span.coordinates * parameters.slots, dtype=np.int64)
     slots[: part.size] = part
-    slots[part.size : part.size + checks.size] = checks
     slots <<= np.int64(parameters.scale_bits)
     if parameters.slots == 2:
         slots = slots[0::2] + (slots[1::2] << np.int64(parameters.slot_bits))
@@ -182,39 +200,47 @@ def pack_total(layout: Layout, total: Words) -> Packed:
     return packing.pack(total, layout.parameters.sent_bits)
 
 
-def key_sum(parameters: Parameters, opened: Elements, contributors: int) -> Integers:
-    """The opened sum of keys, (N,) field elements, as (N,) int64.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the committee opened: the sum of all dealings over the certified roster."""
+
+    key: Integers
+    check: int
+    weight: int
+
+
+def parse_opened(parameters: Parameters, opened: Elements, contributors: int) -> Opened:
+    """The opened sum of dealings, (dealt_length,) field elements, taken apart.
 
     Raises UnattributableFault if it cannot be the sum of that many keys, LocalMisuse for a wrong size or more
     contributors than the set allows.
     """
-    if opened.shape != (parameters.degree,):
-        raise LocalMisuse(f"a key sum has {parameters.degree} elements, not {opened.shape}")
+    if opened.shape != (parameters.dealt_length,):
+        raise LocalMisuse(f"a sum of dealings has {parameters.dealt_length} elements, not {opened.shape}")
     if not 1 <= contributors <= parameters.devices:
         raise LocalMisuse(f"{contributors} contributors; {parameters.name} holds 1 to {parameters.devices}")
-    total = field.to_signed(opened)
-    beyond = int(np.count_nonzero(np.abs(total) > parameters.key_bound(contributors)))
+    key = field.to_signed(opened[: parameters.degree])
+    beyond = int(np.count_nonzero(np.abs(key) > parameters.key_bound(contributors)))
     if beyond:
         raise UnattributableFault(
-            f"the opened value is not a sum of {contributors} mask keys: {beyond} of {total.size} "
+            f"the opened value is not a sum of {contributors} mask keys: {beyond} of {key.size} "
             "coefficients are out of bounds, so a key share is missing or false"
         )
-    return total
+    return Opened(key, int(opened[parameters.degree]), int(opened[parameters.degree + 1]))
 
 
 class Unmasker:
     """Turns summed spans into sums of values, in order, and vouches for them in `finish`."""
 
-    __slots__ = ("_checks", "_checksum", "_contributors", "_factor", "_layout", "_next", "_seed")
+    __slots__ = ("_checksum", "_contributors", "_factor", "_layout", "_next", "_opened", "_seed")
 
     def __init__(self, layout: Layout, seed: bytes, opened: Elements, contributors: int) -> None:
         self._layout = layout
         self._seed = seed
         self._contributors = contributors
-        total = key_sum(layout.parameters, opened, contributors)
-        self._factor = ring.factor(total, layout.parameters.limb_bits)
+        self._opened = parse_opened(layout.parameters, opened, contributors)
+        self._factor = ring.factor(self._opened.key, layout.parameters.limb_bits)
         self._checksum = Checksum(seed)
-        self._checks: list[int] = []
         self._next = 0
 
     def span(self, total: Words) -> Integers:
@@ -226,16 +252,13 @@ class Unmasker:
         span = self._layout.span(self._next)
         if total.shape != (span.coordinates,):
             raise LocalMisuse(f"span {span.index} has {span.coordinates} coordinates, not {total.shape}")
-        coordinates = self._decode(total, span)
-        sums = _slots(coordinates, parameters)
-        checks_end = span.values + span.check_to - span.check_from
-        self._checks += sums[span.values : checks_end].tolist()
-        if np.any(sums[checks_end:]):
+        sums = _slots(self._decode(total, span), parameters)
+        if np.any(sums[span.values :]):
             raise UnattributableFault(
                 f"part {span.index} has a value after its end: a masked vector was damaged"
             )
         sums = sums[: span.values]
-        self._checksum.add(span.index, sums, parameters.slot_bits)
+        self._checksum.add(span.index, sums, parameters.slot_bits - 1)
         self._next += 1
         return sums
 
@@ -265,13 +288,19 @@ class Unmasker:
                 f"make at most {bound}; the keys are not those of the vectors in the sum"
             )
 
-    def finish(self) -> None:
-        """Compare the check values. UnattributableFault if a sum was damaged, LocalMisuse if parts miss."""
+    def finish(self) -> int:
+        """Compare the checks and return the sum of weights.
+
+        Raises UnattributableFault if a sum was damaged, LocalMisuse if parts are missing.
+        """
         if self._next != self._layout.spans:
             raise LocalMisuse(f"{self._next} of {self._layout.spans} parts were unmasked")
-        received = centred(np.array(self._checks, dtype=np.int64))
-        if not np.array_equal(received, self._checksum.values()):
-            raise UnattributableFault("the check values of the sum do not match: a masked vector was damaged")
+        weight = self._opened.weight
+        if int(self._checksum.value(weight)[0]) != self._opened.check:
+            raise UnattributableFault(
+                "the check of the sum does not match: a masked vector or weight was damaged"
+            )
+        return weight
 
 
 def _slots(coordinates: Integers, parameters: Parameters) -> Integers:
@@ -286,10 +315,13 @@ def _slots(coordinates: Integers, parameters: Parameters) -> Integers:
     return result
 
 
-def unmask(layout: Layout, seed: bytes, total: Words, opened: Elements, contributors: int) -> Integers:
-    """Exact sums of all values: (coordinates,) uint64 running sum, (N,) opened key sum -> (length,) int64.
+def unmask(
+    layout: Layout, seed: bytes, total: Words, opened: Elements, contributors: int
+) -> tuple[Integers, int]:
+    """Exact sums of all values, (length,) int64, and of the weights.
 
-    Raises as `key_sum`, `Unmasker.span` and `Unmasker.finish`.
+    `total`: (coordinates,) uint64 running sum; `opened`: (dealt_length,) sum of dealings. Raises as
+    `parse_opened`, `Unmasker.span` and `Unmasker.finish`.
     """
     if total.shape != (layout.coordinates,):
         raise LocalMisuse(f"the sum has {total.shape} coordinates where the layout has {layout.coordinates}")
@@ -299,5 +331,4 @@ def unmask(layout: Layout, seed: bytes, total: Words, opened: Elements, contribu
         span = layout.span(index)
         start = index * SPAN_COORDINATES
         result[span.first : span.first + span.values] = unmasker.span(total[start : start + span.coordinates])
-    unmasker.finish()
-    return result
+    return result, unmasker.finish()

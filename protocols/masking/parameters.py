@@ -47,6 +47,8 @@ MIN_SECURITY = 128
 DIRECT_LIMIT = 8192
 """Longest vector that a session deals directly (a plan's largest length)."""
 SHARE_BYTES = 8
+EXTRAS = 2
+"""Field elements dealt after the key: the check of the vector and the site's weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,11 @@ class Parameters:
     def scale_bits(self) -> int:
         """g: the value is sent times 2^g; noise below 2^(g-1) is rounded off."""
         return self.sent_bits - self.slots * self.slot_bits
+
+    @property
+    def dealt_length(self) -> int:
+        """Field elements dealt to the committee: N of the key and EXTRAS."""
+        return self.degree + EXTRAS
 
     @property
     def over_float32(self) -> float:
@@ -161,7 +168,7 @@ def choose(length: int, value_bits: int, devices: int, *, seats: int = 7) -> Cho
 
 def _upload(parameters: Parameters, length: int, seats: int) -> int:
     coordinates = -(-length // parameters.slots)
-    return coordinates * parameters.sent_bits // 8 + SHARE_BYTES * parameters.degree * seats
+    return coordinates * parameters.sent_bits // 8 + SHARE_BYTES * parameters.dealt_length * seats
 
 
 def _masked_reason(parameters: Parameters, length: int, masked: int, direct: int) -> str:

@@ -4,8 +4,9 @@ Decides the grid: one unit is clip * max_weight / (2^(b-1) - 1). A site of weigh
 
     y = floor(w clip(x) / unit + u),   u uniform on multiples of 2^-24 in [0, 1)
 
-and its weight itself in WEIGHT_DIGITS more values of WEIGHT_BITS bits. Sums of y and of the digits are exact
-integers, so the only error of a weighted mean sum(w x) / sum(w) is that of the rounding:
+and deals w itself next to its mask key (`one_shot.dealing`), where sums are exact. It is not cut into digits
+among the masked values: sums of digits tell more than the sum of weights. So the only error of a weighted
+mean sum(w x) / sum(w) is that of the rounding:
 
   - always:  |error| <= n unit / sum(w)                       (each site is off by less than one unit)
   - except with probability 2 exp(-2 c^2):  |error| <= c sqrt(n) unit / sum(w) + bias
@@ -29,10 +30,9 @@ import numpy.typing as npt
 
 from protocols.arithmetic.xof import Xof
 from protocols.errors import LocalMisuse
+from protocols.masking.one_shot import MAX_WEIGHT
 
-WEIGHT_BITS = 15
-WEIGHT_DIGITS = 3
-"""Digits of a weight, least significant first: 45 bits. A digit is nonnegative and fits 16 signed bits."""
+MIN_VALUE_BITS = 2
 MAX_VALUE_BITS = 24
 
 _ROUNDING_BITS = 24
@@ -41,7 +41,7 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Quantised:
-    """What a site masks: `values` (length + WEIGHT_DIGITS,) int32; `clipped` is for the owner alone."""
+    """What a site masks: `values` (length,) int32; `clipped` is for the owner alone."""
 
     values: npt.NDArray[np.int32]
     clipped: int
@@ -63,14 +63,12 @@ class Quantiser:
             raise LocalMisuse(
                 f"clip {self.clip} is not a positive number", fix="give the largest |value| to keep"
             )
-        if not WEIGHT_BITS < self.value_bits <= MAX_VALUE_BITS:
+        if not MIN_VALUE_BITS <= self.value_bits <= MAX_VALUE_BITS:
             raise LocalMisuse(
-                f"{self.value_bits} value bits; {WEIGHT_BITS + 1} to {MAX_VALUE_BITS} are possible"
+                f"{self.value_bits} value bits; {MIN_VALUE_BITS} to {MAX_VALUE_BITS} are possible"
             )
-        if not 1 <= self.max_weight < 1 << (WEIGHT_BITS * WEIGHT_DIGITS):
-            raise LocalMisuse(
-                f"max_weight {self.max_weight} is not in 1 to 2^{WEIGHT_BITS * WEIGHT_DIGITS} - 1"
-            )
+        if not 1 <= self.max_weight <= MAX_WEIGHT:
+            raise LocalMisuse(f"max_weight {self.max_weight} is not in 1 to {MAX_WEIGHT}")
 
     @property
     def unit(self) -> float:
@@ -78,7 +76,7 @@ class Quantiser:
         return self.clip * self.max_weight / ((1 << (self.value_bits - 1)) - 1)
 
     def quantise(self, values: npt.NDArray[np.floating], weight: int, xof: Xof) -> Quantised:
-        """(length,) reals of a site with `weight` rows as integers, the weight's digits after them.
+        """(length,) reals of a site with `weight` rows as integers.
 
         Raises LocalMisuse for a weight outside 1 to max_weight, a wrong shape, or any NaN or infinity.
         """
@@ -90,15 +88,12 @@ class Quantiser:
                 fix="a site without rows takes no part; raise max_weight for larger sites",
             )
         _refuse_non_finite(values)
-        result = np.empty(values.size + WEIGHT_DIGITS, dtype=np.int32)
+        result = np.empty(values.size, dtype=np.int32)
         clipped = 0
         for start in range(0, values.size, _BLOCK):
             block = values[start : start + _BLOCK].astype(np.float64)
             clipped += int(np.count_nonzero(np.abs(block) > self.clip))
             result[start : start + block.size] = self._round(block, weight, xof)
-        result[values.size :] = [
-            (weight >> (WEIGHT_BITS * i)) % (1 << WEIGHT_BITS) for i in range(WEIGHT_DIGITS)
-        ]
         return Quantised(result, clipped)
 
     def _round(self, block: npt.NDArray[np.float64], weight: int, xof: Xof) -> npt.NDArray[np.float64]:
@@ -111,17 +106,12 @@ class Quantiser:
         block += words * 2.0**-_ROUNDING_BITS
         return np.floor(block, out=block)
 
-    def weight_sum(self, sums: npt.NDArray[np.int64]) -> int:
-        """Exact sum of all weights from (length + WEIGHT_DIGITS,) sums."""
-        return sum(int(digit) << (WEIGHT_BITS * i) for i, digit in enumerate(sums[-WEIGHT_DIGITS:]))
-
     def weighted_sum(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """sum(w x) up to rounding: (length + WEIGHT_DIGITS,) sums -> (length,) float64."""
-        return np.asarray(sums[:-WEIGHT_DIGITS] * self.unit, dtype=np.float64)
+        """sum(w x) up to rounding: (length,) sums -> (length,) float64."""
+        return np.asarray(sums * self.unit, dtype=np.float64)
 
-    def mean(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def mean(self, sums: npt.NDArray[np.int64], weights: int) -> npt.NDArray[np.float64]:
         """sum(w x) / sum(w), (length,) float64. Raises LocalMisuse if the weights sum to nothing."""
-        weights = self.weight_sum(sums)
         if weights < 1:
             raise LocalMisuse("the weights sum to zero", fix="take a mean over sites that have rows")
         return self.weighted_sum(sums) / weights

@@ -50,8 +50,16 @@ def add(layout, messages):
     return np.concatenate(parts)
 
 
-def keys_sum(parameters, numbers):
-    return field.total(np.stack([key_of(parameters, number).as_field() for number in numbers]))
+def dealt(layout, vectors):
+    """What the committee opens for the devices of `vectors` (by number): sums of keys, checks and weights."""
+    return field.total(
+        np.stack(
+            [
+                one_shot.dealing(layout, SEED, key_of(layout.parameters, number), vector, number + 1)
+                for number, vector in vectors.items()
+            ]
+        )
+    )
 
 
 class Session:
@@ -64,16 +72,18 @@ class Session:
         self.expected = np.sum(self.vectors, axis=0, dtype=np.int64)
         self.messages = [message_of(self.layout, i, vector) for i, vector in enumerate(self.vectors)]
         self.total = add(self.layout, self.messages)
-        self.opened = keys_sum(parameters, range(devices))
+        self.opened = dealt(self.layout, dict(enumerate(self.vectors)))
 
     def unmask(self, total=None, opened=None, seed=SEED, devices=None):
-        return one_shot.unmask(
+        sums, weight = one_shot.unmask(
             self.layout,
             seed,
             self.total if total is None else total,
             self.opened if opened is None else opened,
             devices or self.devices,
         )
+        assert weight == sum(range(1, self.devices + 1))
+        return sums
 
 
 @pytest.fixture(scope="module", params=TABLE, ids=lambda parameters: parameters.name)
@@ -88,14 +98,16 @@ def session(request):
 def test_1024_devices_sum_exactly(parameters):
     layout = Layout(parameters, 700)
     total = one_shot.empty_total(layout, 0)
-    opened = np.zeros(parameters.degree, dtype=np.uint64)
+    opened = np.zeros(parameters.dealt_length, dtype=np.uint64)
     expected = np.zeros(700, dtype=np.int64)
     for number in range(1024):
         values, key = random_values(parameters, 700, number), key_of(parameters, number)
-        opened = field.add(opened, key.as_field())
+        opened = field.add(opened, one_shot.dealing(layout, SEED, key, values, 1 << 40))
         one_shot.add_packed(layout, total, message_of(layout, number, values, key))
         expected += values
-    np.testing.assert_array_equal(one_shot.unmask(layout, SEED, total, opened, 1024), expected)
+    sums, weight = one_shot.unmask(layout, SEED, total, opened, 1024)
+    np.testing.assert_array_equal(sums, expected)
+    assert weight == 1 << 50
 
 
 def test_every_set_sums_exactly(session):
@@ -109,7 +121,8 @@ def test_extreme_values_do_not_wrap(parameters):
         layout = Layout(parameters, 300)
         vector = np.full(300, extreme, dtype=np.int32)
         total = add(layout, [message_of(layout, number, vector) for number in range(3)])
-        sums = one_shot.unmask(layout, SEED, total, keys_sum(parameters, range(3)), 3)
+        opened = dealt(layout, dict.fromkeys(range(3), vector))
+        sums, _ = one_shot.unmask(layout, SEED, total, opened, 3)
         assert set(sums.tolist()) == {3 * extreme}
 
 
@@ -120,12 +133,11 @@ def test_the_largest_sum_of_the_set_decodes(parameters):
     for extreme in (-(1 << 15), (1 << 15) - 1):
         span = layout.span(0)
         part = np.full(64, extreme, dtype=np.int32)
-        checksum = Checksum(SEED)
-        checksum.add(0, part, 16)
-        encoded = one_shot._encode(part, checksum.values(), span, parameters)
-        message = message_of(layout, 1, part)
-        total = add(layout, [message]) + encoded * np.uint64(1023)
-        sums = one_shot.unmask(layout, SEED, total, keys_sum(parameters, [1]), 1)
+        encoded = one_shot._encode(part, span, parameters)
+        total = add(layout, [message_of(layout, 1, part)]) + encoded * np.uint64(1023)
+        opened = dealt(layout, {1: part})
+        opened[-2:] = field.mul(opened[-2:], field.as_elements(1024))
+        sums, _ = one_shot.unmask(layout, SEED, total, opened, 1)
         assert set(sums.tolist()) == {1024 * extreme}
 
 
@@ -170,7 +182,7 @@ def test_streaming_equals_the_whole():
         )
         for i in (1, 2)
     ]
-    opened = keys_sum(B16_N10, (1, 2))
+    opened = dealt(layout, {1: vectors[0], 2: vectors[1]})
     unmasker = one_shot.Unmasker(layout, SEED, opened, 2)
     pieces, sums = ([], []), []
     for index, pair in enumerate(zip(*streams, strict=True)):
@@ -180,13 +192,12 @@ def test_streaming_equals_the_whole():
             one_shot.add_packed(layout, total, piece)
             pieces[i].append(piece)
         sums.append(unmasker.span(total))
-    unmasker.finish()
+    assert unmasker.finish() == 2 + 3
     for i in (0, 1):
         np.testing.assert_array_equal(np.concatenate(pieces[i]), whole[i])
     np.testing.assert_array_equal(np.concatenate(sums), vectors[0].astype(np.int64) + vectors[1])
-    np.testing.assert_array_equal(
-        one_shot.unmask(layout, SEED, add(layout, whole), opened, 2), np.concatenate(sums)
-    )
+    at_once, _ = one_shot.unmask(layout, SEED, add(layout, whole), opened, 2)
+    np.testing.assert_array_equal(at_once, np.concatenate(sums))
 
 
 def test_ten_million_values_pass_in_a_few_spans_of_memory():
@@ -195,8 +206,8 @@ def test_ten_million_values_pass_in_a_few_spans_of_memory():
     layout = Layout(B16_N10, length)
     values = np.random.default_rng(1).integers(-(2**15), 2**15, size=length, dtype=np.int16)
     key = key_of(B16_N10, 1)
-    unmasker = one_shot.Unmasker(layout, SEED, key.as_field(), 1)
     tracemalloc.start()
+    unmasker = one_shot.Unmasker(layout, SEED, one_shot.dealing(layout, SEED, key, values), 1)
     for index, piece in enumerate(one_shot.mask_spans(layout, SEED, key, values, Xof(SEED, "noise"))):
         total = one_shot.empty_total(layout, index)
         one_shot.add_packed(layout, total, piece)
@@ -226,7 +237,7 @@ def test_whole_message_takes_no_more_than_itself_and_a_few_spans():
 def noise_of(session):
     """What is left of the sum when mask and values are taken off, in units of a sent coordinate."""
     parameters, layout = session.layout.parameters, session.layout
-    small = ring.factor(field.to_signed(session.opened), parameters.limb_bits)
+    small = ring.factor(field.to_signed(session.opened[:-2]), parameters.limb_bits)
     found = []
     for index in range(layout.spans):
         span = layout.span(index)
@@ -257,14 +268,14 @@ def test_noise_has_the_stated_spread_and_never_reaches_its_bound(parameters, dev
 
 
 def test_wrong_key_is_noticed(session):
-    stranger = keys_sum(session.layout.parameters, [0, 1, 2, 3, 99])
+    stranger = dealt(session.layout, dict(zip([0, 1, 2, 3, 99], session.vectors, strict=True)))
     with pytest.raises(UnattributableFault, match="noise"):
         session.unmask(opened=stranger)
 
 
 def test_missing_key_is_noticed(session):
     with pytest.raises(UnattributableFault, match="noise"):
-        session.unmask(opened=keys_sum(session.layout.parameters, range(4)))
+        session.unmask(opened=dealt(session.layout, dict(enumerate(session.vectors[:4]))))
 
 
 def test_missing_vector_is_noticed(session):
@@ -286,9 +297,9 @@ def test_another_public_seed_is_noticed(session):
 def test_key_share_that_is_missing_or_false_is_noticed(spoil):
     """A committee of (4, 1): one share too few, a changed one, or one at a wrong point."""
     session = Session(B16_N10)
-    shares = np.zeros((4, B16_N10.degree), dtype=np.uint64)
-    for number in range(5):
-        secret = key_of(B16_N10, number).as_field()
+    shares = np.zeros((4, B16_N10.dealt_length), dtype=np.uint64)
+    for number, vector in enumerate(session.vectors):
+        secret = one_shot.dealing(session.layout, SEED, key_of(B16_N10, number), vector, number + 1)
         shares = field.add(shares, shamir.deal(secret, 4, 1, Xof(number.to_bytes(32, "big"), "deal")))
     good = shamir.reconstruct([1, 3], shares[[0, 2]], 1)
     np.testing.assert_array_equal(session.unmask(opened=good), session.expected)
@@ -304,14 +315,14 @@ def test_key_share_that_is_missing_or_false_is_noticed(spoil):
 
 
 @each_set
-def test_each_flipped_bit_of_a_key_coefficient_is_noticed(parameters):
+def test_each_flipped_bit_of_what_is_opened_is_noticed(parameters):
     session = Session(parameters)
-    signed = field.to_signed(session.opened)
-    for bit in range(60):
-        spoiled = signed.copy()
-        spoiled[11] += -(1 << bit) if (int(signed[11]) >> bit) & 1 else 1 << bit
-        with pytest.raises(UnattributableFault):
-            session.unmask(opened=field.from_signed(spoiled))
+    for position in (11, parameters.degree, parameters.degree + 1):
+        for bit in range(60):
+            spoiled = session.opened.copy()
+            spoiled[position] ^= np.uint64(1 << bit)
+            with pytest.raises(UnattributableFault):
+                session.unmask(opened=spoiled)
 
 
 def test_each_flipped_bit_of_a_sent_coordinate_is_noticed_or_harmless(session):
@@ -356,7 +367,7 @@ def test_damage_that_looks_like_a_value_is_caught_by_the_checks(session):
     for change in (unit, 2**64 - unit, 12345 * unit):
         total = session.total.copy()
         total[77:78] += np.uint64(change)
-        with pytest.raises(UnattributableFault, match="check values"):
+        with pytest.raises(UnattributableFault, match="the check of the sum"):
             session.unmask(total=total)
 
 
@@ -364,20 +375,59 @@ def test_swapped_coordinates_are_caught_by_the_checks():
     """Two spans of the same session exchanged, masks taken off correctly: positions matter to the checks."""
     values = random_values(B16_N10, 5000, 1)
     first, second = Checksum(SEED), Checksum(SEED)
-    first.add(0, values, 16)
+    first.add(0, values, 15)
     values[[10, 3000]] = values[[3000, 10]]
-    second.add(0, values, 16)
-    assert first.values().tolist() != second.values().tolist()
+    second.add(0, values, 15)
+    assert int(first.value(0)[0]) != int(second.value(0)[0])
 
 
-def test_exactness_of_checks_for_large_sums():
-    """Reduction before the float product: the same checks as Python integers give."""
-    rng = np.random.default_rng(4)
-    values = rng.integers(-(2**37), 2**37, size=4100)
-    sums, residues = Checksum(SEED), Checksum(SEED)
-    sums.add(3, values, 38)
-    residues.add(3, np.array([int(v) % 65521 for v in values]), 17)
-    assert sums.values().tolist() == residues.values().tolist()
+@pytest.mark.parametrize("bits", [15, 21, 22, 25, 37])
+def test_checks_are_exact_and_linear(bits):
+    """At the extremes of each width, against Python integers; weights are read off unit vectors."""
+    limit = 1 << bits
+    values = np.array([limit, -limit] * 1024 + [limit] * 2048 + [-limit] * 2048 + [7])
+    ones = np.zeros_like(values)
+    weights = []
+    for position in (0, 1, 2047, 2048, 4095, 4096, 6144):
+        ones[:] = 0
+        ones[position] = 1
+        checksum = Checksum(SEED)
+        checksum.add(5, ones, 1)
+        weights.append((position, int(checksum.value(0)[0])))
+    sparse = np.zeros_like(values)
+    for position, _ in weights:
+        sparse[position] = values[position]
+    checksum, rest = Checksum(SEED), Checksum(SEED)
+    checksum.add(5, sparse, bits)
+    expected = sum(int(values[position]) * weight for position, weight in weights) % field.P
+    assert int(checksum.value(0)[0]) == expected
+    both = Checksum(SEED)
+    checksum.add(6, values, bits)
+    rest.add(5, values - sparse, bits)
+    both.add(5, values, bits)
+    both.add(6, values, bits)
+    assert int(both.value(9)[0]) == int(field.add(checksum.value(2), rest.value(7))[0])
+
+
+def test_checks_refuse_what_they_cannot_add_exactly():
+    with pytest.raises(LocalMisuse):
+        Checksum(SEED).add(0, np.zeros(1, dtype=np.int64), 38)
+
+
+def test_opened_sums_tell_nothing_but_the_sums():
+    """Splitting the same total differently among devices leaves the opened check and weight as they were."""
+    layout = Layout(B16_N10, 2500)
+    total = random_values(B16_N10, 2500, 1) // 4
+    seen = set()
+    for number in range(4):
+        part = random_values(B16_N10, 2500, 10 + number) // 4
+        keys = [one_shot.MaskKey(B16_N10, Xof(bytes([i]) * 32, "key")) for i in (1, 2)]
+        dealings = [
+            one_shot.dealing(layout, SEED, keys[0], part, 100 * number),
+            one_shot.dealing(layout, SEED, keys[1], total - part, 900 - 100 * number),
+        ]
+        seen.add(tuple(field.add(*dealings).tolist()))
+    assert len(seen) == 1
 
 
 def test_wrong_number_of_contributors_is_refused_or_harmless():
@@ -417,9 +467,12 @@ def test_wrong_shapes_and_types_are_refused():
     with pytest.raises(MalformedMessage):
         one_shot.add_packed(layout, one_shot.empty_total(layout, 0), np.zeros(5, np.uint8))
     with pytest.raises(LocalMisuse):
-        one_shot.unmask(layout, SEED, np.zeros(8, np.uint64), keys_sum(B16_N10, [1]), 1)
+        one_shot.unmask(layout, SEED, np.zeros(8, np.uint64), np.zeros(B16_N10.dealt_length, np.uint64), 1)
+    for weight in (-1, (1 << 40) + 1):
+        with pytest.raises(LocalMisuse):
+            one_shot.dealing(layout, SEED, key_of(B16_N10, 1), np.zeros(100, np.int32), weight)
     with pytest.raises(LocalMisuse):
-        one_shot.key_sum(B16_N10, np.zeros(5, np.uint64), 1)
+        one_shot.parse_opened(B16_N10, np.zeros(5, np.uint64), 1)
 
 
 def test_unmasker_does_not_vouch_for_half_a_vector():
