@@ -36,20 +36,28 @@ def lagrange(points: Sequence[int] | Elements, at: int = 0) -> Elements:
 
     Raises LocalMisuse for equal points.
     """
-    xs = _distinct(points)
+    return np.array(lagrange_weights([int(x) for x in points], at), dtype=np.uint64)
+
+
+def lagrange_weights(points: Sequence[int], at: int = 0, modulus: int = P) -> list[int]:
+    """The same weights as integers modulo any prime, such as the order of a group.
+
+    Raises LocalMisuse for equal points.
+    """
+    xs = _distinct(points, modulus)
     weights = []
     for i, x in enumerate(xs):
         above = below = 1
         for j, other in enumerate(xs):
             if j != i:
-                above = above * (at - other) % P
-                below = below * (x - other) % P
-        weights.append(above * pow(below, -1, P) % P)
-    return np.array(weights, dtype=np.uint64)
+                above = above * (at - other) % modulus
+                below = below * (x - other) % modulus
+        weights.append(above * pow(below, -1, modulus) % modulus)
+    return weights
 
 
-def _distinct(points: Sequence[int] | Elements) -> list[int]:
-    xs = [int(x) % P for x in points]
+def _distinct(points: Sequence[int] | Elements, modulus: int = P) -> list[int]:
+    xs = [int(x) % modulus for x in points]
     if len(set(xs)) != len(xs) or not xs:
         raise LocalMisuse(f"interpolation needs distinct points, not {xs}")
     return xs
