@@ -52,7 +52,7 @@ def init(
     }
     flags = {key: value for key, value in chosen.items() if value is not None}
     config = resolve(None, flags=flags, environment={}, profile=profile).config
-    addresses = config.listen if listen else tuple(_with_port(address) for address in config.listen)
+    addresses = tuple(_with_port(address) for address in config.listen)
     home.create()
     with home.lock("init"):
         keystore.refuse_second(home)

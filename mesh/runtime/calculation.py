@@ -225,10 +225,15 @@ def _refusals(poll: Poll) -> dict[PartyId, str]:
 def _too_few(node: Node, job: Job, willing: list[PartyId], poll: Poll) -> SessionAborted:
     name = node.overlay.view().name
     refusals = _refusals(poll)
-    words = [f"{name(party)}: {reason}" for party, reason in sorted(poll.reasons.items())]
+    without = sorted(name(party) for party in poll.reasons.keys() - refusals.keys())
+    words = [f"{name(party)} ({reason})" for party, reason in sorted(refusals.items())]
     what = f"{len(willing)} of {job.min_sites} required sites would contribute to {job.dataset!r}"
+    if willing:
+        what += ": " + ", ".join(sorted(name(party) for party in willing))
     if words:
-        what += "; not: " + "; ".join(words)
+        what += "; refused: " + ", ".join(words)
+    if without:
+        what += "; no such data set: " + ", ".join(without)
     if refusals and len(willing) + len(refusals) >= job.min_sites:
         return Refused(what, reasons=refusals, fix="ask these owners to allow it: coppice policy init")
     return TooFewDealers(what, definite=True, fix="wait for more sites, or ask with a smaller --min-sites")

@@ -35,6 +35,10 @@ from protocols.errors import MeshError
 
 log = structlog.get_logger("coppice.daemon")
 
+GOODBYE_S = 1.5
+ANSWER_S = 0.05
+"""For the answer to `down` to leave before its socket closes."""
+
 
 def run(home: Home, config: Config, *, ready: Callable[[], None], tap: Tap | None = None) -> int:
     """Serve until SIGINT, SIGTERM or `down`; 0. Raises MeshError for what keeps the node from running."""
@@ -65,7 +69,8 @@ async def serve(home: Home, config: Config, *, ready: Callable[[], None], tap: T
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
-        nursery.start_soon(_serve_until, stop, nursery.cancel_scope)
+        service = SwitchingService(config, identity, stop)
+        nursery.start_soon(_serve_until, stop, service, nursery.cancel_scope)
         await nursery.start(journal.run)
         admissions = Admissions(identity, config, journal)
         gate = Gatekeeper(identity.mesh, identity.certificate, lambda: admissions.admits_guests)
@@ -73,7 +78,6 @@ async def serve(home: Home, config: Config, *, ready: Callable[[], None], tap: T
         await nursery.start(transport.run)
         postman = Postman(transport, keys.identity.reveal(), identity.mesh.mesh)
         await nursery.start(postman.run)
-        service = SwitchingService(config, identity, stop)
         await nursery.start(serve_api, service, home)
         head: EpochRecord | None = None
         if identity.ticket is not None:
@@ -81,7 +85,7 @@ async def serve(home: Home, config: Config, *, ready: Callable[[], None], tap: T
             service.joining = joiner
             ready()
             identity, head = await joiner.run()
-        room = DataRoom(home.data)
+        room = DataRoom(home.root)
         node = Node(identity, config, journal, room, transport, gate, postman, admissions, head)
         await nursery.start(node.run)
         service.member = MemberService(node, nursery, stop)
@@ -109,9 +113,12 @@ async def _stop_on_signal(stop: trio.Event) -> None:
             stop.set()
 
 
-async def _serve_until(stop: trio.Event, scope: trio.CancelScope) -> None:
+async def _serve_until(stop: trio.Event, service: SwitchingService, scope: trio.CancelScope) -> None:
     await stop.wait()
-    await trio.sleep(0.05)  # the answer to `down` leaves before the socket closes
+    if service.member is not None:
+        with trio.move_on_after(GOODBYE_S):
+            await service.member.goodbye()
+    await trio.sleep(ANSWER_S)
     scope.cancel()
 
 

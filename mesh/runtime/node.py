@@ -53,6 +53,7 @@ _MESSAGES: dict[str, type] = {
     for message in (*NETWORK_MESSAGES, *_OVERLAY_MESSAGES, JoinRequest, Inquiry, InquiryAnswer)
 }
 MAX_POLLS = 64
+GOODBYE_S = 0.5
 LINKS_EVERYWHERE = 64
 """Meshes up to this size keep every member linked to every other."""
 
@@ -115,23 +116,21 @@ class Node:
         return Picture(self.overlay.view(), keeper.record, dict(keeper.standings), self.limits)
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; then say goodbye."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                await nursery.start(self.sessions.run)
-                await nursery.start(self.overlay.run)
-                self._want()
-                nursery.start_soon(self._frames)
-                nursery.start_soon(self._links)
-                task_status.started()
-        finally:
-            with trio.CancelScope(deadline=trio.current_time() + 1.0, shield=True):
-                await self._goodbye()
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await nursery.start(self.sessions.run)
+            await nursery.start(self.overlay.run)
+            self._want()
+            nursery.start_soon(self._frames)
+            nursery.start_soon(self._links)
+            task_status.started()
 
-    async def _goodbye(self) -> None:
-        await self.overlay.leave()
+    async def goodbye(self) -> None:
+        """Tell the mesh that we leave, and remember where the others are. Call before cancelling `run`."""
         await self._journal.remember(self.overlay.known(), replace=True)
+        await self.overlay.leave()
+        await self.postman.flush(GOODBYE_S)
 
     # -- the network ----------------------------------------------------------------------------------
 

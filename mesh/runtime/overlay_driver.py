@@ -188,6 +188,7 @@ class OverlayDriver:
     # -- addresses of the others, for the next start ----------------------------------------------------
 
     def known(self) -> KnownMembers:
-        """Addresses of members that have not left."""
-        members = [m for m in self.view().members if m.status is not Status.LEFT and m.party != self.me]
+        """Addresses of all other members; those that left may be back when we start again."""
+        members = [m for m in self.view().members if m.party != self.me and m.addresses]
+        members.sort(key=lambda member: member.status is Status.LEFT)
         return KnownMembers(tuple(Known(m.party, m.addresses) for m in members[:MAX_KNOWN]))

@@ -37,6 +37,8 @@ class _Queue:
     mail: deque[tuple[bytes, Lane]] = field(default_factory=deque)
     size_bytes: int = 0
     wake: trio.Event = field(default_factory=trio.Event)
+    idle: trio.Event = field(default_factory=trio.Event)
+    sending: bool = False
 
 
 class Postman:
@@ -84,6 +86,13 @@ class Postman:
         self.counters["messages_sent"] += len(recipients)
         return sum(self._enqueue(peer, data, lane) for peer in recipients)
 
+    async def flush(self, patience_s: float) -> None:
+        """Wait until all queues are empty, at most `patience_s`."""
+        with trio.move_on_after(patience_s):
+            for queue in self._queues.values():
+                while queue.mail or queue.sending:
+                    await queue.idle.wait()
+
     def forget(self, peer: PartyId) -> None:
         """The link to `peer` is down: what waits for it is dropped."""
         queue = self._queues.get(peer)
@@ -113,11 +122,14 @@ class Postman:
             while queue.mail:
                 data, lane = queue.mail.popleft()
                 queue.size_bytes -= len(data)
+                queue.sending = True
                 try:
                     await self._transport.send(peer, data, lane)
                     self.counters["bytes_sent"] += len(data)
                 except MeshError as error:
                     self.counters["messages_dropped"] += 1
                     log.debug("not sent", peer=peer.short(), why=str(error))
-            queue.wake = trio.Event()
+            queue.sending = False
+            queue.idle.set()
+            queue.wake, queue.idle = trio.Event(), trio.Event()
             await queue.wake.wait()

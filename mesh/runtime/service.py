@@ -143,6 +143,10 @@ class MemberService:
         """Stop the node."""
         self._stop.set()
 
+    async def goodbye(self) -> None:
+        """Tell the mesh that this node leaves."""
+        await self._node.goodbye()
+
     # -- joining --------------------------------------------------------------------------------------
 
     async def invite(self, spec: InviteSpec) -> Invitation:

@@ -212,7 +212,7 @@ class Sessions:
         adders = plan.stages[stage].adders if stage is not None else ()
         told = dict.fromkeys((plan.initiator, *adders))
         told.pop(self._keys.party, None)
-        decline = Decline(stage or 0, reason[:500])
+        decline = Decline(stage or 0, reason[:500], whole=True)
         self._postman.post(told, decline, session=plan.session, epoch=plan.epoch, stage=stage or 0)
 
     def _lost(self, plan: Plan, linked: set[PartyId]) -> PeersLost:
