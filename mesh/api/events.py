@@ -45,14 +45,16 @@ class EventStream(Response):
         del scope
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_leave, receive, nursery.cancel_scope)
+            listening = trio.CancelScope()
+            nursery.start_soon(_leave, receive, listening, nursery.cancel_scope)
             sender, receiver = trio.open_memory_channel[JobEvent](0)
             failure: list[dict[str, object]] = []
             nursery.start_soon(self._pump, sender, failure)
             await _relay(receiver, send)
+            # The last part makes the server report a disconnect, which must not cancel its own closing.
+            listening.cancel()
             closing = line("error", {"error": failure[0]}) if failure else line("end", {})
             await send({"type": "http.response.body", "body": closing, "more_body": False})
-            nursery.cancel_scope.cancel()
 
     async def _pump(self, sender: trio.MemorySendChannel[JobEvent], failure: list[dict[str, object]]) -> None:
         """Move events from the service into the channel; the stream's only broad `except`."""
@@ -85,7 +87,9 @@ async def _relay(receiver: trio.MemoryReceiveChannel[JobEvent], send: Send) -> N
         await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
-async def _leave(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
+async def _leave(receive: Receive, listening: trio.CancelScope, stream: trio.CancelScope) -> None:
+    """Cancel `stream` when the client leaves, for as long as `listening` is not cancelled."""
+    with listening:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        stream.cancel()
