@@ -38,7 +38,7 @@ def decode(points: Sequence[int] | Elements, values: Elements, t: int) -> tuple[
     found = _gao(xs, ys, t)
     if found is not None:
         liars = tuple(i for i in range(m) if _at(found, xs[i]) != ys[i])
-        if len(liars) <= (m - t - 1) // 2:
+        if len(liars) <= (m - t - 1) // 2:  # follows from Gao's theorem; all rests on it, so look
             padded = found + [0] * (t + 1 - len(found))
             return np.array(padded, dtype=np.uint64), liars
     raise UnattributableFault(

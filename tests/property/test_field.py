@@ -134,10 +134,12 @@ def test_matmul_agrees_with_python(m: int, k: int, n: int) -> None:
 
 
 def test_matmul_is_exact_where_every_limb_is_full() -> None:
-    """2^61-2 has the largest limbs; 512 products of doubled ones reach exactly 2^53."""
-    full = np.full((3, 512), P - 1, dtype=np.uint64)
-    low = np.full((512, 3), (1 << 60) - 1, dtype=np.uint64)
-    assert field.matmul(full, low).tolist() == python_matmul(full, low)
+    """Sums of nearly full limbs: an inner product of more than 512 would leave 2^53 and lose odd bits."""
+    offsets = Xof(bytes(32), "limbs").uint64(2 * 5 * 2048 * 3).reshape(3, -1) % 64
+    low, mid, top = ((1 << 21) - 1 - offsets[0], (1 << 21) - 1 - offsets[1], (1 << 19) - 1 - offsets[2])
+    full = low + (mid << np.uint64(21)) + (top << np.uint64(42))
+    a, b = full[: 5 * 2048].reshape(5, 2048), full[5 * 2048 :].reshape(2048, 5)
+    assert field.matmul(a, b).tolist() == python_matmul(a, b)
 
 
 def test_matmul_of_vectors_has_numpys_shapes() -> None:
@@ -163,6 +165,8 @@ def test_combine_small_takes_small_weights_only() -> None:
         expected = python_matmul(np.array([weights], dtype=np.uint64), rows)[0]
         assert field.combine_small(weights, rows).tolist() == expected
     worst = np.full((2, 10), P - 1, dtype=np.uint64)
+    for weight in (8, 9, 17):
+        assert set(field.combine_small([weight, 0], worst).tolist()) == {P - weight}
     assert set(field.combine_small([1 << 19, (1 << 19) - 1], worst).tolist()) == {P - (1 << 20) + 1}
     for weights in ([-1, 0, 0], [1 << 20, 0, 0]):
         with pytest.raises(LocalMisuse):
