@@ -118,10 +118,27 @@ class Calculation:
                 self._work.emit(
                     "fault", f"{name(event.party)} {event.fault} ({proof})", party=name(event.party)
                 )
-            case events.Opened() | events.Aborted():
-                if self._outcome is None:
-                    self._outcome = event
-                    self._over.set()
+            case events.Opened():
+                self._tell_handovers(plan, event)
+                self._end(event)
+            case events.Aborted():
+                self._end(event)
+
+    def _end(self, event: events.Opened | events.Aborted) -> None:
+        if self._outcome is None:
+            self._outcome = event
+            self._over.set()
+
+    def _tell_handovers(self, plan: Plan, opened: events.Opened) -> None:
+        """Which substitutes got whose seats, and the shares reshared with them."""
+        name = self._node.overlay.view().name
+        before = plan.stages[plan.root].members
+        for certificate in opened.result.handovers:
+            after = tuple(seat.party for seat in certificate.handover.seats)
+            for old, new in zip(before, after, strict=True):
+                if old != new:
+                    self._work.emit("handover", f"{name(new)} seated for {name(old)}, shares reshared")
+            before = after
 
     def _error(self, outcome: events.Aborted) -> SessionAborted:
         missing = [name for name, _ in self._work.info.refusals]
@@ -153,6 +170,7 @@ class Calculation:
             bytes_sent=self._bytes_sent,
             revealed=explanation.revealed,
             missing=tuple(name(party) for party in absent),
+            counted=tuple(name(party) for party in opened.contributors),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Value = float | int | str | None | tuple[float, ...]
+Value = float | int | str | None | tuple[int | float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class JobResult:
     bytes_sent: int = 0
     revealed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

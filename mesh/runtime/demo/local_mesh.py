@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,9 @@ class Peer:
 class LocalMesh:
     """Starts, watches and ends the peers. Use as a context manager: leaving it ends every process."""
 
-    def __init__(self, folder: Path, names: Sequence[str], settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], settings: Mapping[str, object] | None = None
+    ) -> None:
         """`settings` maps dotted keys to values, on top of the localhost profile."""
         import mesh.net.libp2p_transport
         import mesh.runtime.daemon  # noqa: F401 - imported before the fork, so that all peers share it
@@ -57,7 +59,9 @@ class LocalMesh:
             home = Home(folder / name)
             home.create()
             keystore.create(home)
-            self.peers[name] = Peer(name, home, {"node.name": name, "network.listen": (LISTEN,), **(settings or {})})
+            self.peers[name] = Peer(
+                name, home, {"node.name": name, "network.listen": (LISTEN,), **(settings or {})}
+            )
         self.founder = self.peers[names[0]]
 
     def __enter__(self) -> LocalMesh:
@@ -152,7 +156,9 @@ class LocalMesh:
                     return
             if time.monotonic() > deadline:
                 raise DeadlinePassed(
-                    f"{what}: not within {patience_s:g} s", definite=True, fix=f"see the logs under {self.folder}"
+                    f"{what}: not within {patience_s:g} s",
+                    definite=True,
+                    fix=f"see the logs under {self.folder}",
                 )
             time.sleep(POLL_S)
 
@@ -162,9 +168,9 @@ class LocalMesh:
         def formed() -> bool:
             states = [peer.client.status() for peer in self.running]
             count = len(states)
-            return all(s.state == "member" and s.alive == count and s.links == count - 1 for s in states) and (
-                len({s.epoch for s in states}) == 1 and states[0].epoch >= 2 and self._all_claimed()
-            )
+            return all(
+                s.state == "member" and s.alive == count and s.links == count - 1 for s in states
+            ) and (len({s.epoch for s in states}) == 1 and states[0].epoch >= 2 and self._all_claimed())
 
         self.wait_until(f"{len(self.running)} peers form a mesh", formed, patience_s)
 
@@ -190,7 +196,7 @@ def _child(peer: Peer, writer: int) -> None:
     except KeyboardInterrupt:
         code = 0
     except MeshError as error:
-        print(error.sentence(), file=sys.stderr)  # noqa: T201 - stderr is the peer's log
+        print(error.sentence(), file=sys.stderr)
     finally:
         with contextlib.suppress(OSError):
             sys.stderr.flush()
@@ -235,5 +241,3 @@ def fresh_folder(base: Path) -> Path:
     folder = base / f"coppice-{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700, parents=True)
     return folder
-
-
