@@ -8,7 +8,10 @@ from protocols.identifiers import Digest
 
 
 def digest(label: str, *parts: bytes) -> Digest:
-    """Hash of `parts`, each prefixed by its length, under `label` (at most 16 bytes, the BLAKE2b personalisation)."""
+    """Hash of `parts`, each prefixed by its length, under `label`.
+
+    The label is the BLAKE2b personalisation: at most 16 bytes of UTF-8.
+    """
     state = hashlib.blake2b(digest_size=32, person=label.encode())
     for part in parts:
         state.update(len(part).to_bytes(8, "big"))
