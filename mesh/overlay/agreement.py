@@ -1,12 +1,15 @@
 """How the gateways of one epoch agree on the next record: rounds of propose, prevote, precommit.
 
 Source: Tendermint (Buchman, Kwon, Milosevic 2018, "The latest gossip on BFT consensus"), for one height,
-without votes for nil: a round that gets nowhere ends by time. A proof of lock travels inside messages.
+without votes for nil; a proof of lock travels inside messages. Rounds are kept in step by wishes (Bravo,
+Chockler, Gotsman 2020, "Making Byzantine consensus live"): a round is entered on q wishes for it or a
+later one, so that no minority runs ahead.
 
     proposer of round r   Proposal(candidate, proof of the newest lock it knows)
     each member           Prevote, if the candidate is acceptable and no lock of its own forbids it
     on q prevotes         lock (candidate, r); Precommit
     on q precommits       certified
+    after a while         Wish for the next round whose proposer seems alive; f+1 wishes make others join
 
 Safety: a member casts one prevote and one precommit a round, stored before they are sent, over
 restarts too; once locked it prevotes nothing else unless shown q prevotes of a later round. Two
@@ -90,6 +93,15 @@ class Ballot:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """I want to be in this round; whoever votes in a round wishes it as well."""
+
+    KIND: ClassVar[str] = "epoch-wish"
+    epoch: EpochNumber
+    round: Round
+
+
+@dataclass(frozen=True, slots=True)
 class BallotCast:
     """Stored before the ballot is sent; a precommit with the lock that came with it."""
 
@@ -110,7 +122,7 @@ class Agreement:
         self._proposals: dict[int, Proposal] = {}
         self._candidates: dict[Digest, Candidate] = {}
         self._ballots: dict[tuple[bool, int], dict[PartyId, Ballot]] = {}
-        self._rounds: dict[PartyId, int] = {}
+        self._wishes: dict[PartyId, int] = {}
         self._cast: dict[tuple[bool, int], Digest] = {}
         self._lock: Lock | None = None
         self._valid: Lock | None = None
@@ -122,7 +134,7 @@ class Agreement:
         ballot = cast.ballot
         self._cast[ballot.final, ballot.round] = ballot.record
         self._record_ballot(ballot)
-        self.round = max(self.round, ballot.round)
+        self.round = self._wishes[self._me] = max(self.round, ballot.round)
         if cast.lock is not None:
             self._lock = self._valid = cast.lock
             self._candidates[cast.lock.candidate.record.digest] = cast.lock.candidate
@@ -136,12 +148,28 @@ class Agreement:
         """Whose turn round `round_` is."""
         return self._order[round_ % len(self._order)]
 
-    def advance(self, is_alive: Callable[[PartyId], bool]) -> None:
-        """The round's time is over: go to the next one whose proposer seems alive."""
-        for ahead in range(1, len(self._order) + 1):
-            self.round += 1
-            if ahead == len(self._order) or is_alive(self.proposer(self.round)):
-                break
+    def want_next(self, is_alive: Callable[[PartyId], bool]) -> list[Effect]:
+        """The round's time is over: wish for the next one whose proposer seems alive, or wish again."""
+        if self._wishes.get(self._me, 0) <= self.round:
+            ahead = range(self.round + 1, self.round + len(self._order))
+            self._wishes[self._me] = next((r for r in ahead if is_alive(self.proposer(r))), self.round + 1)
+        return [self._tell(Wish(self._head.epoch + 1, self._wishes[self._me])), *self._synchronise()]
+
+    def _synchronise(self) -> list[Effect]:
+        """Enter the round that a quorum wishes; join a wish that an honest member must have."""
+        reached = sorted(self._wishes.values(), reverse=True)
+        enough = faults(len(self._members))
+        effects: list[Effect] = []
+        if self.is_member and len(reached) > enough and reached[enough] > self._wishes.get(self._me, 0):
+            self._wishes[self._me] = reached[enough]
+            effects.append(self._tell(Wish(self._head.epoch + 1, reached[enough])))
+            reached = sorted(self._wishes.values(), reverse=True)
+        if len(reached) >= self._quorum and reached[self._quorum - 1] > self.round:
+            self.round = reached[self._quorum - 1]
+            self._forget_old_rounds()
+        return effects
+
+    def _forget_old_rounds(self) -> None:
         for key in [key for key in self._ballots if key[1] < self.round - ROUNDS_AHEAD]:
             del self._ballots[key]
         for round_ in [r for r in self._proposals if r < self.round - ROUNDS_AHEAD]:
@@ -170,7 +198,7 @@ class Agreement:
     def receive(
         self,
         sender: PartyId,
-        message: Proposal | Ballot | Lock,
+        message: Proposal | Ballot | Lock | Wish,
         accepts: Callable[[Candidate], bool],
         may_propose: Callable[[PartyId, Candidate], bool],
     ) -> list[Effect]:
@@ -184,15 +212,14 @@ class Agreement:
                 if message.lock is not None:
                     self._take_lock(message.lock, message.candidate)
                 self._take_proposal(message)
-                if sender in self._members:
-                    self._rounds[sender] = max(message.round, self._rounds.get(sender, 0))
             case Ballot():
                 self._check_ballot(message)
                 self._record_ballot(message)
             case Lock():
                 self._take_lock(message, message.candidate)
-        self._catch_up()
-        return self.step(accepts)
+            case Wish():
+                self._wish(sender, message.round)
+        return self._synchronise() + self.step(accepts)
 
     def step(self, accepts: Callable[[Candidate], bool]) -> list[Effect]:
         """Cast every ballot that is due now; call after anything that may make a candidate acceptable."""
@@ -278,7 +305,11 @@ class Agreement:
         party = ballot.vote.party
         if ballot.round <= self.round + ROUNDS_AHEAD:
             self._ballots.setdefault((ballot.final, ballot.round), {}).setdefault(party, ballot)
-            self._rounds[party] = max(ballot.round, self._rounds.get(party, 0))
+            self._wish(party, ballot.round)
+
+    def _wish(self, party: PartyId, round_: int) -> None:
+        if party in self._members:
+            self._wishes[party] = max(round_, self._wishes.get(party, 0))
 
     def _take_proposal(self, proposal: Proposal) -> None:
         if abs(proposal.round - self.round) > ROUNDS_AHEAD:
@@ -314,10 +345,3 @@ class Agreement:
         )
         if not good:
             raise MalformedMessage(f"the vote of {party.short()} is forged")
-
-    def _catch_up(self) -> None:
-        """Go to the round that more members than can be dishonest have reached."""
-        reached = sorted((r for p, r in self._rounds.items() if p != self._me), reverse=True)
-        enough = faults(len(self._members))
-        if len(reached) > enough and reached[enough] > self.round:
-            self.round = reached[enough]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mesh.overlay.agreement import Ballot, Lock, Proposal
+from mesh.overlay.agreement import Ballot, Lock, Proposal, Wish
 from mesh.overlay.claims import Claims
 from mesh.overlay.epoch_record import Certified, EpochIntent, EpochNumber, EpochRecord
 from mesh.overlay.sortition import Claim
@@ -52,6 +52,6 @@ class HeadMoved:
 
 
 EPOCH_MESSAGES: tuple[type, ...] = (
-    Certified, EpochHead, IntentNotice, Proposal, Ballot, Lock, Claim, Claims,
+    Certified, EpochHead, IntentNotice, Proposal, Ballot, Lock, Wish, Claim, Claims,
 )  # fmt: skip
 """What `EpochKeeper.receive` takes."""

@@ -23,7 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from mesh.overlay import electorate
-from mesh.overlay.agreement import Agreement, Ballot, BallotCast, Candidate, Lock, Proposal
+from mesh.overlay.agreement import Agreement, Ballot, BallotCast, Candidate, Lock, Proposal, Wish
+from mesh.overlay.beacon_ledger import BeaconLedger
 from mesh.overlay.certificate import MeshIdentity
 from mesh.overlay.claims import ClaimBook, Claims
 from mesh.overlay.epoch_messages import (
@@ -53,13 +54,9 @@ from mesh.overlay.sortition import Claim, Standing
 from mesh.overlay.view import View
 from protocols.arithmetic.xof import Xof
 from protocols.errors import MalformedMessage, Refused, UnexpectedMessage
-from protocols.identifiers import Digest, PartyId, SessionId
+from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.plan import Plan
-from protocols.wire.digest import digest
-
-INTENTS_A_MEMBER = 4
-MAX_OPENED = 64
 
 
 class EpochKeeper:
@@ -95,12 +92,11 @@ class EpochKeeper:
         self._wanted = head.gateways
         self._differs_s = math.inf
         self._changed_s = math.inf
-        self._round_ends_s: float | None = None
-        self._asked_round = -1
+        self._round_ends_s = math.inf
+        self._asked_round = self._hopeless_round = -1
+        self._timed_round = 0
         self._agreement = Agreement(head, self.me, self._identity_seed)
-        self._intents: dict[PartyId, dict[bytes, EpochIntent]] = {}
-        self._opened: dict[Digest, EpochRecord] = {}
-        self._pending: dict[bytes, tuple[SessionId, Digest]] = {}
+        self._beacons = BeaconLedger(head)
         self._claims = ClaimBook(head)
 
     @property
@@ -119,7 +115,7 @@ class EpochKeeper:
 
     def check_beacon(self, plan: Plan) -> None:
         """Before taking part in a beacon session: its proposer announced what it is for. Raises Refused."""
-        if plan.epoch != self._head.epoch or plan.nonce not in self._intents.get(plan.initiator, {}):
+        if not self._beacons.is_announced(plan):
             reason = f"no end of epoch {plan.epoch} was announced by the initiator of this beacon session"
             raise Refused(reason, reasons={self.me: reason})
 
@@ -146,14 +142,9 @@ class EpochKeeper:
 
     def beacon_opened(self, now: float, view: View, plan: Plan, total: Sequence[int]) -> list[Effect]:
         """A beacon session of the current epoch ended here with this total (checked by the session)."""
-        if not is_beacon(plan) or plan.epoch != self._head.epoch:
-            return []
-        words = b"".join(int(value).to_bytes(8, "big") for value in total)
-        if len(self._pending) < MAX_OPENED:
-            self._pending[plan.nonce] = plan.session, digest("beacon", self._head.digest, plan.session, words)
-        self._match_intents()
-        effects = self._agreement.step(self._judge(now, view))
-        return effects + self._propose(now, view) + self._adopt_certified(now, view)
+        if is_beacon(plan):
+            self._beacons.opened(plan, total)
+        return self._go_on(now, view)
 
     def receive(self, now: float, view: View, sender: PartyId, message: object) -> list[Effect]:
         """Take a message of a member.
@@ -168,36 +159,37 @@ class EpochKeeper:
             case Claim() | Claims():
                 return self._claims.receive(view, sender, message)
             case IntentNotice():
-                self._on_intent(sender, message.intent)
-                effects = self._agreement.step(self._judge(now, view))
+                self._check_height(message.intent.epoch)
+                self._beacons.announce(sender, message.intent)
+                effects = []
             case Proposal() | Lock():
                 self._check_height(message.candidate.record.epoch)
                 check_intent(message.candidate.record.intent, self._head)
                 effects = self._agreement.receive(sender, message, self._judge(now, view), self._may_propose)
-            case Ballot():
+            case Ballot() | Wish():
                 self._check_height(message.epoch)
                 effects = self._agreement.receive(sender, message, self._judge(now, view), self._may_propose)
             case _:
                 raise MalformedMessage(f"{type(message).__name__} is no message about epochs")
-        return effects + self._adopt_certified(now, view)
+        return effects + self._go_on(now, view)
 
     def tick(self, now: float, view: View) -> list[Effect]:
         """`deadline` has passed, or the view changed."""
         effects: list[Effect] = []
         self._watch(now, view)
-        if self._acts and now >= self._due_s:
+        if self._acts and (self._in_rounds or now >= self._due_s):
             effects += self._extend(now, view)
         if now >= self._next_sync_s:
             self._next_sync_s = now + self._profile.sync_s
             effects += self._sync(view)
-        return effects + self._adopt_certified(now, view)
+        return effects
 
     @property
     def deadline(self) -> float:
         """When `tick` is wanted next; call it also when the view changes."""
         if not self._acts:
             return self._next_sync_s
-        due = self._due_s if self._round_ends_s is None else self._round_ends_s
+        due = self._round_ends_s if self._in_rounds else self._due_s
         return min(due, self._next_sync_s)
 
     # When and what.
@@ -235,22 +227,42 @@ class EpochKeeper:
     def _extend(self, now: float, view: View) -> list[Effect]:
         if len(self._head.gateways) < MIN_SESSION_GATEWAYS:
             return self._extend_alone(now, view)
-        if self._round_ends_s is None:
-            if not view.is_alive(self._agreement.proposer(self._agreement.round)):
-                self._agreement.advance(view.is_alive)
-            self._start_round(now)
-        elif now >= self._round_ends_s or self._is_hopeless(view):
-            self._agreement.advance(view.is_alive)
-            self._start_round(now)
-        return self._agreement.step(self._judge(now, view)) + self._propose(now, view)
+        if not self._in_rounds:
+            self._start_round(now, view)
+        effects: list[Effect] = []
+        if now >= self._round_ends_s or self._is_hopeless(view):
+            if now < self._due_s and self._agreement.must_propose is None:
+                self._round_ends_s = math.inf  # what made it due is over, and nobody is bound yet
+                return []
+            effects = self._agreement.want_next(view.is_alive)
+            self._round_ends_s = now + self._profile.round_s / 2
+            self._hopeless_round = self._agreement.round
+        return effects + self._go_on(now, view)
+
+    @property
+    def _in_rounds(self) -> bool:
+        """Whether agreement on the next record has begun here."""
+        return self._round_ends_s < math.inf
+
+    def _go_on(self, now: float, view: View) -> list[Effect]:
+        """Whatever became possible: a new round's clock, ballots, our proposal, the next epoch."""
+        if self._agreement.round != self._timed_round:
+            self._start_round(now, view)
+        effects = self._agreement.step(self._judge(now, view)) + self._propose(now, view)
+        certified = self._agreement.certified
+        return effects + self._adopt(now, view, certified, None) if certified else effects
 
     def _is_hopeless(self, view: View) -> bool:
         """The proposer went before it proposed."""
         agreement = self._agreement
+        if self._hopeless_round == agreement.round:
+            return False
         return not agreement.has_proposal() and not view.is_alive(agreement.proposer(agreement.round))
 
-    def _start_round(self, now: float) -> None:
-        self._round_ends_s = now + self._profile.round_s * (1 + min(self._agreement.round, 8) / 2)
+    def _start_round(self, now: float, view: View) -> None:
+        self._timed_round = self._agreement.round
+        length_s = self._profile.round_s * (1 + min(self._timed_round, 8) / 2)
+        self._round_ends_s = now + (0 if self._is_hopeless(view) else length_s)
 
     def _extend_alone(self, now: float, view: View) -> list[Effect]:
         if self._operator_seed is None:
@@ -272,27 +284,23 @@ class EpochKeeper:
 
     def _propose(self, now: float, view: View) -> list[Effect]:
         agreement = self._agreement
-        if self._round_ends_s is None or not agreement.is_member or agreement.has_proposal():
+        if not self._in_rounds or not agreement.is_member or agreement.has_proposal():
             return []
         candidate = None if agreement.must_propose else self._operators_candidate(now, view)
         if candidate is None and agreement.proposer(agreement.round) != self.me:
             return []
-        candidate = candidate or agreement.must_propose or self._opened_candidate()
+        candidate = candidate or agreement.must_propose
+        if candidate is None and (opened := self._beacons.first()):
+            candidate = Candidate(opened, None)
         if candidate is not None:
             return agreement.propose(candidate, self._judge(now, view))
         if self._asked_round == agreement.round:
             return []
         self._asked_round = agreement.round
         intent = self._intent(now, electorate.next_gateways(self._head, view))
-        self._intents.setdefault(self.me, {})[intent.nonce] = intent
+        self._beacons.announce(self.me, intent)
         others = tuple(party for party in self._head.gateways if party != self.me)
         return [Broadcast(others, IntentNotice(intent)), Publish(StartBeacon(intent))]
-
-    def _opened_candidate(self) -> Candidate | None:
-        """The first beacon that was opened: a proposer does not get to choose."""
-        for record in self._opened.values():
-            return Candidate(record, None)
-        return None
 
     def _operators_candidate(self, now: float, view: View) -> Candidate | None:
         if self._operator_seed is None or electorate.can_run_beacon(self._head, view):
@@ -316,45 +324,23 @@ class EpochKeeper:
         if record.session == NO_SESSION:
             if electorate.can_run_beacon(self._head, view) or not self._may_propose(self.me, candidate):
                 return False
-        elif self._opened.get(record.digest) != record:
+        elif not self._beacons.knows(record):
             return False
         return self._may_end(now, view) and electorate.is_fair(record, self._head, view, self._steady_s)
 
     def _may_end(self, now: float, view: View) -> bool:
         return (
-            now >= self._since_s + self._profile.epoch_s / 2
+            self._agreement.round > 0
+            or now >= self._since_s + self._profile.epoch_s / 2
             or electorate.next_gateways(self._head, view) != self._head.gateways
             or self._head.session == NO_SESSION
         )
-
-    def _on_intent(self, sender: PartyId, intent: EpochIntent) -> None:
-        self._check_height(intent.epoch)
-        check_intent(intent, self._head)
-        if sender not in self._head.gateways:
-            raise MalformedMessage(f"{sender.short()} wants to end the epoch but is not of its electorate")
-        theirs = self._intents.setdefault(sender, {})
-        theirs[intent.nonce] = intent
-        if len(theirs) > INTENTS_A_MEMBER:
-            del theirs[next(iter(theirs))]
-        self._match_intents()
-
-    def _match_intents(self) -> None:
-        intents = {nonce: intent for theirs in self._intents.values() for nonce, intent in theirs.items()}
-        for nonce, (session, beacon) in self._pending.items():
-            intent = intents.get(nonce)
-            if intent is not None:
-                record = EpochRecord(intent, beacon, Digest(session))
-                self._opened.setdefault(record.digest, record)
 
     def _check_height(self, epoch: int) -> None:
         if epoch != self._head.epoch + 1:
             raise UnexpectedMessage(f"about epoch {epoch}, here {self._head.epoch + 1} is next")
 
     # Following.
-
-    def _adopt_certified(self, now: float, view: View) -> list[Effect]:
-        certified = self._agreement.certified
-        return self._adopt(now, view, certified, None) if certified else []
 
     def _on_certified(self, now: float, view: View, sender: PartyId, certified: Certified) -> list[Effect]:
         if certified.record.epoch <= self._head.epoch:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mesh.overlay import epoch_record, planner
-from mesh.overlay.agreement import Ballot, Lock, Proposal
+from mesh.overlay.agreement import Ballot, Lock, Proposal, Wish
 from mesh.overlay.claims import Claims
 from mesh.overlay.epoch_messages import EpochHead, IntentNotice, StartBeacon
 from mesh.overlay.epoch_record import Certified
@@ -27,7 +27,7 @@ from protocols.wire import codec
 from tests.scenarios.overlay_mesh import IDENTITY, NOW, OPERATOR_SEED, Peer
 
 GOSSIP = (News, Summary, Inventory, Want, Suspicion)
-EPOCH = (Certified, EpochHead, IntentNotice, Proposal, Ballot, Lock, Claim, Claims)
+EPOCH = (Certified, EpochHead, IntentNotice, Proposal, Ballot, Lock, Wish, Claim, Claims)
 MEMBERSHIP = MembershipProfile(suspicion_s=5.0, refresh_s=60.0, sync_s=2.0)
 EPOCHS = EpochProfile(epoch_s=600.0, settle_s=1.0, round_s=4.0, sync_s=2.0)
 
@@ -56,7 +56,11 @@ class OverlayNetwork:
     """Nodes, links between them, and messages on the way in an event heap."""
 
     def __init__(
-        self, seed: int = 0, faults: Faults | None = None, membership: MembershipProfile = MEMBERSHIP
+        self,
+        seed: int = 0,
+        faults: Faults | None = None,
+        membership: MembershipProfile = MEMBERSHIP,
+        epochs: EpochProfile = EPOCHS,
     ) -> None:
         self.now = NOW
         self.draw = np.random.default_rng(seed)
@@ -70,6 +74,7 @@ class OverlayNetwork:
         self._mail: list[tuple[float, int, PartyId, PartyId, type, bytes]] = []
         self._count = 0
         self._profile = membership
+        self._epochs = epochs
         self.genesis: Certified | None = None
         self.beacon_s = 0.5
         self._beacons: list[tuple[float, int, object, tuple[int, ...], tuple[PartyId, ...]]] = []
@@ -102,7 +107,7 @@ class OverlayNetwork:
             derive(peer.seed, "epochs", str(self.now).encode()),
             vrf_seed=peer.vrf_seed if peer.certificate.gateway else None,
             operator_seed=OPERATOR_SEED if operator else None,
-            profile=EPOCHS,
+            profile=self._epochs,
         )
         node = self.nodes[party] = Node(peer, membership, keeper)
         self._carry(node, membership.start(self.now))
