@@ -40,18 +40,28 @@ def run(
     inputs: Mapping[PartyId, Elements],
 ) -> tuple[Elements, Roster]:
     """Total of `inputs` (each of shape (plan.length,)) and the root's roster."""
-    sums: dict[int, Sum] = {}
-    for index, stage in enumerate(plan.stages):
-        assembly = first_generation(plan, index)
-        if stage.dealers:
-            sums[index] = _cluster(assembly, keys, seeds, inputs)
-        else:
-            sums[index] = _inner(assembly, keys, seeds, sums)
-    root = sums[plan.root]
+    root = sums(plan, keys, seeds, inputs)[plan.root]
     t = plan.stages[plan.root].threshold
     points = range(1, t + 2)
     total = shamir.reconstruct(points, root.shares[: t + 1, : plan.length], t)
     return total, root.roster
+
+
+def sums(
+    plan: Plan,
+    keys: Mapping[PartyId, PartyKeys],
+    seeds: Mapping[PartyId, bytes],
+    inputs: Mapping[PartyId, Elements],
+) -> dict[int, Sum]:
+    """What each stage's committee ends with, by stage index."""
+    reached: dict[int, Sum] = {}
+    for index, stage in enumerate(plan.stages):
+        assembly = first_generation(plan, index)
+        if stage.dealers:
+            reached[index] = _cluster(assembly, keys, seeds, inputs)
+        else:
+            reached[index] = _inner(assembly, keys, seeds, reached)
+    return reached
 
 
 def _cluster(

@@ -3,7 +3,9 @@
 An adder is trusted with nothing but liveness. It sees sealed shares only; it cannot forge a dealing, a
 ballot or a complaint; a dealer it leaves out sees so in the certificate. When the adder in office is
 lost the next rank takes over: dealers send their dealings again, members send what they hold and how
-they voted, and a roster that anybody already voted for is proposed again, unchanged.
+they voted, or the certificate if there is one. A roster that t+1 members voted for is proposed again,
+unchanged: an honest one is among them. One that fewer speak for is taken up only if it leaves out nothing
+that we would list, so that a lying member cannot make an adder drop dealers.
 
 States: COLLECTING (until all sources are settled or the deadline passes) -> PROPOSED -> CERTIFIED.
 """
@@ -53,6 +55,10 @@ class Adder:
             if not source.is_devices
         }
         self._ballots: dict[int, Ballot] = {}
+        self._claims: dict[int, tuple[Roster, Ballot]] = {}
+        self._wanted: set[tuple[int, PartyId]] = set()
+        self._liars: set[PartyId] = set()
+        self._announced = False
         self._heard: set[PartyId] = set()
         self._collect_until = float("inf")
         self._now = 0.0
@@ -90,7 +96,9 @@ class Adder:
         return self._advance(now)
 
     def decline(self, now: float, sender: PartyId) -> list[Effect]:
-        """A dealer will not contribute."""
+        """A dealer will not contribute. Raises UnexpectedMessage from anybody else."""
+        if sender not in self.assembly.expected:
+            raise UnexpectedMessage(f"{sender.short()} is no dealer of stage {self.assembly.stage}")
         self.ledger.declined.add(sender)
         return self._advance(now)
 
@@ -135,7 +143,9 @@ class Adder:
             named = Publish(events.Named(sender, "signed two dealings for one slot", proven=True))
             return [named, *self._advance(now)]
         account = self.ledger.enter(source, message, name)
-        return [*self._parts(account, range(len(self.assembly.seats))), *self._advance(now)]
+        seats = [seat for seat in range(len(self.assembly.seats))
+                 if self.certificate is None or (seat, sender) in self._wanted]  # fmt: skip
+        return [*self._parts(account, seats), *self._advance(now)]
 
     def _source_of(self, message: Deal) -> Source:
         """Which source a dealing belongs to; checks and keeps the source's certificate."""
@@ -168,7 +178,15 @@ class Adder:
             raise UnexpectedMessage("another roster of this source was certified")
 
     def _on_certificate(self, now: float, message: Certificate) -> list[Effect]:
-        self._keep_certificate(message)
+        """Of a source, or of our own assembly: made by a better rank that may be gone by now."""
+        if (message.roster.stage, message.roster.generation) != (
+            self.assembly.stage,
+            self.assembly.generation,
+        ):
+            self._keep_certificate(message)
+        elif self.certificate is None:
+            roster.check_certificate(self.assembly, message)
+            self.proposal, self.certificate = message.roster, message
         return self._advance(now)
 
     def _parts(self, account: Account, seats: Sequence[int]) -> list[Effect]:
@@ -178,6 +196,7 @@ class Adder:
     def _on_fetch(self, sender: PartyId, message: Fetch) -> list[Effect]:
         seat = self._member(sender)
         wanted = set(message.dealers)
+        self._wanted.update((seat, dealer) for dealer in wanted if dealer in self.assembly.expected)
         effects: list[Effect] = []
         for (_, dealer), account in self.ledger.accounts.items():
             if dealer in wanted:
@@ -198,21 +217,23 @@ class Adder:
         for entry in message.entries:
             self.ledger.hold(now, entry.dealing, seat)
         if message.voted is not None and message.ballot is not None and self.certificate is None:
-            if self.proposal is None:
-                roster.check_roster(self.assembly, message.voted)
-                subject = roster.roster_digest(self.assembly.session, message.voted)
-                if not roster.is_valid(self.assembly, message.ballot, roster.ROSTER, subject):
-                    raise MalformedMessage("a forged ballot was handed on", blame=sender)
-                return self._propose(message.voted)
+            subject = roster.roster_digest(self.assembly.session, message.voted)
             if message.voted == self.proposal:
-                subject = roster.roster_digest(self.assembly.session, message.voted)
                 return self._count(message.ballot, seat, subject)
+            roster.check_roster(self.assembly, message.voted)
+            valid = roster.is_valid(self.assembly, message.ballot, roster.ROSTER, subject)
+            if message.ballot.seat != seat or not valid:
+                raise MalformedMessage("a forged ballot was handed on", blame=sender)
+            self._claims[seat] = (message.voted, message.ballot)
         return self._advance(now)
 
     def _on_complaint(self, now: float, sender: PartyId, message: Complaint) -> list[Effect]:
         if self._member(sender) != message.seat:
             raise MalformedMessage("a complaint comes from the seat it speaks for", blame=sender)
         if not uphold(self.assembly, message):
+            if sender in self._liars:
+                return []
+            self._liars.add(sender)
             named = Publish(events.Named(sender, "complained about a good share", proven=True))
             return [named]
         dealer = message.dealing.dealer
@@ -227,10 +248,18 @@ class Adder:
     # -- roster ---------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> list[Effect]:
-        """Propose as soon as nothing more need be awaited."""
+        """Propose as soon as nothing more need be awaited; hand on the certificate of a rank that is gone."""
         self._now = now
-        if self.proposal is not None or not self.in_office:
+        if not self.in_office:
             return []
+        if self.certificate is not None and not self._announced:
+            self._announced = True
+            return [Broadcast(self._audience(), self.certificate)]
+        if self.proposal is not None:
+            return []
+        claimed = self._claimed()
+        if claimed is not None:
+            return self._propose(claimed)
         live = set(self.assembly.members) - self.lost
         took_over = self.assembly.adders[0] != self.me
         if took_over and not live <= self._heard and now < self._collect_until:
@@ -238,15 +267,34 @@ class Adder:
         settled = all(self.ledger.is_settled(now, source, self.lost) for source in self.assembly.sources)
         if not settled and now < self._collect_until:
             return []
+        return self._propose(self._compose())
+
+    def _claimed(self) -> Roster | None:
+        """The roster that t+1 members say they voted for, once we know its sources' certificates."""
+        rosters = [claim for claim, _ in self._claims.values()]
+        needed = self.assembly.threshold + 1
+        usable = (claim for claim in rosters if rosters.count(claim) >= needed and self._is_usable(claim))
+        return next(usable, None)
+
+    def _is_usable(self, claim: Roster) -> bool:
+        return all(group.child < 0 or group.child in self.ledger.certificates for group in claim.groups)
+
+    def _compose(self) -> Roster:
+        """All that we know good; or the roster some member voted for, if it is that and no less."""
         groups = self.ledger.groups()
+        ours = {entry.dealing for group in groups for entry in group.entries}
+        good = {account.digest for account in self.ledger.eligible()}
+        for claim, _ in self._claims.values():
+            theirs = {entry.dealing for group in claim.groups for entry in group.entries}
+            if ours <= theirs <= good and self._is_usable(claim):
+                return claim
         contributors: set[PartyId] = set()
         for group in groups:
             if group.child < 0:
                 contributors.update(entry.dealer for entry in group.entries)
             else:
                 contributors.update(self.ledger.certificates[group.child].roster.contributors)
-        proposal = Roster(self.assembly.stage, self.assembly.generation, groups, tuple(sorted(contributors)))
-        return self._propose(proposal)
+        return Roster(self.assembly.stage, self.assembly.generation, groups, tuple(sorted(contributors)))
 
     def _propose(self, proposal: Roster) -> list[Effect]:
         self.proposal = proposal
@@ -256,7 +304,15 @@ class Adder:
             if group.child in self.ledger.certificates
         )
         event = events.Progress(self.assembly.stage, "roster", f"{len(proposal.contributors)} contributions")
-        return [Publish(event), Broadcast(self.assembly.members, Proposal(proposal, certificates))]
+        told: list[Effect] = [
+            Publish(event),
+            Broadcast(self.assembly.members, Proposal(proposal, certificates)),
+        ]
+        subject = roster.roster_digest(self.assembly.session, proposal)
+        for seat, (claim, ballot) in sorted(self._claims.items()):
+            if claim == proposal and self.certificate is None:
+                told += self._count(ballot, seat, subject)
+        return told
 
     def _on_vote(self, now: float, sender: PartyId, message: Vote) -> list[Effect]:
         del now
@@ -276,13 +332,14 @@ class Adder:
             return []
         ballots = tuple(self._ballots[index] for index in sorted(self._ballots))
         self.certificate = Certificate(self.proposal, ballots)
+        self._announced = True
         event = events.Progress(self.assembly.stage, "certified", f"{len(ballots)} ballots")
         return [Publish(event), Broadcast(self._audience(), self.certificate)]
 
     def _audience(self) -> tuple[PartyId, ...]:
-        """Members, dealers, and the adders above, who must know about an empty cluster too."""
+        """Members, dealers, other ranks, and the adders above, who must know about an empty cluster too."""
         plan, stage = self.assembly.plan, self.assembly.stage
-        told = dict.fromkeys(self.assembly.members)
+        told = dict.fromkeys((*self.assembly.members, *self.assembly.adders))
         told.update(dict.fromkeys(self.assembly.expected))
         if not self.assembly.is_root:
             told.update(dict.fromkeys(plan.stages[plan.parent_of(stage)].adders))

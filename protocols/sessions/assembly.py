@@ -96,7 +96,7 @@ class Assembly:
 
     @cached_property
     def expected(self) -> dict[PartyId, list[Source]]:
-        """Who may deal to this assembly, and for which sources (a gateway may sit in several child committees)."""
+        """Who may deal to this assembly, for which sources (a gateway may sit in several committees)."""
         table: dict[PartyId, list[Source]] = {}
         for source in self.sources:
             for dealer in source.dealers:
@@ -150,7 +150,7 @@ def first_generation(plan: Plan, stage: int) -> Assembly:
 
 
 def next_generation(assembly: Assembly, certificate: HandoverCertificate) -> Assembly:
-    """The assembly that a certified handover makes of `assembly`. Raises MalformedMessage beyond MAX_HANDOVERS."""
+    """What a certified handover makes of `assembly`. Raises MalformedMessage beyond MAX_HANDOVERS."""
     if assembly.generation >= MAX_HANDOVERS:
         raise MalformedMessage("the plan has no masks left for another handover")
     source = Source(assembly.stage, assembly.generation, assembly.members, assembly.threshold)

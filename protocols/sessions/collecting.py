@@ -4,7 +4,11 @@ States: COLLECTING -> VOTED (at most one roster, persisted before the ballot lea
 against a quorum's certificate; missing parts are fetched) -> [CHECKING, for sums that were reshared]
 -> SUMMED. What happens to the sum (resharing upward, opening, handing over) is decided in `party`.
 
-Every member ends with a share of the sum over the identical, certified roster, or with none.
+Every member ends with a share of the sum over the identical, certified roster, or with none. Once the
+committee that takes over the sum has certified its own roster, everything here is erased.
+
+A proposal counts only while its sender is in office as far as we see; one that comes early is put aside
+until we see the better ranks lost too, so no adder can split the votes, or end the session, out of turn.
 """
 
 from __future__ import annotations
@@ -62,7 +66,9 @@ class Member:
         self.certificate: Certificate | None = None
         self.sum: Elements | None = None
         self.failure: str | None = None
+        self.shortfall: str | None = None
         self.closed = False
+        self.erased = False
         self._seed = seed
         self._sources = lineage or {
             source.child: first_generation(assembly.plan, source.child)
@@ -70,37 +76,59 @@ class Member:
             if not source.is_devices
         }
         self._held: dict[Digest, _Held] = {}
-        self._bad: set[Digest] = set()
+        self._bad: dict[Digest, Complaint] = {}
         self._known: dict[int, Certificate] = {}
         self._pending: tuple[PartyId, Roster] | None = None
+        self._deferred: dict[PartyId, Roster] = {}
         self._vote: tuple[Roster, Ballot] | None = None
         self._checks: dict[int, Elements] = {}
         self._checked_since: float | None = None
+        self._patient = True
 
     # -- inputs ---------------------------------------------------------------------------------
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
-        """When the adder in office changed, tell the new one all we hold and how we voted."""
+        """When the adder in office changed, tell it all we hold and how we voted, or the certificate."""
         before, after = self.assembly.current_adder(self.lost), self.assembly.current_adder(lost)
         self.lost = lost
-        effects = self._try_checks(now)
-        if before != after and after is not None and self.certificate is None:
-            effects.append(Send(after, self._standing()))
+        del now
+        effects = self._try_checks()
+        if before == after or after is None or self.erased:
+            return effects
+        if self.certificate is not None:
+            return [*effects, Send(after, self.certificate), *self._fetch(after, self.certificate.roster)]
+        effects.append(Send(after, self._standing()))
+        if after in self._deferred and self._vote is None:
+            effects += self._consider(after, self._deferred.pop(after))
         return effects
+
+    def erase(self) -> None:
+        """Drop every share: another committee holds the sum now. What follows finds nothing to do."""
+        self.erased = True
+        self.sum = None
+        self._held.clear()
+        self._checks.clear()
+        self._pending = None
+        self._checked_since = None
+        self._seed = b""
 
     @property
     def deadline(self) -> float | None:
         """End of the grace period for check shares."""
-        if self.sum is not None or self._checked_since is None:
+        if self.sum is not None or self._checked_since is None or not self._patient:
             return None
         return self._checked_since + CHECK_GRACE_S
 
     def expire(self, now: float) -> list[Effect]:
         """The grace period is over."""
-        return self._try_checks(now)
+        if self._checked_since is not None and now >= self._checked_since + CHECK_GRACE_S:
+            self._patient = False
+        return self._try_checks()
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Take one message. Raises ProtocolError if it is unacceptable."""
+        if self.erased:
+            return []
         match message:
             case Part():
                 return self._on_part(now, sender, message)
@@ -109,7 +137,7 @@ class Member:
             case Certificate():
                 return self._on_certificate(now, sender, message)
             case CheckShares():
-                return self._on_check(now, sender, message)
+                return self._on_check(sender, message)
             case Complaint():
                 return self._on_complaint(message)
         raise UnexpectedMessage(f"a member takes no {type(message).__name__}")
@@ -124,14 +152,15 @@ class Member:
         if name in self._held:
             return [Send(sender, self._receipt(name))]
         if name in self._bad:
-            return []
+            return [Send(sender, self._bad[name])] if self._bad[name].seat == self.seat else []
         dealing.check_dealing(self.assembly, public)
         same = sum(held.dealer == public.dealer for held in self._held.values())
+        same += sum(complaint.dealing.dealer == public.dealer for complaint in self._bad.values())
         if same >= 2 * len(self.assembly.expected[public.dealer]):
             raise UnexpectedMessage(f"too many dealings of {public.dealer.short()}")
         share = dealing.accept(self.keys, self.assembly, message)
         if isinstance(share, Complaint):
-            self._bad.add(name)
+            self._bad[name] = share
             named = Publish(events.Named(public.dealer, "dealt an inconsistent share", proven=True))
             return [named, Send(sender, share)]
         self._held[name] = _Held(public.source, public.dealer, share)
@@ -151,9 +180,10 @@ class Member:
         if not dealing.uphold(self.assembly, message):
             raise MalformedMessage("the relayed complaint does not convince")
         name = dealing.dealing_digest(self.assembly, message.dealing)
-        if name in self._bad:
+        theirs = [old for old in self._bad.values() if old.dealing.dealer == message.dealing.dealer]
+        if name in self._bad or len(theirs) >= 2 * len(self.assembly.expected[message.dealing.dealer]):
             return []
-        self._bad.add(name)
+        self._bad[name] = message
         return [Publish(events.Named(message.dealing.dealer, "dealt an inconsistent share", proven=True))]
 
     # -- roster ---------------------------------------------------------------------------------
@@ -165,8 +195,10 @@ class Member:
         roster.check_roster(self.assembly, proposal)
         for certificate in message.certificates:
             self._learn(certificate)
-        roster.check_sources(self.assembly, proposal, self._known, self._sources)
-        if self.closed or self.certificate is not None:
+        roster.check_sources(self.assembly, proposal, self._known)
+        if self.certificate is not None:
+            return [Send(sender, self.certificate)] if sender != self.keys.party else []
+        if self.closed:
             return []
         if self._vote is not None:
             voted, ballot = self._vote
@@ -174,8 +206,19 @@ class Member:
                 return [Send(sender, self._standing())]
             subject = roster.roster_digest(self.assembly.session, proposal)
             return [Send(sender, Vote(self.assembly.stage, self.assembly.generation, subject, ballot))]
-        self._pending = (sender, proposal)
-        return [*self._fetch(sender, proposal), *self._try_vote()]
+        if sender != self.assembly.current_adder(self.lost):
+            self._deferred[sender] = proposal
+            return []
+        return self._consider(sender, proposal)
+
+    def _consider(self, adder: PartyId, proposal: Roster) -> list[Effect]:
+        """Judge the roster of the adder in office; the total of too few sites is never opened."""
+        counted, wanted = len(proposal.contributors), self.assembly.plan.job.min_sites
+        if self.assembly.is_root and counted < wanted:
+            self.shortfall = f"{counted} sites contributed, {wanted} are required"
+            return []
+        self._pending = (adder, proposal)
+        return [*self._fetch(adder, proposal), *self._try_vote()]
 
     def _learn(self, certificate: Certificate) -> None:
         child = certificate.roster.stage
@@ -226,12 +269,15 @@ class Member:
             return []
         roster.check_certificate(self.assembly, message)
         self.certificate = message
-        return [*self._fetch(sender, message.roster), *self._try_sum(now)]
+        adder = self.assembly.current_adder(self.lost) if sender in self.lost else sender
+        return [*self._fetch(adder or sender, message.roster), *self._try_sum(now)]
 
     # -- the sum --------------------------------------------------------------------------------
 
     def _try_sum(self, now: float) -> list[Effect]:
-        if self.certificate is None or self.sum is not None or self._missing(self.certificate.roster):
+        if self.certificate is None or self.sum is not None or self.erased:
+            return []
+        if self._missing(self.certificate.roster):
             return []
         if not self.certificate.roster.groups or not self.certificate.roster.contributors:
             return []
@@ -247,7 +293,7 @@ class Member:
         self._checks[self.seat + 1] = mine
         message = CheckShares(self.assembly.stage, self.assembly.generation, self._subject(), mine)
         others = tuple(member for member in self.assembly.members if member != self.keys.party)
-        return [Broadcast(others, message), *self._try_checks(now)]
+        return [Broadcast(others, message), *self._try_checks()]
 
     def _subject(self) -> Digest:
         assert self.certificate is not None
@@ -264,7 +310,7 @@ class Member:
             result.append(resharing.Incoming(points, rows, source.threshold))
         return result
 
-    def _on_check(self, now: float, sender: PartyId, message: CheckShares) -> list[Effect]:
+    def _on_check(self, sender: PartyId, message: CheckShares) -> list[Effect]:
         seat = self.assembly.seat_of(sender)
         if seat is None:
             raise UnexpectedMessage("check shares come from members")
@@ -273,20 +319,25 @@ class Member:
         if self.certificate is not None and message.roster != self._subject():
             raise UnexpectedMessage("check shares for another roster")
         self._checks[seat + 1] = message.values
-        return self._try_checks(now)
+        return self._try_checks()
 
-    def _try_checks(self, now: float) -> list[Effect]:
-        """Go on with all live members' check shares, or with a quorum's once the grace period is over."""
+    def _try_checks(self) -> list[Effect]:
+        """Go on with all live members' check shares, or with a quorum's once the grace period is over.
+
+        A verdict that fails is final only when nobody who is there could still answer.
+        """
         if self._checked_since is None or self.sum is not None or self.failure is not None:
             return []
         live = {index + 1 for index, member in enumerate(self.assembly.members) if member not in self.lost}
-        patient = now < self._checked_since + CHECK_GRACE_S
-        if not live <= self._checks.keys() and (patient or len(self._checks) < self.assembly.quorum):
+        answered = live <= self._checks.keys()
+        if not answered and (self._patient or len(self._checks) < self.assembly.quorum):
             return []
         incoming = self._incoming()
         width = self._checks[self.seat + 1].size
         usable = {point: values for point, values in self._checks.items() if values.size == width}
         threshold = self.assembly.threshold
+        if len(usable) <= 2 * threshold:
+            return []
         try:
             verdict = resharing.check(self._subject(), incoming, usable, threshold, self._seed)
             shares = [
@@ -294,9 +345,8 @@ class Member:
                 for source, liars in zip(incoming, verdict.old_liars, strict=True)
             ]
         except UnattributableFault as fault:
-            if len(self._checks) < len(self.assembly.members) and patient:
-                return []
-            self.failure = str(fault)
+            if len(self._checks) == len(self.assembly.members) or (answered and not self._patient):
+                self.failure = str(fault)
             return []
         self.sum = field.total(np.stack(shares))
         return self._name_liars(verdict)

@@ -1,6 +1,7 @@
 """Getting one dealing counted: send it to the adder in office, again to the next one if that one leaves.
 
-The same bytes each time, so nothing is counted twice; done once a certificate of the target is seen.
+The same bytes each time, so nothing is counted twice. Even after the target's certificate is seen: a member
+that voted by what another adder sent it may still have to fetch its part from the new one.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from protocols.sessions.roster import check_certificate
 
 
 class Dealer:
-    """Holds one Deal until its target assembly is certified."""
+    """Holds one Deal. `origin` is the slot whose sum it carries, None for a device's own vector."""
 
-    def __init__(self, target: Assembly, deal: Deal) -> None:
+    def __init__(self, target: Assembly, deal: Deal, origin: tuple[int, int] | None = None) -> None:
         self.target = target
+        self.origin = origin
         self.deal = deal
         self.certificate: Certificate | None = None
         self._sent_to: PartyId | None = None
 
     def advance(self, lost: frozenset[PartyId]) -> list[Effect]:
-        """Send to the adder in office unless that was done. Call at the start and whenever somebody is lost."""
+        """Send to the adder in office unless that was done. Call at the start and when somebody is lost."""
         adder = self.target.current_adder(lost)
-        if self.certificate is not None or adder is None or adder == self._sent_to:
+        if adder is None or adder == self._sent_to:
             return []
         self._sent_to = adder
         return [Send(adder, self.deal)]

@@ -1,6 +1,7 @@
 """The certified result goes down the tree: from the root to the adders below, from each adder to its devices.
 
-Whoever speaks for a place is the first live one in rank order; when it is lost the next one speaks. A result
+For the root speak its first t+1 live members, so that no one of them can keep the result back; for an adder's
+place the first live one in rank order, and when it is lost the next one. A result
 proves itself (t+1 ballots), so it does not matter from whom it comes, nor how often.
 """
 
@@ -32,7 +33,7 @@ class Delivery:
         if self.result is None:
             return []
         told: dict[PartyId, None] = {}
-        if root.speaks_first(lost):
+        if root.speaks(lost):
             stage = self.plan.stages[self.plan.root]
             told.update(dict.fromkeys((self.plan.initiator, *root.everybody(), *stage.adders)))
             told.update(self._adders_below(self.plan.root))

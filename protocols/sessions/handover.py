@@ -32,6 +32,8 @@ from protocols.sessions.records import VoteCast
 
 HANDOVER_WAIT_S = 2.0
 """How long a member holds back its opening share for a handover that is due."""
+MAX_PROPOSALS = 8
+"""Of one generation by one adder; each loss or return of a member makes another."""
 
 
 def successor_seats(assembly: Assembly, lost: frozenset[PartyId]) -> tuple[Seat, ...] | None:
@@ -80,12 +82,25 @@ def replay(plan: Plan, stage: int, handovers: tuple[HandoverCertificate, ...]) -
 
 
 class HandoverVoter:
-    """A member's part: vote once, for seats it sees vacant."""
+    """A member's part: vote once, for seats it sees vacant, at once or when it comes to see them so."""
 
     def __init__(self, assembly: Assembly, keys: PartyKeys) -> None:
         self.assembly = assembly
         self.keys = keys
         self._vote: tuple[Handover, HandoverVote] | None = None
+        self._pending: dict[PartyId, Handover] = {}
+
+    @property
+    def agreed(self) -> bool:
+        """Whether we voted for a handover."""
+        return self._vote is not None
+
+    def lose(self, lost: frozenset[PartyId]) -> list[Effect]:
+        """Membership changed: a proposal that was too early may be right now."""
+        for sender, handover in self._pending.items():
+            if self._vote is None and handover.seats == successor_seats(self.assembly, lost):
+                return self._cast(sender, handover)
+        return []
 
     def receive(self, sender: PartyId, message: HandoverProposal, lost: frozenset[PartyId]) -> list[Effect]:
         """Judge a proposal. Raises ProtocolError if it is unacceptable."""
@@ -96,54 +111,63 @@ class HandoverVoter:
             voted, vote = self._vote
             return [Send(sender, vote)] if voted == message.handover else []
         if message.handover.seats != successor_seats(self.assembly, lost):
-            raise UnexpectedMessage("we do not see these seats vacant")
+            self._pending[sender] = message.handover
+            return []
+        return self._cast(sender, message.handover)
+
+    def _cast(self, sender: PartyId, handover: Handover) -> list[Effect]:
         seat = self.assembly.seat_of(self.keys.party)
         if seat is None:
             raise UnexpectedMessage("we hold no seat to hand over")
-        subject = roster.handover_digest(self.assembly.session, message.handover)
+        subject = roster.handover_digest(self.assembly.session, handover)
         ballot = roster.cast(self.keys, seat, roster.HANDOVER, subject)
         vote = HandoverVote(self.assembly.stage, self.assembly.generation, ballot)
-        self._vote = (message.handover, vote)
+        self._vote = (handover, vote)
         record = VoteCast(self.assembly.stage, self.assembly.generation, roster.HANDOVER, subject)
         return [Persist(record), Send(sender, vote)]
 
 
 class HandoverProposer:
-    """The adder's part: propose once a seat is vacant, collect a quorum's ballots."""
+    """The adder's part: propose once a seat is vacant, collect a quorum's ballots.
+
+    Members vote once, so ballots for an earlier proposal still count for that one.
+    """
 
     def __init__(self, assembly: Assembly, certificate: Certificate) -> None:
         self.assembly = assembly
         self.certificate: HandoverCertificate | None = None
         self._roster_certificate = certificate
-        self._proposal: Handover | None = None
-        self._ballots: dict[int, Ballot] = {}
+        self._proposals: list[tuple[Handover, dict[int, Ballot]]] = []
 
     def propose(self, lost: frozenset[PartyId]) -> list[Effect]:
-        """Propose when a seat is vacant and a substitute is there; again if more seats fell vacant meanwhile."""
+        """Propose when a seat is vacant and a substitute is there; again if more seats fell vacant."""
         seats = successor_seats(self.assembly, lost)
         if seats is None or self.certificate is not None:
             return []
         handover = Handover(self.assembly.stage, self.assembly.generation, seats)
-        if handover == self._proposal:
+        if any(handover == known for known, _ in self._proposals) or len(self._proposals) >= MAX_PROPOSALS:
             return []
-        self._proposal = handover
-        self._ballots = {}
+        self._proposals.append((handover, {}))
         return [Broadcast(self.assembly.members, HandoverProposal(handover))]
 
     def receive(self, sender: PartyId, message: HandoverVote) -> list[Effect]:
-        """Count one ballot. Raises ProtocolError if it is unacceptable."""
+        """Count one ballot, whichever of our proposals it is for. Raises ProtocolError if unacceptable."""
         seat = self.assembly.seat_of(sender)
-        if self._proposal is None or seat is None or message.ballot.seat != seat:
+        if not self._proposals or seat is None or message.ballot.seat != seat:
             raise UnexpectedMessage("a handover ballot nobody asked for")
-        subject = roster.handover_digest(self.assembly.session, self._proposal)
-        if not roster.is_valid(self.assembly, message.ballot, roster.HANDOVER, subject):
-            raise MalformedMessage("forged handover ballot", blame=sender)
-        self._ballots[seat] = message.ballot
-        if self.certificate is not None or len(self._ballots) < self.assembly.quorum:
+        for proposal, ballots in self._proposals:
+            subject = roster.handover_digest(self.assembly.session, proposal)
+            if roster.is_valid(self.assembly, message.ballot, roster.HANDOVER, subject):
+                ballots[seat] = message.ballot
+                return self._certify(proposal, ballots)
+        raise MalformedMessage("forged handover ballot", blame=sender)
+
+    def _certify(self, proposal: Handover, votes: dict[int, Ballot]) -> list[Effect]:
+        if self.certificate is not None or len(votes) < self.assembly.quorum:
             return []
-        ballots = tuple(self._ballots[index] for index in sorted(self._ballots))
-        self.certificate = HandoverCertificate(self._proposal, ballots, self._roster_certificate)
-        successors = tuple(seat.party for seat in self._proposal.seats)
+        ballots = tuple(votes[index] for index in sorted(votes))
+        self.certificate = HandoverCertificate(proposal, ballots, self._roster_certificate)
+        successors = tuple(seat.party for seat in proposal.seats)
         told = dict.fromkeys((*self.assembly.members, *successors, *self.assembly.adders))
         fresh = [party for party in successors if party not in self.assembly.members]
         detail = "shares reshared to " + ", ".join(party.short() for party in fresh)

@@ -1,20 +1,22 @@
 """The asking side of a session: hand out the plan, hear refusals, wait for the result or a definite abort.
 
-An abort ballot is a root member's promise not to vote for a roster, nor to open, from then on. With
-n - q + 1 + t ballots of members that had not released a share, at least n - q + 1 honest members keep the
+An abort ballot is a root member's promise not to vote for a roster or a handover, nor to open, from then
+on; who had voted for a handover before says so, for then others may open in its place. With
+n - q + 1 + t ballots of members that had done neither, at least n - q + 1 honest members keep the
 promise, so no certificate, and hence no opening, can come into being any more: the abort is definite.
-A root member that declines the plan never votes either, so its refusal counts as such a ballot.
+A root member that declines the whole plan never votes either, so its refusal counts as such a ballot.
 
 Symbols: n seats, q quorum, t threshold.
 """
 
 from __future__ import annotations
 
-from protocols.errors import UnexpectedMessage
+from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Publish
-from protocols.sessions import events
-from protocols.sessions.messages import AbortVote, Decline, PlanOffer
+from protocols.sessions import dealing, events
+from protocols.sessions.assembly import first_generation
+from protocols.sessions.messages import AbortVote, Complaint, Decline, PlanOffer
 from protocols.sessions.plan import Plan
 
 
@@ -26,6 +28,7 @@ class Initiator:
         self.declined: dict[PartyId, str] = {}
         self.aborted: events.Aborted | None = None
         self._votes: dict[PartyId, AbortVote] = {}
+        self._caught: set[PartyId] = set()
 
     def start(self) -> list[Effect]:
         """Send the plan to everybody with a role."""
@@ -39,9 +42,18 @@ class Initiator:
         if sender in self.declined:
             return []
         self.declined[sender] = message.reason
-        if sender in self.plan.stages[self.plan.root].members:
+        if message.whole and sender in self.plan.stages[self.plan.root].members:
             self.abort_vote(sender, AbortVote("C-305", message.reason, released=False))
         return [Publish(events.Declined(sender, message.reason))]
+
+    def complaint(self, sender: PartyId, message: Complaint) -> list[Effect]:
+        """Judge a complaint that an adder relayed. Raises MalformedMessage if it does not convince."""
+        if not dealing.uphold(first_generation(self.plan, message.dealing.stage), message):
+            raise MalformedMessage("the relayed complaint does not convince", blame=sender)
+        if message.dealing.dealer in self._caught:
+            return []
+        self._caught.add(message.dealing.dealer)
+        return [Publish(events.Named(message.dealing.dealer, "dealt an inconsistent share", proven=True))]
 
     def abort_vote(self, sender: PartyId, message: AbortVote) -> list[Effect]:
         """Count an abort ballot of a root member."""

@@ -103,15 +103,19 @@ class Ledger:
         ends += [since + GRACE_S for since in self.reached_quorum_at.values()]
         return min((end for end in ends if end > now), default=None)
 
+    def eligible(self) -> list[Account]:
+        """Dealings that a quorum holds and whose dealer was not caught cheating."""
+        return [a for a in self.accounts.values()
+                if a.deal.dealing.dealer not in self.excluded
+                and len(a.holders) >= self.assembly.quorum]  # fmt: skip
+
     def groups(self) -> tuple[Group, ...]:
         """Roster groups of all dealings that one and the same quorum of members holds.
 
         Dealings with the fewest holders are dropped until the members that hold all the rest are a quorum;
-        a committee source left with too few sub-shares is dropped whole.
+        a committee source left with too few sub-shares to tell liars (2t+1) is dropped whole.
         """
-        eligible = [a for a in self.accounts.values()
-                    if a.deal.dealing.dealer not in self.excluded
-                    and len(a.holders) >= self.assembly.quorum]  # fmt: skip
+        eligible = self.eligible()
         eligible.sort(key=lambda account: (-len(account.holders), account.deal.dealing.dealer))
         common = set(range(len(self.assembly.seats)))
         chosen: set[Digest] = set()
@@ -125,7 +129,7 @@ class Ledger:
             entries = tuple(
                 Entry(a.deal.dealing.dealer, a.digest) for a in self.of(source) if a.digest in chosen
             )
-            if source.is_devices or len(entries) > source.threshold:
+            if source.is_devices or len(entries) > 2 * source.threshold:
                 groups.append(Group(source.child, _source_digest(self.of(source)), entries))
         return tuple(groups)
 

@@ -120,11 +120,15 @@ class PlanOffer:
 
 @dataclass(frozen=True, slots=True)
 class Decline:
-    """A party will not do its part, and says why."""
+    """A party will not do its part, and says why.
+
+    `whole`: it takes no part in the plan at all; otherwise it only deals nothing and serves where it sits.
+    """
 
     KIND: ClassVar[str] = "decline"
     stage: StageIndex
     reason: Reason
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class AbortVote:
-    """Root member to initiator: I shall not vote or open any more. `released`: I already had opened."""
+    """Root member to initiator: I shall not vote or open any more.
+
+    `released`: that binds nobody, for I had opened already, or agreed that others take the committee over.
+    """
 
     KIND: ClassVar[str] = "abort"
     code: Annotated[str, AtMost(8)]

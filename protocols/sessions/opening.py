@@ -80,6 +80,7 @@ class Opening:
         self._ballots: dict[int, tuple[Digest, Ballot]] = {}
         self._total: Elements | None = None
         self._since = 0.0
+        self._patient = True
 
     def start(self, now: float) -> list[Effect]:
         """Release our share."""
@@ -90,27 +91,30 @@ class Opening:
         message = OpeningShare(self.assembly.stage, self.assembly.generation, self._name, self._share)
         event = events.Progress(self.assembly.stage, "opening", "share released")
         others = tuple(member for member in self.assembly.members if member != self.keys.party)
-        return [Persist(record), Publish(event), Broadcast(others, message), *self._try_open(now)]
+        return [Persist(record), Publish(event), Broadcast(others, message), *self._try_open()]
 
     @property
     def deadline(self) -> float | None:
         """End of the grace period for shares."""
-        return None if self._total is not None else self._since + OPENING_GRACE_S
+        return self._since + OPENING_GRACE_S if self._total is None and self._patient else None
 
     def expire(self, now: float) -> list[Effect]:
         """The grace period is over."""
-        return self._try_open(now)
+        self._patient = now < self._since + OPENING_GRACE_S
+        return self._try_open()
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Do not wait for these."""
+        del now
         self.lost = lost
-        return self._try_open(now)
+        return self._try_open()
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Take one message. Raises ProtocolError if it is unacceptable."""
+        del now
         match message:
             case OpeningShare():
-                return self._on_share(now, sender, message)
+                return self._on_share(sender, message)
             case ResultVote():
                 return self._on_vote(sender, message)
         raise UnexpectedMessage(f"an opening takes no {type(message).__name__}")
@@ -121,7 +125,7 @@ class Opening:
             raise UnexpectedMessage(f"{party.short()} has no seat at the root")
         return seat
 
-    def _on_share(self, now: float, sender: PartyId, message: OpeningShare) -> list[Effect]:
+    def _on_share(self, sender: PartyId, message: OpeningShare) -> list[Effect]:
         point = self._seat(sender) + 1
         if message.roster != self._name:
             raise UnexpectedMessage("opening share for another roster")
@@ -130,16 +134,19 @@ class Opening:
         if point in self._shares:
             return []
         self._shares[point] = message.values
-        return self._try_open(now)
+        return self._try_open()
 
-    def _try_open(self, now: float) -> list[Effect]:
-        """With all live members' shares, or once the grace period is over with what correction needs."""
+    def _try_open(self) -> list[Effect]:
+        """With all live members' shares, or once the grace period is over with what correction needs.
+
+        It has failed for good only when nobody who is there could still send a share.
+        """
         if self._total is not None:
             return []
         threshold = self.assembly.threshold
         live = {index + 1 for index, member in enumerate(self.assembly.members) if member not in self.lost}
-        patient = now < self._since + OPENING_GRACE_S
-        if len(self._shares) <= 2 * threshold or (not live <= self._shares.keys() and patient):
+        answered = live <= self._shares.keys()
+        if len(self._shares) <= 2 * threshold or (not answered and self._patient):
             return []
         points = tuple(sorted(self._shares))
         matrix = np.stack([self._shares[point] for point in points])
@@ -148,7 +155,7 @@ class Opening:
             total, liars = robust.open_vectors(points, matrix, threshold, xof)
             bounded(len(points), threshold, liars)
         except UnattributableFault as fault:
-            if len(self._shares) == len(self.assembly.members) or not patient:
+            if len(self._shares) == len(self.assembly.members) or (answered and not self._patient):
                 self.failure = str(fault)
             return []
         self._total = total

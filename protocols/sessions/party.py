@@ -29,6 +29,7 @@ from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.collecting import Member
 from protocols.sessions.dealer import Dealer
 from protocols.sessions.delivery import Delivery
+from protocols.sessions.early import Early, root_parties
 from protocols.sessions.initiator import Initiator
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
@@ -61,7 +62,6 @@ from protocols.sessions.transcript import transcript
 
 INITIATOR_PATIENCE_S = 2.0
 """How much longer than the plan's total the initiator waits for the abort ballots of the others."""
-MAX_EARLY = 64
 
 Slot = tuple[int, int]
 """Stage and generation."""
@@ -91,7 +91,7 @@ class SessionParty:
         self._members: dict[Slot, Member] = {}
         self._dealers: list[Dealer] = []
         self._dealt_up: set[Slot] = set()
-        self._early: deque[tuple[Slot, PartyId, object]] = deque(maxlen=MAX_EARLY)
+        self._early = Early(root_parties(plan))
         self._delivery = Delivery(plan, self.me)
         self._ends = float("inf")
         self._closed: Closed | None = None
@@ -150,7 +150,6 @@ class SessionParty:
         while True:
             while queue:
                 effect = queue.popleft()
-                mine = None
                 if isinstance(effect, Send) and effect.to == self.me:
                     mine = effect.message
                 elif isinstance(effect, Broadcast) and self.me in effect.to:
@@ -160,8 +159,8 @@ class SessionParty:
                         out.append(Broadcast(others, effect.message))
                 else:
                     out.append(effect)
-                if mine is not None:
-                    queue.extend(self._dispatch_own(now, mine))
+                    continue
+                queue.extend(self._dispatch_own(now, mine))
             queue.extend(self._advance(now))
             if not queue:
                 return out
@@ -169,8 +168,8 @@ class SessionParty:
     def _dispatch_own(self, now: float, message: object) -> list[Effect]:
         try:
             return self._dispatch(now, self.me, message)
-        except UnexpectedMessage:
-            return []  # e.g. our own part of a stage that is certified already
+        except ProtocolError:
+            return []  # we do not blame ourselves, and what we say to others must not be lost with it
 
     def _dispatch(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         match message:
@@ -184,7 +183,8 @@ class SessionParty:
             case Held() | Vote() | Fetch():
                 return self._to(self._adders, (message.stage, message.generation), now, sender, message)
             case Proposal():
-                return self._on_proposal(now, sender, message)
+                slot = (message.roster.stage, message.roster.generation)
+                return self._to(self._members, slot, now, sender, message)
             case CheckShares():
                 return self._to(self._members, (message.stage, message.generation), now, sender, message)
             case Complaint():
@@ -214,8 +214,8 @@ class SessionParty:
         role = roles.get(slot)
         if role is not None:
             return role.receive(now, sender, message)
-        if slot[1] > 0:
-            self._early.append((slot, sender, message))  # a handover we have not heard of yet
+        if slot[0] == self.plan.root and slot[1] > len(self.root.handovers):
+            self._early.put(sender, slot[1], message)  # a handover we have not heard of yet
             return []
         raise UnexpectedMessage(f"we have no such role in stage {slot[0]}")
 
@@ -227,7 +227,7 @@ class SessionParty:
             return []
         if self._contribution is None:
             told = dict.fromkeys((*self.plan.stages[stage].adders, self.plan.initiator))
-            return [Broadcast(tuple(told), Decline(stage, self._refusal))]
+            return [Broadcast(tuple(told), Decline(stage, self._refusal, whole=False))]
         assembly = first_generation(self.plan, stage)
         vector = np.concatenate([self._contribution, dealing.random_masks(self._seed, assembly)])
         self._contribution = None
@@ -242,15 +242,18 @@ class SessionParty:
         vector = member.sum[: target.dealt_width - 2]
         source = roster_digest(self.plan.session, member.certificate.roster)
         deal = dealing.deal(self.keys, target, vector, self._seed, source, member.certificate)
-        self._dealers.append(Dealer(target, deal))
+        self._dealers.append(Dealer(target, deal, (member.assembly.stage, member.assembly.generation)))
         return self._dealers[-1].advance(self.lost)
 
     def _advance(self, now: float) -> list[Effect]:
         """Whatever has become possible, once each."""
         effects: list[Effect] = []
+        running = self._delivery.result is None
         for slot, member in list(self._members.items()):
-            if member.failure is not None and self._closed is None:
-                effects += self._close(now, "C-302", member.failure)
+            if member.shortfall is not None and self._closed is None and running:
+                effects += self._close("C-301", member.shortfall)
+            if member.failure is not None and self._closed is None and running:
+                effects += self._close("C-302", member.failure)
             if member.sum is None or slot in self._dealt_up:
                 continue
             if not member.assembly.is_root:
@@ -263,10 +266,10 @@ class SessionParty:
             elif self._closed is None:
                 effects += self.root.summed(now, member)
         effects += self.root.advance(now, self._adders)
-        if self.root.failure is not None and self._closed is None:
-            effects += self._close(now, "C-302", self.root.failure)
-        if self.root.hopeless(now, self._members) and self._closed is None and self._delivery.result is None:
-            effects += self._close(now, "C-302", "too many members of the root committee are gone")
+        if self.root.failure is not None and self._closed is None and running:
+            effects += self._close("C-302", self.root.failure)
+        if self.root.hopeless(self._members) and self._closed is None and running:
+            effects += self._close("C-302", "too many members of the root committee are gone")
         if self._delivery.result is None and self.root.result is not None:
             effects += self._on_result(self.root.result)
         if self.initiator and self.initiator.aborted and self.outcome is None:
@@ -279,23 +282,12 @@ class SessionParty:
         effects: list[Effect] = []
         for role in self._roles():
             effects += role.lose(now, self.lost)
-        for dealer in self._dealers:
-            effects += dealer.advance(self.lost)
+        if self._delivery.result is None:
+            for dealer in self._dealers:
+                effects += dealer.advance(self.lost)
         return effects
 
     # -- messages for several roles ------------------------------------------------------------------
-
-    def _on_proposal(self, now: float, sender: PartyId, message: Proposal) -> list[Effect]:
-        slot = (message.roster.stage, message.roster.generation)
-        if self._enough(message) or self._closed is not None:
-            return self._to(self._members, slot, now, sender, message)
-        counted, wanted = len(message.roster.contributors), self.plan.job.min_sites
-        return self._close(now, "C-301", f"{counted} sites contributed, {wanted} are required")
-
-    def _enough(self, message: Proposal) -> bool:
-        """Whether the root may vote: the total of fewer contributors than asked for is never opened."""
-        is_root = message.roster.stage == self.plan.root
-        return not is_root or len(message.roster.contributors) >= self.plan.job.min_sites
 
     def _on_complaint(self, now: float, sender: PartyId, message: Complaint) -> list[Effect]:
         slot = (message.dealing.stage, message.dealing.generation)
@@ -306,12 +298,7 @@ class SessionParty:
         elif member is not None:
             effects += member.receive(now, sender, message)
         elif self.initiator and slot[1] == 0 and slot[0] < len(self.plan.stages):
-            assembly = first_generation(self.plan, slot[0])
-            if not dealing.uphold(assembly, message):
-                raise MalformedMessage("the relayed complaint does not convince", blame=sender)
-            effects.append(
-                Publish(events.Named(message.dealing.dealer, "dealt an inconsistent share", proven=True))
-            )
+            effects += self.initiator.complaint(sender, message)
         return effects
 
     def _on_certificate(self, now: float, sender: PartyId, message: Certificate) -> list[Effect]:
@@ -322,15 +309,21 @@ class SessionParty:
         for dealer in self._dealers:
             if (dealer.target.stage, dealer.target.generation) == slot:
                 dealer.certified(message)
-        for adder in self._adders.values():
-            if any((source.child, source.generation) == slot for source in adder.assembly.sources):
+                if dealer.origin in self._members:
+                    self._members[
+                        dealer.origin
+                    ].erase()  # the sum lives on in the committee that took it over
+        for place, adder in self._adders.items():
+            sources = ((source.child, source.generation) for source in adder.assembly.sources)
+            if place == slot or slot in sources:
                 effects += adder.receive(now, sender, message)
         return effects
 
     def _on_decline(self, now: float, sender: PartyId, message: Decline) -> list[Effect]:
         effects = self.initiator.decline(sender, message) if self.initiator else []
         adder = self._adders.get((message.stage, 0))
-        return [*effects, *(adder.decline(now, sender) if adder else [])]
+        expected = adder is not None and sender in adder.assembly.expected
+        return [*effects, *(adder.decline(now, sender) if adder and expected else [])]
 
     def _on_handover(self, now: float, message: HandoverCertificate) -> list[Effect]:
         """Take our place in the next generation of the root, if we have one."""
@@ -342,18 +335,17 @@ class SessionParty:
         effects: list[Effect] = []
         if self.me in successor.members:
             self._members[slot] = Member(successor, self.keys, self._seed, lineage)
+            self._members[slot].closed = self._closed is not None
             effects += self._members[slot].lose(now, self.lost)
         if self.me in successor.adders:
             self._adders[slot] = Adder(successor, self.me, lineage)
             effects += [*self._adders[slot].start(now), *self._adders[slot].lose(now, self.lost)]
-        early = [item for item in self._early if item[0] == slot]
-        for item in early:
-            self._early.remove(item)
+        for sender, early in self._early.take(successor.generation, object):
             try:
-                effects += self._dispatch(now, item[1], item[2])
+                effects += self._dispatch(now, sender, early)
             except ProtocolError:
-                continue  # counted when it came; a bad early message must not stop the good ones
-        return effects
+                continue  # a bad early message must not stop the good ones
+        return [*effects, *self.root.replay_proposals(now)]
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -365,6 +357,7 @@ class SessionParty:
         if len(contributors) < self.plan.job.min_sites or not set(contributors) <= set(self.plan.dealers):
             raise MalformedMessage("result over a roster that the plan does not allow")
         self._delivery.result = message
+        self._forget()
         digest = transcript(self.plan.session, message)
         opened = events.Opened(message, message.total, contributors, digest)
         if self.outcome is not None:
@@ -372,14 +365,20 @@ class SessionParty:
         self.outcome = opened
         return [Publish(opened)]
 
-    def _close(self, now: float, code: str, reason: str) -> list[Effect]:
+    def _forget(self) -> None:
+        """The result is known: no share, and no seed of one, is needed any more."""
+        for member in self._members.values():
+            member.erase()
+        self.root.forget()
+        self._seed = b""
+
+    def _close(self, code: str, reason: str) -> list[Effect]:
         """Promise not to vote or open any more, and tell the initiator."""
-        del now
         self._closed = Closed(code, reason)
         for member in self._members.values():
             member.closed = True
         self.root.closed = True
-        vote = AbortVote(code, reason, self.root.released)
+        vote = AbortVote(code, reason, self.root.released or self.root.handed_over)
         return [Persist(self._closed), Send(self.plan.initiator, vote)]
 
     def _give_up(self, now: float) -> list[Effect]:
@@ -388,17 +387,13 @@ class SessionParty:
         if not self._patient:
             self._patient = True
             if self._closed is None and self.me in self.plan.stages[self.plan.root].members:
-                effects = self._close(now, "C-303", f"no result within {self.plan.total_ms / 1000:g} s")
+                effects = self._close("C-303", f"no result within {self.plan.total_ms / 1000:g} s")
             if self.initiator:
                 self._ends = now + INITIATOR_PATIENCE_S
                 return effects
         if self.initiator:
             self.outcome = self.initiator.give_up()
-        elif self._closed is not None:
-            self.outcome = events.Aborted(
-                self._closed.code, self._closed.reason, definite=not self.root.released
-            )
-        else:
-            reason = f"no result within {self.plan.total_ms / 1000:g} s"
-            self.outcome = events.Aborted("C-303", reason, definite=False)
+        else:  # what one member knows is never definite: others may have opened
+            last = self._closed or Closed("C-303", f"no result within {self.plan.total_ms / 1000:g} s")
+            self.outcome = events.Aborted(last.code, last.reason, definite=False)
         return [*effects, Publish(self.outcome)]

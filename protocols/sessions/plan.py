@@ -82,7 +82,7 @@ class Stage:
 
     @property
     def quorum(self) -> int:
-        """Votes that make a certificate: the least q > (n+t)/2, so that two certificates share an honest voter."""
+        """Votes that make a certificate: the least q > (n+t)/2, so that two share an honest voter."""
         return (self.size + self.threshold) // 2 + 1
 
     @property
@@ -199,7 +199,7 @@ def _check_committee(index: int, stage: Stage) -> None:
 
 
 def _check_tree(plan: Plan) -> int:
-    """Return the depth (stages on the longest path). Children come before their parent; each has one parent."""
+    """Return the depth (stages on the longest path). Children come before their one parent."""
     depth = [0] * len(plan.stages)
     adopted: set[int] = set()
     for index, stage in enumerate(plan.stages):

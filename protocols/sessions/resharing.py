@@ -102,8 +102,9 @@ def recombine(incoming: Incoming, liars: Sequence[int]) -> Elements:
 def bounded(answers: int, threshold: int, liars: Collection[int]) -> None:
     """Raise UnattributableFault if t liars among `answers` could have forged the codeword that was decoded.
 
-    A code of m values and degree t has distance m-t. If e <= t values lie and the decoder corrects a, it can
-    land on a wrong codeword only if e + a >= m - t; so a <= m - 2t - 1 never does, and m <= 2t proves nothing.
+    A code of m values and degree t has distance m-t. If e <= t values lie and the decoder corrects a, it
+    can land on a wrong codeword only if e + a >= m - t; so a <= m - 2t - 1 never does, and m <= 2t proves
+    nothing.
     """
     if answers <= 2 * threshold or len(liars) > answers - 2 * threshold - 1:
         raise UnattributableFault(f"{answers} answers cannot tell {threshold} liars from honest members")

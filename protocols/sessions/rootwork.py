@@ -2,12 +2,12 @@
 
 Keeps the chain of generations. A member with a share of the sum opens at once if nobody is lost; with a
 seat vacant and a substitute at hand it waits HANDOVER_WAIT_S for the handover, then opens with whom there
-is. Whoever sees another member open in its generation joins in: the handover has become pointless.
+is. Whoever sees another member open in its generation joins in: the handover has become pointless. If a
+handover is certified all the same, the next generation opens too: it is the same total, agreed to be known.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 
 from protocols.errors import ProtocolError, UnexpectedMessage
@@ -16,6 +16,7 @@ from protocols.machine import Effect
 from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.collecting import Member
+from protocols.sessions.early import Early, root_parties
 from protocols.sessions.handover import (
     HANDOVER_WAIT_S,
     HandoverProposer,
@@ -38,7 +39,6 @@ from protocols.sessions.plan import Plan
 
 HOPELESS_S = 3.0
 """How long the root waits for lost members to come back before it gives up for lack of a quorum."""
-MAX_EARLY = 64
 
 
 class RootWork:
@@ -49,16 +49,18 @@ class RootWork:
         self.keys = keys
         self.generations: list[Assembly] = [first_generation(plan, plan.root)]
         self.handovers: list[HandoverCertificate] = []
-        self.opening: Opening | None = None
+        self.openings: dict[int, Opening] = {}
         self.released = False
+        self.done = False
         self.closed = False
         self.lost: frozenset[PartyId] = frozenset()
         self._seed = seed
         self._waiting: tuple[float, Member] | None = None
         self._voters: dict[int, HandoverVoter] = {}
         self._proposers: dict[int, HandoverProposer] = {}
-        self._early: deque[tuple[PartyId, OpeningShare | ResultVote]] = deque(maxlen=MAX_EARLY)
+        self._early = Early(root_parties(plan))
         self._hopeless_since: float | None = None
+        self._hopeless = False
 
     # -- state that others ask for ------------------------------------------------------------------
 
@@ -70,12 +72,18 @@ class RootWork:
     @property
     def result(self) -> Result | None:
         """The result, once t+1 members vouch for what we opened."""
-        return self.opening.result if self.opening else None
+        return next((opening.result for opening in self.openings.values() if opening.result), None)
 
     @property
     def failure(self) -> str | None:
-        """Why the opening cannot succeed."""
-        return self.opening.failure if self.opening else None
+        """Why the latest opening cannot succeed."""
+        latest = self.openings.get(self.assembly.generation)
+        return latest.failure if latest else None
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether we voted for a handover or know of one: others may open in our place."""
+        return bool(self.handovers) or any(voter.agreed for voter in self._voters.values())
 
     @property
     def deadline(self) -> float | None:
@@ -83,9 +91,8 @@ class RootWork:
         ends = []
         if self._waiting is not None:
             ends.append(self._waiting[0])
-        if self.opening is not None and self.opening.deadline is not None:
-            ends.append(self.opening.deadline)
-        if self._hopeless_since is not None and not self.closed:
+        ends += [opening.deadline for opening in self.openings.values() if opening.deadline is not None]
+        if self._hopeless_since is not None and not self._hopeless and not self.closed:
             ends.append(self._hopeless_since + HOPELESS_S)
         return min(ends, default=None)
 
@@ -101,19 +108,22 @@ class RootWork:
         """Members of all generations."""
         return tuple(dict.fromkeys(party for assembly in self.generations for party in assembly.members))
 
-    def speaks_first(self, lost: frozenset[PartyId]) -> bool:
-        """Whether we are the live root member that hands the result down."""
-        return next((m for m in self.assembly.members if m not in lost), None) == self.keys.party
+    def speaks(self, lost: frozenset[PartyId]) -> bool:
+        """Whether we are one of the first t+1 live root members, who hand the result down: one is honest."""
+        live = [member for member in self.assembly.members if member not in lost]
+        return self.keys.party in live[: self.assembly.threshold + 1]
 
     # -- inputs -------------------------------------------------------------------------------------
 
     def summed(self, now: float, member: Member) -> list[Effect]:
         """Our share of the root sum exists: open it, or wait for a substitute to be seated."""
-        if self.opening is not None or member.assembly.generation != self.assembly.generation:
+        generation = member.assembly.generation
+        if generation in self.openings or generation != self.assembly.generation or self.done:
             return []
         if self._waiting is None and successor_seats(self.assembly, self.lost) is not None:
             self._waiting = (now + HANDOVER_WAIT_S, member)
-        if self._waiting is not None and now < self._waiting[0] and not self._others_opened():
+        pointless = self._early.any(generation, OpeningShare)
+        if self._waiting is not None and now < self._waiting[0] and not pointless:
             return []
         return self._open(now, member)
 
@@ -122,8 +132,10 @@ class RootWork:
         effects: list[Effect] = []
         if self._waiting is not None and now >= self._waiting[0]:
             effects += self._open(now, self._waiting[1])
-        if self.opening is not None and self.opening.deadline is not None and now >= self.opening.deadline:
-            effects += self.opening.expire(now)
+        for opening in self.openings.values():
+            if opening.deadline is not None and now >= opening.deadline:
+                effects += opening.expire(now)
+        self._hopeless = self._hopeless_since is not None and now >= self._hopeless_since + HOPELESS_S
         return effects
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
@@ -131,29 +143,39 @@ class RootWork:
         self.lost = lost
         live = [member for member in self.assembly.members if member not in lost]
         if len(live) >= self.assembly.quorum:
-            self._hopeless_since = None
+            self._hopeless_since, self._hopeless = None, False
         elif self._hopeless_since is None and self.keys.party in self.assembly.members:
             self._hopeless_since = now
-        return self.opening.lose(now, lost) if self.opening else []
+        effects = [effect for opening in self.openings.values() for effect in opening.lose(now, lost)]
+        voter = self._voters.get(self.assembly.generation)
+        if voter is not None and not self.closed and not self.openings:
+            effects += voter.lose(lost)
+        return effects
 
-    def hopeless(self, now: float, members: Mapping[tuple[int, int], Member]) -> bool:
+    def hopeless(self, members: Mapping[tuple[int, int], Member]) -> bool:
         """Whether no certificate can come any more because too many members are gone for too long."""
-        if self._hopeless_since is None or now < self._hopeless_since + HOPELESS_S:
+        if not self._hopeless:
             return False
         mine = members.get((self.assembly.stage, self.assembly.generation))
         return mine is not None and mine.certificate is None
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Opening shares, result ballots and handovers. Raises ProtocolError if unacceptable."""
+        if self.done:
+            return []
         match message:
             case OpeningShare() | ResultVote():
-                if self.opening is None or message.generation != self.opening.assembly.generation:
-                    self._early.append((sender, message))
-                    return []
-                return self.opening.receive(now, sender, message)
+                opening = self.openings.get(message.generation)
+                if opening is not None:
+                    return opening.receive(now, sender, message)
+                self._early.put(sender, message.generation, message)
+                return []
             case HandoverProposal():
                 generation = message.handover.generation
-                if generation != self.assembly.generation or self.opening is not None or self.closed:
+                if generation > self.assembly.generation:
+                    self._early.put(sender, generation, message)
+                    return []
+                if generation < self.assembly.generation or self.openings or self.closed:
                     raise UnexpectedMessage("no handover is due here")
                 voter = self._voters.setdefault(generation, HandoverVoter(self.assembly, self.keys))
                 return voter.receive(sender, message, self.lost)
@@ -165,7 +187,7 @@ class RootWork:
         raise UnexpectedMessage(f"the root takes no {type(message).__name__}")
 
     def succeed(self, message: HandoverCertificate) -> Assembly | None:
-        """Enter the next generation. None if we are there already. Raises MalformedMessage if it is not certified."""
+        """Enter the next generation. None if we are there. Raises MalformedMessage if it is not certified."""
         if message.handover.generation != self.assembly.generation:
             return None
         self.generations.append(check_handover(self.assembly, message))
@@ -173,37 +195,48 @@ class RootWork:
         self._waiting = None
         return self.assembly
 
+    def forget(self) -> None:
+        """The result is known: drop the shares."""
+        self.done = True
+        self.openings.clear()
+        self._waiting = None
+        self._seed = b""
+
     def advance(self, now: float, adders: Mapping[tuple[int, int], Adder]) -> list[Effect]:
-        """As the root's adder in office: propose a handover once the roster is certified and a seat is vacant."""
+        """As the adder in office: propose a handover once the roster is certified and a seat is vacant."""
         del now
         generation = self.assembly.generation
         adder = adders.get((self.plan.root, generation))
-        if adder is None or adder.certificate is None or not adder.in_office or self.opening is not None:
+        if adder is None or adder.certificate is None or not adder.in_office:
+            return []
+        if self.openings or self.done:
             return []
         proposer = self._proposers.setdefault(generation, HandoverProposer(self.assembly, adder.certificate))
         return proposer.propose(self.lost)
 
     # -- opening ------------------------------------------------------------------------------------
 
-    def _others_opened(self) -> bool:
-        generation = self.assembly.generation
-        return any(isinstance(m, OpeningShare) and m.generation == generation for _, m in self._early)
-
     def _open(self, now: float, member: Member) -> list[Effect]:
         self._waiting = None
-        if self.closed or self.opening is not None or member.assembly.generation != self.assembly.generation:
+        generation = member.assembly.generation
+        if self.closed or generation in self.openings or generation != self.assembly.generation:
             return []
         assert member.sum is not None
         assert member.certificate is not None
         handovers = tuple(self.handovers)
         self.released = True
-        self.opening = Opening(
-            self.assembly, self.keys, self._seed, member.certificate, member.sum, handovers
-        )
-        self.opening.lost = self.lost
-        effects = self.opening.start(now)
-        early, self._early = list(self._early), deque(maxlen=MAX_EARLY)
-        for sender, message in early:
+        opening = Opening(self.assembly, self.keys, self._seed, member.certificate, member.sum, handovers)
+        opening.lost = self.lost
+        self.openings[generation] = opening
+        return [*opening.start(now), *self._replay(now, generation, OpeningShare, ResultVote)]
+
+    def replay_proposals(self, now: float) -> list[Effect]:
+        """Handovers of the generation we just entered, proposed before we did."""
+        return self._replay(now, self.assembly.generation, HandoverProposal)
+
+    def _replay(self, now: float, generation: int, *kinds: type) -> list[Effect]:
+        effects: list[Effect] = []
+        for sender, message in self._early.take(generation, *kinds):
             try:
                 effects += self.receive(now, sender, message)
             except ProtocolError:

@@ -1,0 +1,122 @@
+"""Fast stand-ins for signatures and sealing, so that a simulated session costs milliseconds.
+
+ONLY for the simulator and for the tests that sweep over many sessions; nothing in `protocols` or `mesh`
+imports this. Inside `fast_crypto()` the two primitives are keyed hashes under one key of this process:
+
+    signature  BLAKE2b-512(key; party, label, payload)
+    sealing    BLAKE2b-512(key; recipient, context, plaintext) || padding || plaintext
+
+They have the interface, the sizes and the failures of `wire.envelope` and `wire.sealing`: a signature of
+another party, label or payload is refused; a sealing of another recipient or context raises SealBroken; a
+false disclosure raises MalformedMessage, a true one shows everybody the same plaintext. They keep nothing
+secret and whoever knows the process's key forges them, so the simulator's Byzantine parties do not: they
+sign with their own seeds or send rubbish. What they cannot show is a flaw of the primitives themselves,
+which have tests of their own (tests/vectors, tests/property).
+
+Invariant: after the context is left, the real functions are back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Final
+
+from nacl import bindings as sodium
+from nacl.signing import SigningKey
+
+from protocols.errors import MalformedMessage
+from protocols.identifiers import PartyId
+from protocols.sessions import dealing, roster
+from protocols.wire import sealing
+from protocols.wire.sealing import OVERHEAD_BYTES, Disclosure, SealBroken
+
+_KEY: Final = b"stand-in for a signature scheme"
+_TAG_BYTES: Final = 64
+_PADDING: Final = bytes(OVERHEAD_BYTES - _TAG_BYTES)
+
+
+def _hash(purpose: bytes, *parts: bytes) -> bytes:
+    framed = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+    return hashlib.blake2b(framed, key=_KEY, person=purpose).digest()
+
+
+@lru_cache(maxsize=1 << 15)
+def _party_of(seed: bytes) -> PartyId:
+    return PartyId(bytes(SigningKey(seed).verify_key))
+
+
+@lru_cache(maxsize=1 << 15)
+def _public_of(secret: bytes) -> bytes:
+    return sodium.crypto_scalarmult_ed25519_base_noclamp(secret)
+
+
+def sign_statement(key: SigningKey | bytes, label: str, payload: bytes) -> bytes:
+    """As `envelope.sign_statement`: 64 bytes."""
+    return _hash(b"sign", _party_of(bytes(key)), label.encode(), payload)
+
+
+def check_statement(party: PartyId, label: str, payload: bytes, signature: bytes) -> bool:
+    """As `envelope.check_statement`."""
+    return signature == _hash(b"sign", party, label.encode(), payload)
+
+
+def seal(recipient_public: bytes, plaintext: bytes, context: bytes, seed: bytes) -> bytes:
+    """As `sealing.seal`; as long as the real thing."""
+    del seed
+    return _hash(b"seal", recipient_public, context, plaintext) + _PADDING + plaintext
+
+
+def _open(recipient: bytes, sealed: bytes, context: bytes) -> bytes | None:
+    plaintext = sealed[OVERHEAD_BYTES:]
+    return plaintext if sealed[:_TAG_BYTES] == _hash(b"seal", recipient, context, plaintext) else None
+
+
+def unseal(secret: bytes, sealed: bytes, context: bytes) -> bytes:
+    """As `sealing.unseal`. Raises SealBroken."""
+    plaintext = _open(_public_of(secret), sealed, context)
+    if plaintext is None:
+        raise SealBroken("a sealed share does not open")
+    return plaintext
+
+
+def disclose(secret: bytes, sealed: bytes, context: bytes) -> Disclosure:
+    """As `sealing.disclose`."""
+    point = _hash(b"disclose", _public_of(secret), sealed, context)[:32]
+    return Disclosure(point, point, point)
+
+
+def open_disclosed(
+    recipient_public: bytes, sealed: bytes, context: bytes, disclosure: Disclosure
+) -> bytes | None:
+    """As `sealing.open_disclosed`. Raises MalformedMessage for a false disclosure."""
+    if disclosure.shared_point != _hash(b"disclose", recipient_public, sealed, context)[:32]:
+        raise MalformedMessage("a disclosure's proof is false")
+    return _open(recipient_public, sealed, context)
+
+
+_REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
+    (dealing, "sign_statement", sign_statement),
+    (dealing, "check_statement", check_statement),
+    (roster, "sign_statement", sign_statement),
+    (roster, "check_statement", check_statement),
+    (sealing, "seal", seal),
+    (sealing, "unseal", unseal),
+    (sealing, "disclose", disclose),
+    (sealing, "open_disclosed", open_disclosed),
+)
+
+
+@contextlib.contextmanager
+def fast_crypto() -> Iterator[None]:
+    """Swap the stand-ins in for the body of a `with` statement; nests."""
+    before = [(place, name, getattr(place, name)) for place, name, _ in _REPLACED]
+    for place, name, replacement in _REPLACED:
+        setattr(place, name, replacement)
+    try:
+        yield
+    finally:
+        for place, name, original in before:
+            setattr(place, name, original)
