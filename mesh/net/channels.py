@@ -77,12 +77,14 @@ class MuxStream:
             await self._enlarge(owed)
         return data
 
-    async def read_exactly(self, count: int) -> tuple[bytes, bytes]:
-        """`count` bytes, and what arrived after them."""
+    async def expect(self, wanted: bytes) -> bytes:
+        """Read these very bytes, return what came after. Raises MalformedMessage at the first other byte."""
         data = b""
-        while len(data) < count:
+        while len(data) < len(wanted):
             data += await self.read()
-        return data[:count], data[count:]
+            if not (wanted.startswith(data) or data.startswith(wanted)):
+                raise MalformedMessage("the stream speaks another protocol")
+        return data[len(wanted) :]
 
 
 class Outbox:

@@ -312,6 +312,7 @@ class Libp2pTransport:
         scope = trio.CancelScope()
         slot = object()
         stream: trio.SocketStream | None = None
+        late = "no answer within the time limit"
 
         def settled() -> None:
             if self._dialling.get(peer) is scope:
@@ -326,7 +327,9 @@ class Libp2pTransport:
             with scope:
                 scope.deadline = trio.current_time() + self._profile.dial_timeout_s
                 stream, address = await connect(addresses)
+                late = "connected, but no handshake: another network key, or not a node of ours"
                 channel = await self._maker.outbound(stream, peer)
+                late = "the other side did not introduce itself in time"
                 self._start_mux(channel)
                 lanes = await Lanes.open(channel)
                 introduction = await introduce_dialler(
@@ -348,7 +351,7 @@ class Libp2pTransport:
             if stream is not None:
                 stream.socket.close()
         if scope.cancelled_caught and peer not in self._links:
-            self._troubles[peer] = "no answer within the time limit"
+            self._troubles[peer] = late
 
     # --- links ------------------------------------------------------------------------------------
 
@@ -416,10 +419,7 @@ class Libp2pTransport:
             link.say_wants(peer in self._wanted)
         self._close_unwanted(link)
         try:
-            with trio.move_on_after(self._profile.guest_s if introduction.limited else math.inf) as limit:
-                await link.serve()
-            if limit.cancelled_caught:
-                link.end("guest time is over", tell=False)
+            await link.serve()
         finally:
             self._lost(link, link.reason or "closed")
 

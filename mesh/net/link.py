@@ -100,10 +100,7 @@ class Lanes:
 
     async def check_preamble(self, lane: Lane) -> None:
         """Read the other side's preamble. Raises MalformedMessage."""
-        expected = preamble(lane)
-        got, self.rest[lane] = await self.streams[lane].read_exactly(len(expected))
-        if got != expected:
-            raise MalformedMessage("the stream speaks another protocol")
+        self.rest[lane] = await self.streams[lane].expect(preamble(lane))
 
     async def next_record(self, *expected: Kind) -> tuple[Kind, bytes]:
         """One record of the introduction from the control lane. Raises MalformedMessage."""
@@ -344,7 +341,9 @@ class Link:
                 self._lanes.out[lane].grant(amount)
             case Kind.PING if len(body) == 8:
                 self._say(Kind.PONG, body)
-            case Kind.PONG if body == struct.pack("!d", self.last_ping):
+            case Kind.PONG if body != struct.pack("!d", self.last_ping):
+                return  # the answer to an earlier ping, overtaken by a later one
+            case Kind.PONG:
                 sample = trio.current_time() - self.last_ping
                 self.rtt_s = sample if self.rtt_s is None else min(sample, 0.75 * self.rtt_s + 0.25 * sample)
             case Kind.WANT if len(body) == 1:

@@ -1,7 +1,7 @@
 """One task for all links of a node: beats on idle ones, ends the silent ones, measures round trips.
 
 A link on which nothing was read for `detect_s` is down. Beats are one-way and only on links that wrote
-nothing else, so that a busy link costs nothing and an idle one one small Yamux frame each `heartbeat_s`; beats
+nothing else, so that a busy link costs nothing and an idle one a small Yamux frame a `heartbeat_s`; beats
 that are nearly due go out together, so that an idle node wakes about once per beat.
 
 If this very process was not running (stopped, swapped, a long numpy call), silence is our own fault: the
@@ -41,6 +41,12 @@ async def watch(links: Callable[[], Iterable[Link]], profile: LinkProfile) -> No
             if now >= silent_until:
                 link.end(f"nothing received for {now - link.pipe.last_read:.1f} s", tell=False)
                 continue
+            if link.introduction.limited:
+                guest_until = link.since + profile.guest_s
+                next_wake = min(next_wake, guest_until)
+                if now >= guest_until:
+                    link.end("guest time is over", tell=True)
+                    continue
             beat_at = link.pipe.last_write + profile.heartbeat_s
             if now >= link.pipe.last_write + TOGETHER * profile.heartbeat_s:
                 if now >= link.last_ping + RTT_EVERY_S or now < link.since + SETTLING_S:
