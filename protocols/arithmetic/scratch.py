@@ -2,7 +2,8 @@
 
 On Linux a fresh array of 100 kB or more costs a page fault for every 4 kB; measured here, that took longer
 than the arithmetic on it. A buffer belongs to one name and one thread. The rule of use: the name is the
-function's own, and the array is dead when that function returns. Contents are whatever was there before.
+function's own, and the array is dead when that function returns. Contents are whatever was there before,
+secrets included: as with every numpy temporary, the memory of the process is trusted.
 """
 
 from __future__ import annotations

@@ -56,7 +56,11 @@ MAX_WEIGHT = 1 << 40
 
 
 class MaskKey:
-    """A device's secret s for one session: N Gaussian integers, used for one vector. Never shown."""
+    """A device's secret s for one session: N Gaussian integers, used for one vector. Never shown.
+
+    The object refuses a second vector. A node that restarts within a session must do the same and send the
+    bytes it journalled: a key derived again from the same seed does not know that it was used.
+    """
 
     __slots__ = ("_s", "_spent", "parameters")
 

@@ -371,14 +371,18 @@ def test_damage_that_looks_like_a_value_is_caught_by_the_checks(session):
             session.unmask(total=total)
 
 
-def test_swapped_coordinates_are_caught_by_the_checks():
-    """Two spans of the same session exchanged, masks taken off correctly: positions matter to the checks."""
-    values = random_values(B16_N10, 5000, 1)
-    first, second = Checksum(SEED), Checksum(SEED)
-    first.add(0, values, 15)
-    values[[10, 3000]] = values[[3000, 10]]
-    second.add(0, values, 15)
-    assert int(first.value(0)[0]) != int(second.value(0)[0])
+@pytest.mark.parametrize("other", [11, 10 + 2048, 3000])
+def test_swapped_values_are_caught_by_the_checks(other):
+    """Neighbours, the same column of two rows, and neither: every position has a weight of its own."""
+    values = np.arange(5000)
+    swapped = values.copy()
+    swapped[[10, other]] = values[[other, 10]]
+    checks = set()
+    for vector, span in ((values, 0), (swapped, 0), (values, 1)):
+        checksum = Checksum(SEED)
+        checksum.add(span, vector, 15)
+        checks.add(int(checksum.value(0)[0]))
+    assert len(checks) == 3
 
 
 @pytest.mark.parametrize("bits", [15, 21, 22, 25, 37])
@@ -407,6 +411,17 @@ def test_checks_are_exact_and_linear(bits):
     both.add(5, values, bits)
     both.add(6, values, bits)
     assert int(both.value(9)[0]) == int(field.add(checksum.value(2), rest.value(7))[0])
+
+
+def test_check_is_the_stated_formula():
+    values = np.random.default_rng(6).integers(-(2**30), 2**30, size=2500)
+    checksum = Checksum(SEED)
+    checksum.add(3, values, 30)
+    u = Xof(SEED, "mask-check-rows", (3).to_bytes(8, "big")).elements(2).tolist()
+    v = Xof(SEED, "mask-check-columns").elements(2048).tolist()
+    r = Xof(SEED, "mask-check-weight").elements(1).tolist()[0]
+    expected = r * 77 + sum(u[i // 2048] * v[i % 2048] * x for i, x in enumerate(values.tolist()))
+    assert int(checksum.value(77)[0]) == expected % field.P
 
 
 def test_checks_refuse_what_they_cannot_add_exactly():
