@@ -18,9 +18,10 @@ import numpy as np
 from protocols.engine.carry import CarrySave, Combine, GroupCarry, best_width, groups
 from protocols.engine.committee import Committee
 from protocols.engine.compare import OpenSign, Terms
-from protocols.engine.multiply import Opened
+from protocols.engine.multiply import Opened, largest_bits
 from protocols.engine.program import Program, Step
 from protocols.engine.randombit import BitShare, BitTimes, Signs, Spread
+from protocols.errors import LocalMisuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +69,28 @@ class Assembler:
 
     def multiply(self, x: int, y: int, shape: tuple[int, ...], bits: int = 0, shift: int = 0) -> int:
         """x * y, broadcast to `shape`; truncated by `shift` when |xy| < 2^bits."""
-        return self.append(Opened((x, y), (self.register(),), "each", shape, bits, shift))
+        return self.append(Opened((x, y), (self.register(),), "each", shape, self._room(bits, shift), shift))
+
+    def _room(self, bits: int, shift: int) -> int:
+        """Bits that make the opened value positive (`multiply`). Raises LocalMisuse when it would wrap."""
+        if shift == 0:
+            return 0
+        bits = max(bits, shift + len(self.committee.sets.sets).bit_length())
+        if bits > largest_bits(self.committee):
+            raise LocalMisuse(f"a product of {bits} bits does not fit", fix="declare narrower ranges")
+        return bits
 
     def matmul(self, x: int, y: int, shape: tuple[int, int], bits: int = 0, shift: int = 0) -> int:
         """Matrix product with a result of `shape`."""
-        return self.append(Opened((x, y), (self.register(),), "matmul", shape, bits, shift))
+        return self.append(
+            Opened((x, y), (self.register(),), "matmul", shape, self._room(bits, shift), shift)
+        )
 
     def truncate(self, x: int, shape: tuple[int, ...], bits: int, shift: int) -> int:
         """x / 2^shift, |x| < 2^bits."""
-        return self.append(Opened((x,), (self.register(),), "identity", shape, bits, shift))
+        return self.append(
+            Opened((x,), (self.register(),), "identity", shape, self._room(bits, shift), shift)
+        )
 
     def random_bits(self, count: int) -> tuple[int, int]:
         """([rho] mod M, rho's replicated bits)."""

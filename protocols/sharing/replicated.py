@@ -104,7 +104,7 @@ class MaskStream:
 
 
 def to_shamir(keys: SetKeys, masks: Masks, shift: int = 0) -> Residues:
-    """Degree-t share (2, count) of sum_A floor(x_A / 2^shift), 0 <= shift <= 31."""
+    """Degree-t share (2, count) of sum_A floor(x_A / 2^shift), 0 <= shift <= 60."""
     denominator, weights = keys.sets.scaled_weights(keys.point)
     if int(np.abs(weights).sum()) << max(31, masks.bits - LOW_BITS) >= 1 << 60:
         return _to_shamir_wide(keys, masks.words, shift)
@@ -127,8 +127,11 @@ def _to_shamir_block(masks: Words, weights: npt.NDArray[np.int64], denominator: 
     moduli = np.array(rns.MODULI, dtype=np.int64)[:, None, None]
     limbs = (sums[None] + moduli).view(np.uint64)  # congruent and in [0, 2^62)
     result = rns.fold(np.ascontiguousarray(limbs[:, 2]))
-    result = rns.fold(rns.shift_left(result, 31 - shift) + limbs[:, 1])
-    result = rns.fold(rns.shift_left(result, 31) + limbs[:, 0])
+    if shift <= 31:
+        result = rns.fold(rns.shift_left(result, 31 - shift) + limbs[:, 1])
+        result = rns.fold(rns.shift_left(result, 31) + limbs[:, 0])
+    else:  # what is left of the low word is one limb
+        result = rns.fold(rns.shift_left(result, LOW_BITS - shift) + limbs[:, 0])
     return rns.scale(result, Fraction(1, denominator))
 
 
