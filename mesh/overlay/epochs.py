@@ -35,6 +35,7 @@ from mesh.overlay.epoch_messages import (
     StartBeacon,
 )
 from mesh.overlay.epoch_record import (
+    CHAIN_PART,
     MIN_SESSION_GATEWAYS,
     NO_SESSION,
     Certified,
@@ -57,6 +58,9 @@ from protocols.errors import MalformedMessage, Refused, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.plan import Plan
+
+ASK_AGAIN_S = 1.0
+"""Least pause between two requests for the records we lack."""
 
 
 class EpochKeeper:
@@ -83,7 +87,7 @@ class EpochKeeper:
         self._profile = profile or EpochProfile()
         self._history = History(head if isinstance(head, Certified) else None)
         self._syncs = 0
-        self._next_sync_s = -math.inf
+        self._next_sync_s = self._ask_again_s = -math.inf
         self._set_head(head.record if isinstance(head, Certified) else head, -math.inf)
 
     def _set_head(self, head: EpochRecord, now: float) -> None:
@@ -346,9 +350,14 @@ class EpochKeeper:
         if certified.record.epoch <= self._head.epoch:
             return []
         if certified.record.epoch > self._head.epoch + 1:
+            if now < self._ask_again_s:
+                return []
+            self._ask_again_s = now + ASK_AGAIN_S
             return [Send(sender, self._my_head())]
         check_extends(certified, self._head, self._identity)
-        return self._adopt(now, view, certified, sender)
+        effects = self._adopt(now, view, certified, sender)
+        is_part_of_many = certified.record.epoch % CHAIN_PART == 0
+        return [*effects, Send(sender, self._my_head())] if is_part_of_many else effects
 
     def _adopt(self, now: float, view: View, certified: Certified, source: PartyId | None) -> list[Effect]:
         self._history.append(certified)
