@@ -1,15 +1,14 @@
 """Discrete Gaussian noise on the integers, from a table, in time that does not depend on the values.
 
 Decides the noise of lattice masks: P(x) proportional to exp(-x^2 / (2 sigma^2)), sigma = 6.4. One
-64-bit word of the XOF makes one sample (inversion of the cumulative table, "CDT": Peikert, CRYPTO
-2010, section 4): the low bit is the sign, the other 63 are compared with EVERY entry of the table and
-the outcomes added. There is no search, no branch and no lookup by a secret, so neither instruction
+64-bit word of the XOF makes one sample (inversion of the cumulative table, "CDT"; Peikert, CRYPTO
+2010): the low bit is the sign, the other 63 are compared with EVERY entry of the table and the outcomes
+added. There is no search, no branch and no lookup by a secret, so neither instruction
 count nor memory addresses depend on the sample.
 
 Invariants: each probability is off by less than 2^-62, so the statistical distance from the ideal is
 below 2^-56 for a sample; and |x| <= TAIL = 58 always (an ideal sample lies beyond with probability below
-2^-62). Discrete Gaussians centred at 0 are sub-Gaussian with parameter sigma (Micciancio-Peikert 2012,
-lemma 2.8), hence P(|sum of n samples| > c sigma sqrt(n)) <= 2 exp(-c^2/2); all bounds use that.
+2^-62). Discrete Gaussians centred at 0 are sub-Gaussian with parameter sigma (Micciancio-Peikert 2012), hence P(|sum of n samples| > c sigma sqrt(n)) <= 2 exp(-c^2/2); all bounds use that.
 
 The table is computed at import with 50 decimal digits, not copied, so that it can be checked.
 """

@@ -14,7 +14,7 @@ probability 12 to 24 % in EACH of at least a few hundred coordinates.
 
 Security of a set: the devices' keys are Gaussian with sigma = 6.4, and the revealed sum of keys (and, by
 decoding, of errors) of at least two honest devices is a hint that leaves RLWE with sigma/2 = 3.2
-(Hint-LWE: Kim, Lee, Seo, Song, CRYPTO 2023, theorem 1 with one hint of the same width). Rounding only
+(Hint-LWE: Kim, Lee, Seo, Song, CRYPTO 2023, for one hint of the same width). Rounding only
 helps. One s serves all blocks of a session: block b is the sample (a_b, a_b s + e_b) with a_b uniform and
 independent, i.e. ordinary RLWE with many samples (Lyubashevsky-Peikert-Regev 2010), and the hint is one
 vector (s, e_1, ..., e_B) plus another of the same distribution, so the reduction is that of one block.
