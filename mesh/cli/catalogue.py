@@ -35,6 +35,7 @@ CATALOGUE: Mapping[str, tuple[str, str]] = {
         "Free some space and start the node again; it continues without contradicting itself.",
     ),
     "C-117": ("The journal cannot be opened.", "Free some space, or move a damaged journal.db away."),
+    "C-118": ("The journal lost the mesh's epoch record.", _BACKUP),
     "C-120": ("A name or site label is empty, too long or unprintable.", "Choose a short printable one."),
     "C-130": (
         "This node belongs to another mesh already.",
@@ -95,6 +96,11 @@ CATALOGUE: Mapping[str, tuple[str, str]] = {
     "C-224": ("A join request does not prove that its sender holds the ticket.", _TICKET),
     "C-225": ("A join request is not signed by its applicant.", _TICKET),
     "C-226": ("The ticket was used already: one ticket, one device.", _TICKET),
+    "C-227": (
+        "The inviter has yet to accept; both compare the phrase first.",
+        "Wait. On the inviter: coppice requests list, then coppice requests accept ID.",
+    ),
+    "C-228": ("The inviter said no.", "Talk to them; a new ticket is needed."),
     "C-300": ("The session ended without a result.", _AGAIN),
     "C-301": (
         "Fewer sites contributed than the job or an owner's policy demands; nothing was opened.",

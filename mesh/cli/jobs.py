@@ -12,6 +12,7 @@ from mesh.cli.options import COMMON, Common
 from mesh.cli.output import table
 from protocols.errors import ConfigError
 
+OUTCOME_WIDTH = 80
 GRACE_S = 15.0
 """How much longer than the job itself we listen for its end."""
 
@@ -174,7 +175,10 @@ def _asks(spec: shapes.JobSpec) -> str:
 def _outcome(job: shapes.JobInfo) -> str:
     if job.result is not None:
         return "; ".join(_value_text(answer.value) for answer in job.result.answers)
-    return job.error.sentence() if job.error is not None else ""
+    if job.error is None:
+        return ""
+    text = f"{job.error.code}: {job.error.what}"
+    return text if len(text) <= OUTCOME_WIDTH else text[: OUTCOME_WIDTH - 1] + "…"
 
 
 def _value_text(value: shapes.Value) -> str:
@@ -192,8 +196,7 @@ def _result_text(answer: shapes.JobResult) -> str:
     lines.append(f"  {answer.sites} sites · {answer.seconds:.1f} s · receipt {answer.receipt[:16]}…")
     if answer.missing:
         lines.append(f"  missing: {', '.join(answer.missing)}")
-    if answer.revealed:
-        lines.append(f"  revealed: {', '.join(answer.revealed)}")
+    lines += [f"  revealed {item}" for item in answer.revealed]
     return "\n".join(lines)
 
 
