@@ -1,0 +1,9 @@
+"""Rough handling of real processes: kills and pauses at random moments, and what a node costs at rest.
+
+    python -m tools.chaos kills --runs 100 --seed 1 --json
+    python -m tools.chaos pauses --runs 30
+    python -m tools.chaos idle --seconds 20
+
+Every answer is compared with the plaintext over the roster that it claims; every abort must say why and
+must be true: no journal of anybody may show that session opened.
+"""

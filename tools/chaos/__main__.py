@@ -1,0 +1,88 @@
+"""Command line of tools.chaos; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from tools.chaos import idle
+from tools.chaos.ground import Ground
+from tools.chaos.loop import FORM_S, Loop, terminate_politely
+from tools.chaos.tally import Tally
+
+SETTLE_S = 8.0
+"""After forming, epochs and beacons still go round for a moment; that is not rest."""
+
+
+def main() -> int:
+    """0 if nothing happened that must not."""
+    arguments = _parser().parse_args()
+    terminate_politely()
+    folder = Path(tempfile.mkdtemp(prefix="coppice-chaos-"))
+    ok = False
+    try:
+        ground = Ground(folder, arguments.seed)
+        with ground.mesh:
+            code = _idle(ground, arguments) if arguments.mode == "idle" else _loop(ground, arguments)
+        ok = code == 0
+    finally:
+        if ok and not arguments.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"state folders and logs: {folder}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.chaos", description="Rough handling of real peers")
+    modes = parser.add_subparsers(dest="mode", required=True)
+    for mode, words in (
+        ("kills", "SIGKILL a random peer in each run"),
+        ("pauses", "SIGSTOP a random peer for a while in each run"),
+        ("idle", "measure memory and CPU of idle nodes"),
+    ):
+        sub = modes.add_parser(mode, help=words)
+        sub.add_argument("--seed", type=int, default=1)
+        sub.add_argument("--json", action="store_true", help="the last line is one JSON object")
+        sub.add_argument("--keep", action="store_true", help="keep the state folders")
+        if mode == "idle":
+            sub.add_argument("--seconds", type=float, default=20.0)
+        else:
+            sub.add_argument("--runs", type=int, default=100)
+    return parser
+
+
+def _loop(ground: Ground, arguments: argparse.Namespace) -> int:
+    tally = Tally(arguments.seed)
+    Loop(ground, tally, pauses=arguments.mode == "pauses").run(arguments.runs)
+    return tally.finish(arguments.json)
+
+
+def _idle(ground: Ground, arguments: argparse.Namespace) -> int:
+    ground.mesh.start()
+    ground.mesh.wait_formed(FORM_S)
+    time.sleep(SETTLE_S)
+    costs = idle.measure(ground, arguments.seconds)
+    most = max(cost.rss_mb for cost in costs)
+    busiest = max(cost.cpu_percent for cost in costs)
+    ok = most <= idle.MAX_RSS_MB and busiest < idle.MAX_CPU_PERCENT
+    for cost in costs:
+        print(
+            f"{cost.name}: {cost.links} links, {cost.rss_mb} MB resident ({cost.pss_mb} MB its share), "
+            f"{cost.cpu_percent} % of a core",
+            file=sys.stderr if arguments.json else sys.stdout,
+        )
+    if arguments.json:
+        figures = {"ok": ok, "rss_mb": most, "cpu_percent": busiest, "seconds": arguments.seconds}
+        print(json.dumps({**figures, "nodes": [asdict(cost) for cost in costs]}), flush=True)
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

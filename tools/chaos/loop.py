@@ -1,0 +1,177 @@
+"""The loop: ask, hit a random peer at a random moment, judge what came of it, mend the mesh, again.
+
+All randomness is from the seed, though not the scheduling of real processes. The moment is uniform from
+the submission to a little beyond the usual end of the session, so that every phase is hit.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from dataclasses import dataclass
+
+from mesh.api.outcome import NodeUnreachable
+from mesh.api.shapes import JobInfo
+from mesh.runtime.demo.local_mesh import POLL_S, Peer
+from protocols.errors import DeadlinePassed, MeshError
+from tools.chaos import audit
+from tools.chaos.ground import COLUMNS, JOB_S, STATISTICS, Ground
+from tools.chaos.tally import Round, Tally
+
+HANG_S = 4 * (JOB_S + 3.0) + 5.0
+"""No job may run longer: four attempts, each ended by its own deadline and the wait for abort ballots."""
+LINGER_S = JOB_S + 10.0 + 5.0
+"""Everybody's part in a session is over by then: its total, relaying for others, and some leeway."""
+FORM_S = 60.0
+SHORTEST_S = 0.3
+BEYOND = 1.2
+PAUSE_S = (0.2, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blow:
+    """What is done to whom and when."""
+
+    asker: Peer
+    victim: Peer
+    moment_s: float
+    pause_s: float | None
+
+
+class Loop:
+    """Rounds over one mesh. `pauses`: SIGSTOP and SIGCONT instead of SIGKILL."""
+
+    def __init__(self, ground: Ground, tally: Tally, *, pauses: bool) -> None:
+        self._ground = ground
+        self._mesh = ground.mesh
+        self._tally = tally
+        self._random = random.Random(tally.seed)
+        self._pauses = pauses
+        self._usual_s = 1.0
+        self._aborted: list[str] = []
+
+    def run(self, runs: int) -> None:
+        """All rounds, then the audit of everybody's records."""
+        self._mesh.start()
+        try:
+            self._mesh.wait_formed(FORM_S)
+            for number in range(1, runs + 1):
+                self._round(number)
+                self._mend()
+            self._wait_for_ends()
+        except DeadlinePassed as error:
+            self._tally.problem(f"{error.args[0]}: {'; '.join(self._states())}")
+        finally:
+            self._mesh.stop()
+        homes = [peer.home for peer in self._mesh.peers.values()]
+        for words in audit.contradictions(homes, self._aborted):
+            self._tally.problem(words)
+
+    # -- one round ------------------------------------------------------------------------------------
+
+    def _round(self, number: int) -> None:
+        blow, wanted = self._choose()
+        roles = blow.asker.client.status().roles if blow.asker is blow.victim else self._roles(blow)
+        began = time.monotonic()
+        sessions: tuple[str, ...] = ()
+        try:
+            job = blow.asker.client.submit(self._ground.spec(wanted))
+            time.sleep(blow.moment_s)
+            self._strike(blow)
+            if blow.asker is blow.victim and not self._pauses:
+                verdict, words = "orphaned", ""
+            else:
+                info = self._await(blow.asker, job)
+                sessions = tuple(
+                    dict(event.data)["session"]
+                    for event in blow.asker.client.events(job)
+                    if event.kind == "phase" and "session" in dict(event.data)
+                )
+                verdict, words = self._judge(info, sessions)
+        except NodeUnreachable as error:
+            verdict, words = "hung", f"the asker does not answer: {error.sentence()}"
+        except MeshError as error:
+            verdict, words = "aborted", f"not begun: {error.sentence()}"
+        seconds = time.monotonic() - began
+        if verdict == "right":
+            self._usual_s = 0.8 * self._usual_s + 0.2 * min(seconds, 3.0)
+        hit = (number, blow.asker.name, blow.victim.name, roles, blow.moment_s)
+        self._tally.add(Round(*hit, verdict, words, seconds, sessions))
+
+    def _choose(self) -> tuple[_Blow, list[tuple[str, str]]]:
+        peers = list(self._mesh.peers.values())
+        asker, victim = self._random.choice(peers), self._random.choice(peers)
+        moment_s = self._random.uniform(0.0, max(SHORTEST_S, BEYOND * self._usual_s))
+        pause_s = self._random.uniform(*PAUSE_S)
+        everything = [(name, column) for column in COLUMNS for name in STATISTICS]
+        wanted = self._random.sample(everything, self._random.choice((1, 3, len(everything))))
+        return _Blow(asker, victim, moment_s, pause_s if self._pauses else None), wanted
+
+    def _roles(self, blow: _Blow) -> tuple[str, ...]:
+        return next(p.roles for p in blow.asker.client.peers() if p.name == blow.victim.name)
+
+    def _strike(self, blow: _Blow) -> None:
+        if blow.pause_s is None:
+            self._mesh.kill(blow.victim.name)
+            return
+        self._mesh.pause(blow.victim.name)
+        time.sleep(blow.pause_s)
+        self._mesh.resume(blow.victim.name)
+
+    def _await(self, asker: Peer, job: str) -> JobInfo:
+        deadline = time.monotonic() + HANG_S
+        while True:
+            info = asker.client.job(job)
+            if info.ended or time.monotonic() > deadline:
+                return info
+            time.sleep(POLL_S)
+
+    def _judge(self, info: JobInfo, sessions: tuple[str, ...]) -> tuple[str, str]:
+        if not info.ended:
+            return "hung", f"{info.state} {info.phase} after {HANG_S:g} s"
+        if info.result is not None:
+            differences = self._ground.differences(info.result)
+            self._aborted += sessions[:-1]
+            missing = f"without {', '.join(info.result.missing)}" if info.result.missing else ""
+            return ("wrong", "; ".join(differences)) if differences else ("right", missing)
+        words = f"{info.error.code} {info.error.what}" if info.error else "no reason given"
+        if "not known" in words or info.error is None or info.error.code == "C-900":
+            self._aborted += sessions[:-1]
+            return "unclear", words
+        self._aborted += sessions
+        return "aborted", words
+
+    # -- between rounds -------------------------------------------------------------------------------
+
+    def _mend(self) -> None:
+        for peer in self._mesh.peers.values():
+            if not peer.pid:
+                self._mesh.restart(peer.name)
+        self._mesh.wait_formed(FORM_S)
+
+    def _wait_for_ends(self) -> None:
+        """Every session has ended at every peer, the orphaned ones too."""
+        homes = [peer.home for peer in self._mesh.running]
+        self._mesh.wait_until(
+            "all sessions end", lambda: not any(audit.open_sessions(home) for home in homes), LINGER_S
+        )
+
+    def _states(self) -> list[str]:
+        """Each peer in a few words, for the person who looks for the reason."""
+        found = []
+        for peer in self._mesh.running:
+            try:
+                s = peer.client.status()
+            except MeshError as error:
+                found.append(f"{peer.name}: {error.args[0]}")
+                continue
+            words = f"{peer.name}: {s.state} epoch {s.epoch} alive {s.alive} links {s.links}"
+            left = audit.open_sessions(peer.home)
+            found.append(words + (f" sessions {[session[:8] for session in left]}" if left else ""))
+        return found
+
+
+def terminate_politely() -> None:
+    """SIGTERM ends the loop as Ctrl-C does, so that no peer is left behind."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
