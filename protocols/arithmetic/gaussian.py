@@ -8,7 +8,8 @@ count nor memory addresses depend on the sample.
 
 Invariants: each probability is off by less than 2^-62, so the statistical distance from the ideal is
 below 2^-56 for a sample; and |x| <= TAIL = 58 always (an ideal sample lies beyond with probability below
-2^-62). Discrete Gaussians centred at 0 are sub-Gaussian with parameter sigma (Micciancio-Peikert 2012), hence P(|sum of n samples| > c sigma sqrt(n)) <= 2 exp(-c^2/2); all bounds use that.
+2^-62). Discrete Gaussians centred at 0 are sub-Gaussian with parameter sigma (Micciancio-Peikert 2012),
+hence P(|sum of n samples| > c sigma sqrt(n)) <= 2 exp(-c^2/2); all bounds use that.
 
 The table is computed at import with 50 decimal digits, not copied, so that it can be checked.
 """
