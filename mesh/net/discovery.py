@@ -156,7 +156,7 @@ class Discovery:
                 def update_service(self, zc: Zeroconf, type_: str, name: str) -> None:  # noqa: ARG002
                     heard(name)
 
-                def remove_service(self, zc: Zeroconf, type_: str, name: str) -> None:  # noqa: ARG002
+                def remove_service(self, zc: Zeroconf, type_: str, name: str) -> None:
                     """A node that left is noticed by its link."""
 
             zeroconf.add_service_listener(SERVICE, Ears())

@@ -14,7 +14,6 @@ no socket, listener or task of ours is left.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections import OrderedDict
@@ -23,33 +22,26 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mesh.net.admission import GuestAllowance, judge, own_hello, told_reason
+from mesh.net.admission import told_reason
 from mesh.net.dialler import Pauses, connect
-from mesh.net.framing import Hello
 from mesh.net.link import (
-    Introduction,
     Lanes,
-    Link,
     RefusedByThem,
     RefusedByUs,
     introduce_acceptor,
     introduce_dialler,
 )
+from mesh.net.link_book import LinkBook
 from mesh.net.listening import listen_on, published
 from mesh.net.liveness import watch
 from mesh.net.profile import LAN, LinkProfile
 from mesh.net.secure_channel import MUX_ERRORS, ChannelMaker, SecureChannel
 from mesh.net.transport import (
     Admission,
-    Frame,
     Gate,
     Lane,
-    LinkDown,
-    LinkEvent,
     LinkInfo,
-    LinkUp,
     Tap,
-    Verdict,
 )
 from protocols.errors import LocalMisuse, MalformedMessage, TransportError
 from protocols.identifiers import PartyId
@@ -59,10 +51,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FRAMES_BUFFERED = 8
-EVENTS_BUFFERED = 4096
-MAX_TOLD = 1024
-"""Peers whose last refusal is remembered, so that it is reported once."""
 GOODBYE_S = 1.0
 
 
@@ -82,22 +70,17 @@ class Libp2pTransport:
         self._maker = ChannelMaker(identity_seed, network_key, profile)
         self.me = self._maker.me
         self._listen = tuple(listen)
-        self._gate = gate
         self._profile = profile
         self._tap = tap
-        self._frames_in, self.frames = trio.open_memory_channel[Frame](FRAMES_BUFFERED)
-        self._events_in, self.events = trio.open_memory_channel[LinkEvent](EVENTS_BUFFERED)
-        self._links: dict[PartyId, Link] = {}
-        self._wanted: dict[PartyId, tuple[str, ...]] = {}
+        self._book = LinkBook(self.me, gate, profile, tap)
+        self.frames = self._book.frames
+        self.events = self._book.events
         self._last_good: dict[PartyId, str] = {}
-        self._troubles: dict[PartyId, str] = {}
-        self._told: OrderedDict[PartyId, str] = OrderedDict()
         self._pursued: set[PartyId] = set()
         self._dialling: dict[PartyId, trio.CancelScope] = {}
         self._arriving: set[PartyId] = set()
         self._pending: OrderedDict[object, trio.CancelScope] = OrderedDict()
         self._dial_slots = trio.CapacityLimiter(profile.parallel_dials)
-        self._changed = trio.lowlevel.ParkingLot()
         self._stop = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._addresses: tuple[str, ...] = ()
@@ -119,14 +102,13 @@ class Libp2pTransport:
         finally:
             for listener in listeners:
                 listener.socket.close()
-            self._frames_in.close()
-            self._events_in.close()
+            self._book.close()
 
     async def send(self, to: PartyId, payload: bytes, lane: Lane = Lane.CONTROL) -> None:
         """Hand a frame to the link, waiting for credit. Raises TransportError, LocalMisuse."""
-        link = self._links.get(to)
+        link = self._book.links.get(to)
         if link is None:
-            why = self._troubles.get(to, "not linked")
+            why = self._book.troubles.get(to, "not linked")
             raise TransportError(f"no link to {to.short()}: {why}", code="C-501")
         await link.send(bytes(payload), lane)
         if self._tap is not None:
@@ -136,24 +118,15 @@ class Libp2pTransport:
         """Keep links to exactly these peers up; a link that neither side wants is closed."""
         if self.me in peers:
             raise LocalMisuse("a node does not link to itself")
-        before = set(self._wanted)
-        self._wanted = {peer: tuple(addresses) for peer, addresses in peers.items()}
-        for book in (self._troubles, self._last_good):
-            for peer in set(book) - set(self._wanted):
-                del book[peer]
-        for peer, link in list(self._links.items()):
-            if (peer in before) != (peer in self._wanted):
-                link.say_wants(peer in self._wanted)
-            self._close_unwanted(link)
-        for peer in before - set(self._wanted):
+        for peer in self._book.want(peers):
+            self._last_good.pop(peer, None)
             if peer in self._dialling:
                 self._dialling[peer].cancel()
-        self._changed.unpark_all()
         self._pursue_wanted()
 
     def links(self) -> Mapping[PartyId, LinkInfo]:
         """Working links now."""
-        return {peer: link.info() for peer, link in self._links.items()}
+        return {peer: link.info() for peer, link in self._book.links.items()}
 
     def addresses(self) -> Sequence[str]:
         """Where we listen, wildcards expanded; empty before `run` has started."""
@@ -161,20 +134,20 @@ class Libp2pTransport:
 
     def troubles(self) -> Mapping[PartyId, str]:
         """Why each wanted peer that has no link has none."""
-        return {
-            peer: self._troubles.get(peer, "dialling") for peer in self._wanted if peer not in self._links
-        }
+        book = self._book
+        missing = [peer for peer in book.wanted if peer not in book.links]
+        return {peer: book.troubles.get(peer, "dialling") for peer in missing}
 
     def reintroduce(self) -> None:
         """Make the links on which we are a guest anew, and retry at once where we were refused."""
-        for link in list(self._links.values()):
+        for link in list(self._book.links.values()):
             if link.introduction.theirs.admission is Admission.GUEST:
                 link.end("hello changed", tell=True)
-        self._changed.unpark_all()
+        self._book.changed.unpark_all()
 
     def drop(self, peer: PartyId, reason: str) -> None:
         """End the link to `peer`, telling it why."""
-        link = self._links.get(peer)
+        link = self._book.links.get(peer)
         if link is not None:
             link.end(told_reason(reason), tell=True)
 
@@ -185,7 +158,7 @@ class Libp2pTransport:
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(watch, lambda: list(self._links.values()), self._profile)
+                nursery.start_soon(watch, lambda: list(self._book.links.values()), self._profile)
                 for listener in listeners:
                     nursery.start_soon(self._accept, listener)
                 self._pursue_wanted()
@@ -199,14 +172,14 @@ class Libp2pTransport:
                 nursery.cancel_scope.cancel()
 
     async def _say_goodbye(self) -> None:
-        self._wanted = {}
-        self._changed.unpark_all()
+        self._book.wanted = {}
+        self._book.changed.unpark_all()
         for scope in [*self._dialling.values(), *self._pending.values()]:
             scope.cancel()
-        for link in list(self._links.values()):
+        for link in list(self._book.links.values()):
             link.end("closed by peer", tell=True)
-        while self._links:
-            await self._changed.park()
+        while self._book.links:
+            await self._book.changed.park()
 
     async def _accept(self, listener: trio.SocketListener) -> None:
         """Accept for ever; out of file descriptors means a pause, not the end."""
@@ -251,19 +224,19 @@ class Libp2pTransport:
         try:
             introduction = await introduce_acceptor(
                 lanes,
-                lambda: self._hello(peer),
-                lambda blob: self._judge(peer, blob),
+                lambda: self._book.hello(peer),
+                lambda blob: self._book.judge(peer, blob),
                 lambda: self._yields(peer),
             )
         except (RefusedByThem, RefusedByUs) as error:
-            self._refusal(peer, error)
+            self._book.refusal(peer, error)
             raise
         finally:
             self._arriving.discard(peer)
-            self._changed.unpark_all()
+            self._book.changed.unpark_all()
         self._pending.pop(token, None)
         scope.deadline = math.inf
-        await self._serve_link(lanes, introduction)
+        await self._book.serve(lanes, introduction)
 
     def _yields(self, peer: PartyId) -> bool:
         """Whether an inbound connection gives way to our own dial; otherwise our dial gives way to it."""
@@ -279,7 +252,7 @@ class Libp2pTransport:
 
     def _pursue_wanted(self) -> None:
         if self._nursery is not None:
-            for peer in self._wanted:
+            for peer in self._book.wanted:
                 if peer not in self._pursued:
                     self._pursued.add(peer)
                     self._nursery.start_soon(self._pursue, peer)
@@ -288,26 +261,26 @@ class Libp2pTransport:
         """Keep the link to one wanted peer up."""
         pauses = Pauses(self._profile)
         try:
-            while peer in self._wanted:
-                if peer in self._links:
+            while peer in self._book.wanted:
+                if peer in self._book.links:
                     pauses.reset()
-                    await self._changed.park()
+                    await self._book.changed.park()
                     continue
                 try:
                     await self._dial(peer)
                 except (TransportError, MalformedMessage) as error:
-                    self._troubles[peer] = str(error.args[0])
+                    self._book.troubles[peer] = str(error.args[0])
                 except Exception:
                     logger.exception("a dial ended with an error of ours")
-                if peer in self._wanted and peer not in self._links:
+                if peer in self._book.wanted and peer not in self._book.links:
                     with trio.move_on_after(pauses.pause_s()):
-                        await self._changed.park()
+                        await self._book.changed.park()
         finally:
             self._pursued.discard(peer)
 
     async def _dial(self, peer: PartyId) -> None:
         """One try, and the link's whole life if it works. Raises TransportError with the reason."""
-        known = self._wanted.get(peer, ())
+        known = self._book.wanted.get(peer, ())
         addresses = sorted(known, key=lambda address: address != self._last_good.get(peer))
         scope = trio.CancelScope()
         slot = object()
@@ -322,7 +295,7 @@ class Libp2pTransport:
         await self._dial_slots.acquire_on_behalf_of(slot)
         self._dialling[peer] = scope
         try:
-            if peer in self._links or peer in self._arriving or peer not in self._wanted:
+            if peer in self._book.links or peer in self._arriving or peer not in self._book.wanted:
                 return
             with scope:
                 scope.deadline = trio.current_time() + self._profile.dial_timeout_s
@@ -333,14 +306,14 @@ class Libp2pTransport:
                 self._start_mux(channel)
                 lanes = await Lanes.open(channel)
                 introduction = await introduce_dialler(
-                    lanes, self._hello(peer), lambda blob: self._judge(peer, blob)
+                    lanes, self._book.hello(peer), lambda blob: self._book.judge(peer, blob)
                 )
                 settled()
                 scope.deadline = math.inf
                 self._last_good[peer] = address
-                await self._serve_link(lanes, introduction)
+                await self._book.serve(lanes, introduction)
         except (RefusedByThem, RefusedByUs) as error:
-            self._refusal(peer, error)
+            self._book.refusal(peer, error)
             raise
         except (TransportError, MalformedMessage):
             raise
@@ -350,8 +323,8 @@ class Libp2pTransport:
             settled()
             if stream is not None:
                 stream.socket.close()
-        if scope.cancelled_caught and peer not in self._links:
-            self._troubles[peer] = late
+        if scope.cancelled_caught and peer not in self._book.links:
+            self._book.troubles[peer] = late
 
     # --- links ------------------------------------------------------------------------------------
 
@@ -369,82 +342,3 @@ class Libp2pTransport:
         if self._nursery is None:
             raise TransportError("this node is closing", code="C-501")
         self._nursery.start_soon(run_mux)
-
-    def _hello(self, peer: PartyId) -> Hello:
-        return Hello(own_hello(self._gate), peer in self._wanted)
-
-    def _judge(self, peer: PartyId, blob: bytes) -> Verdict:
-        """The gate's verdict within our own limits."""
-        if peer == self.me:
-            return Verdict(Admission.REFUSED, "this is you: two nodes run with one identity")
-        verdict = judge(self._gate, peer, blob)
-        if verdict.admission is Admission.REFUSED:
-            return Verdict(Admission.REFUSED, told_reason(verdict.reason) or "refused")
-        others = [link for other, link in self._links.items() if other != peer]
-        if len(others) >= self._profile.max_links:
-            return Verdict(Admission.REFUSED, "no room for more links")
-        guests = sum(link.guest for link in others)
-        if verdict.admission is Admission.GUEST and guests >= self._profile.max_guests:
-            return Verdict(Admission.REFUSED, "too many guests at the moment, try again later")
-        return verdict
-
-    def _refusal(self, peer: PartyId, error: TransportError) -> None:
-        side = "us" if isinstance(error, RefusedByUs) else "them"
-        reason = f"refused by {side}: {error.args[0]}"
-        error.args = (reason,)
-        if self._told.get(peer) != reason:
-            self._told[peer] = reason
-            self._told.move_to_end(peer)
-            if len(self._told) > MAX_TOLD:
-                self._told.popitem(last=False)
-            self._emit(LinkDown(peer, reason))
-
-    async def _serve_link(self, lanes: Lanes, introduction: Introduction) -> None:
-        """From LinkUp to LinkDown."""
-        guest = introduction.mine.admission is Admission.GUEST
-        allowance = GuestAllowance(self._profile.guest_frames) if guest else None
-        link = Link(lanes, introduction, allowance, self._deliver, self._close_unwanted)
-        peer = link.peer
-        old = self._links.get(peer)
-        if old is not None:
-            self._lost(old, "replaced by a new connection")
-            old.end("replaced by a new connection", tell=False)
-        self._links[peer] = link
-        self._troubles.pop(peer, None)
-        self._told.pop(peer, None)
-        self._emit(LinkUp(peer, guest))
-        self._changed.unpark_all()
-        link.ping()
-        if link.wants_told != (peer in self._wanted):
-            link.say_wants(peer in self._wanted)
-        self._close_unwanted(link)
-        try:
-            await link.serve()
-        finally:
-            self._lost(link, link.reason or "closed")
-
-    def _lost(self, link: Link, reason: str) -> None:
-        if self._links.get(link.peer) is link:
-            del self._links[link.peer]
-            if link.peer in self._wanted:
-                self._troubles[link.peer] = reason
-            self._emit(LinkDown(link.peer, reason))
-            self._changed.unpark_all()
-
-    def _close_unwanted(self, link: Link) -> None:
-        if not link.remote_wants and link.peer not in self._wanted:
-            link.end("no longer wanted", tell=True)
-
-    async def _deliver(self, link: Link, payload: bytes) -> None:
-        if self._tap is not None:
-            self._tap("received", link.peer, payload)
-        with contextlib.suppress(trio.BrokenResourceError):
-            await self._frames_in.send(Frame(link.peer, payload, link.guest))
-
-    def _emit(self, event: LinkEvent) -> None:
-        """Never blocks; a reader that lost 4096 events is our bug and is told so in the log."""
-        with contextlib.suppress(trio.ClosedResourceError, trio.BrokenResourceError):
-            try:
-                self._events_in.send_nowait(event)
-            except trio.WouldBlock:
-                logger.error("nobody reads the link events; one is lost")

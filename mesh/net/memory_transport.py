@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
 
 from mesh.net.admission import GuestAllowance, check_outgoing, judge, own_hello, told_reason
+from mesh.net.memory_link import End, MemoryLink
 from mesh.net.profile import LAN, LinkProfile
 from mesh.net.transport import (
     Admission,
@@ -39,60 +39,6 @@ if TYPE_CHECKING:
 
 FRAMES_BUFFERED = 8
 EVENTS_BUFFERED = 4096
-IN_FLIGHT = 32
-"""Frames per direction and lane before `send` waits."""
-
-
-@dataclass(slots=True, eq=False)
-class _End:
-    """One side's view of a link."""
-
-    owner: MemoryTransport
-    verdict: Verdict
-    allowance: GuestAllowance | None
-    up: bool = True
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    pipes: dict[Lane, trio.MemorySendChannel[tuple[float, bytes]]] = field(default_factory=dict)
-    inbox: dict[Lane, trio.MemoryReceiveChannel[tuple[float, bytes]]] = field(default_factory=dict)
-
-    @property
-    def guest(self) -> bool:
-        """Whether the owner took the other side as a guest."""
-        return self.verdict.admission is Admission.GUEST
-
-
-class _Link:
-    """Two ends; closing one end abruptly closes the other."""
-
-    def __init__(self, first: _End, second: _End) -> None:
-        self.ends = {first.owner.me: first, second.owner.me: second}
-        self.limited = first.guest or second.guest
-        for source, target in ((first, second), (second, first)):
-            for lane in Lane:
-                source.pipes[lane], target.inbox[lane] = trio.open_memory_channel[tuple[float, bytes]](
-                    IN_FLIGHT
-                )
-
-    def other(self, me: PartyId) -> _End:
-        """The end that is not `me`'s."""
-        return next(end for party, end in self.ends.items() if party != me)
-
-    def close(self, reason: str) -> None:
-        """Both sides notice now."""
-        for me in self.ends:
-            self.close_end(me, reason)
-
-    def close_end(self, me: PartyId, reason: str) -> None:
-        """Only `me` notices; idempotent."""
-        end = self.ends[me]
-        if end.up:
-            end.up = False
-            end.scope.cancel()
-            for pipe in end.pipes.values():
-                pipe.close()
-            end.owner._lost(self, self.other(me).owner.me, reason)
 
 
 class MemoryNetwork:
@@ -154,7 +100,7 @@ class MemoryNetwork:
         while (event := self._cuts.get(frozenset((a, b)))) is not None:
             await event.wait()
 
-    async def _notice(self, link: _Link, me: PartyId, pair: frozenset[PartyId]) -> None:
+    async def _notice(self, link: MemoryLink, me: PartyId, pair: frozenset[PartyId]) -> None:
         with trio.move_on_after(self.profile.detect_s):
             await self._flowing(*pair)
             return
@@ -171,7 +117,7 @@ class MemoryTransport:
         self._tap = tap
         self._frames_in, self.frames = trio.open_memory_channel[Frame](FRAMES_BUFFERED)
         self._events_in, self.events = trio.open_memory_channel[LinkEvent](EVENTS_BUFFERED)
-        self._links: dict[PartyId, _Link] = {}
+        self._links: dict[PartyId, MemoryLink] = {}
         self._wanted: dict[PartyId, tuple[str, ...]] = {}
         self._troubles: dict[PartyId, str] = {}
         self._told: dict[PartyId, str] = {}
@@ -258,7 +204,7 @@ class MemoryTransport:
 
     # --- links ------------------------------------------------------------------------------------
 
-    def _info(self, peer: PartyId, link: _Link) -> LinkInfo:
+    def _info(self, peer: PartyId, link: MemoryLink) -> LinkInfo:
         end = link.ends[self.me]
         return LinkInfo(
             peer=peer,
@@ -333,7 +279,7 @@ class MemoryTransport:
                 judged._refusal(judging.me, f"refused by them: {reason}")
                 side = "us" if judging is self else "them"
                 raise TransportError(f"refused by {side}: {reason}", code="C-505")
-        link = _Link(self._end(mine), target._end(theirs))
+        link = MemoryLink(self._end(mine), target._end(theirs))
         for end in link.ends.values():
             end.owner._linked(link)
 
@@ -343,16 +289,16 @@ class MemoryTransport:
             return Verdict(Admission.REFUSED, "too many guests at the moment, try again later")
         return verdict
 
-    def _end(self, verdict: Verdict) -> _End:
+    def _end(self, verdict: Verdict) -> End:
         guest = verdict.admission is Admission.GUEST
-        return _End(self, verdict, GuestAllowance(self._network.profile.guest_frames) if guest else None)
+        return End(self, verdict, GuestAllowance(self._network.profile.guest_frames) if guest else None)
 
     def _refusal(self, peer: PartyId, reason: str) -> None:
         if self._told.get(peer) != reason:
             self._told[peer] = reason
             self._emit(LinkDown(peer, reason))
 
-    def _linked(self, link: _Link) -> None:
+    def _linked(self, link: MemoryLink) -> None:
         peer = link.other(self.me).owner.me
         self._links[peer] = link
         self._troubles.pop(peer, None)
@@ -361,7 +307,7 @@ class MemoryTransport:
         if self._nursery is not None:
             self._nursery.start_soon(self._receive, link, peer)
 
-    def _lost(self, link: _Link, peer: PartyId, reason: str) -> None:
+    def lost(self, link: MemoryLink, peer: PartyId, reason: str) -> None:
         if self._links.get(peer) is link:
             del self._links[peer]
             if peer in self._wanted:
@@ -377,7 +323,7 @@ class MemoryTransport:
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
 
-    async def _receive(self, link: _Link, peer: PartyId) -> None:
+    async def _receive(self, link: MemoryLink, peer: PartyId) -> None:
         end = link.ends[self.me]
         with end.scope:
             try:
@@ -390,7 +336,7 @@ class MemoryTransport:
             except* TransportError as group:
                 link.close(_first_words(group))
 
-    async def _receive_lane(self, end: _End, peer: PartyId, lane: Lane) -> None:
+    async def _receive_lane(self, end: End, peer: PartyId, lane: Lane) -> None:
         async for due, payload in end.inbox[lane]:
             await trio.sleep_until(due)
             await self._network._flowing(self.me, peer)

@@ -272,7 +272,7 @@ async def test_our_sender_runs_out_of_credit_before_the_window_does(nursery):
             await a.send(b.me, bytes(1024 * 1024), Lane.BULK)
 
     nursery.start_soon(flood)
-    out = a._links[b.me]._lanes.out[Lane.BULK]
+    out = a._book.links[b.me]._lanes.out[Lane.BULK]
     with trio.fail_after(10):
         while out._credit > 0:
             await trio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 
@@ -410,3 +411,62 @@ async def test_wildcard_publishes_interfaces(nursery):
     await nursery.start(a.run)
     assert a.addresses()
     assert not any("0.0.0.0" in address for address in a.addresses())
+
+
+async def test_silent_connections_do_not_keep_honest_ones_out(nursery):
+    a, b = node(1, profile=LinkProfile(max_pending=4)), node(2)
+    await nursery.start(a.run)
+    await nursery.start(b.run)
+    port = int(a.addresses()[0].split("/")[4])
+    silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(40)]
+    b.want({a.me: a.addresses()})
+    await linked(b)
+    assert len(a._pending) <= 4
+    closed = 0
+    for stream in silent:
+        with trio.move_on_after(0.05):
+            while await stream.receive_some():
+                pass
+            closed += 1
+    assert closed >= 36
+    for stream in silent:
+        await stream.aclose()
+
+
+async def test_garbage_from_outside_ends_only_its_connection(nursery):
+    a, b = node(1), node(2)
+    await nursery.start(a.run)
+    await nursery.start(b.run)
+    port = int(a.addresses()[0].split("/")[4])
+    for garbage in (b"GET / HTTP/1.1\r\n\r\n" * 20, bytes(4096), b"\xff" * 4096, os.urandom(65536)):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(garbage)
+            await stream.send_eof()
+            with trio.fail_after(10):
+                while await stream.receive_some():
+                    pass
+    b.want({a.me: a.addresses()})
+    await linked(b)
+
+
+async def test_simultaneous_dials_give_one_link_every_time():
+    """Both ends dial at once, again and again, in every order the scheduler comes up with."""
+    for _ in range(8):
+        async with trio.open_nursery() as nursery:
+            a, b = node(1), node(2)
+            await nursery.start(a.run)
+            await nursery.start(b.run)
+            meet(a, b)
+            assert (await linked(a)).peer == b.me
+            assert (await linked(b)).peer == a.me
+            for source, target in ((a, b), (b, a)):
+                for number in range(10):
+                    await source.send(target.me, bytes([number]))
+                with trio.fail_after(2):
+                    got = [(await target.frames.receive()).payload[0] for _ in range(10)]
+                assert got == list(range(10))
+            for one in (a, b):
+                with pytest.raises(trio.WouldBlock):
+                    one.events.receive_nowait()
+            nursery.cancel_scope.cancel()
