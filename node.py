@@ -6,10 +6,13 @@ import sys
 
 
 def main() -> int:
-    """Run one command; the exit code."""
-    from mesh.cli.main import run
+    """Run one command; the exit code. Interrupted while it still loads: 130, in silence."""
+    try:
+        from mesh.cli.main import run
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":
