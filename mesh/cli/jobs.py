@@ -16,7 +16,9 @@ OUTCOME_WIDTH = 80
 GRACE_S = 15.0
 """How much longer than the job itself we listen for its end."""
 
-Statistic = Annotated[str, Parameter(help="mean, sum, count, variance, std, histogram; several with commas.")]
+Statistic = Annotated[
+    str, Parameter(help="mean, sum, count, variance, stddev, histogram; several with commas.")
+]
 Target = Annotated[str, Parameter(help="DATASET.COLUMN; several columns with commas.")]
 Bins = Annotated[str | None, Parameter(help="Histogram edges: START:STOP:STEP or E0,E1,E2,….")]
 Sites = Annotated[int | None, Parameter(help="Fewest sites in the result.")]
