@@ -189,6 +189,9 @@ def _matmul_q(a: Residues, b: Residues) -> Residues:
 
 def to_limbs(a: Residues) -> tuple[Residues, Residues]:
     """(2, *shape) -> (high, low), each (*shape): x = high 2^61 + low is the representative in [0, M)."""
+    if a.ndim == 1:  # numpy warns of wrapping scalars, not of wrapping arrays
+        high, low = to_limbs(a[:, None])
+        return high[0], low[0]
     difference = a[1] - np.minimum(a[0], a[0] - _Q)
     k = mul_q(np.asarray(np.minimum(difference, difference + _Q)), np.asarray(_INVERSE_30))
     low = a[0] - k  # x = k 2^61 + (v0 - k)

@@ -86,6 +86,10 @@ class Assembler:
             Opened((x, y), (self.register(),), "matmul", shape, self._room(bits, shift), shift)
         )
 
+    def inner_product(self, x: int, y: int, shape: tuple[int, ...], bits: int = 0, shift: int = 0) -> int:
+        """Sum of x * y over the last axis, broadcast."""
+        return self.append(Opened((x, y), (self.register(),), "inner", shape, self._room(bits, shift), shift))
+
     def truncate(self, x: int, shape: tuple[int, ...], bits: int, shift: int) -> int:
         """x / 2^shift, |x| < 2^bits."""
         return self.append(

@@ -61,14 +61,15 @@ class Terms(Round):
         block = tuple(point for point in range(1, committee.n + 1) if point not in singles)
         return singles, committee.sets.sets.index(block), order[committee.t]
 
-    def _dealt_words(self) -> int:
+    def layout_words(self) -> int:
+        """Words of one set's summand of a term."""
         return layout_planes(self.k, self.w) * words_for(self.count)
 
     def words(self, committee: Committee, step: int, point: int) -> int:
         """Two words an element from t+1 members, and from the singles the bits of their terms."""
         singles, _, speaker = self.roles(committee, step)
         if point in singles:
-            return 2 * self.count + self._dealt_words()
+            return 2 * self.count + self.layout_words()
         return 2 * self.count if point == speaker else 0
 
     def canonical(self, payload: Words) -> bool:

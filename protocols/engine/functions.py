@@ -93,6 +93,16 @@ def maximum(c: Calculator, x: Number, floor: float) -> Number:
     return c.claim(c.affine(c.add(above, c.mul(negative, above), -1), 1, floor), floor, max(floor, x.high))
 
 
+def clamp(c: Calculator, x: Number, low: float, high: float) -> Number:
+    """x moved into [low, high], both sides in one comparison's rounds."""
+    if not low <= high:
+        raise LocalMisuse(f"[{low}, {high}] is no range", fix="give low <= high")
+    over = c.concatenate([c.reshape(v, (x.count,)) for v in (c.affine(x, 1, -low), c.affine(x, -1, high))])
+    excess = c.reshape(c.mul(c.negative(over), over), (2, x.count))
+    below, above = (c.reshape(c.take(excess, row), x.shape) for row in np.arange(2 * x.count).reshape(2, -1))
+    return c.claim(c.add(c.add(x, below, -1), above), low, high)
+
+
 def normalise(c: Calculator, x: Number, low: float, high: float) -> Normal:
     """Bring x in [low, high], 0 < low, into [1/4, 1); numbers below low stay below 1/4."""
     if not 0.0 < low <= high:

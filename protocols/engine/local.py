@@ -87,6 +87,16 @@ class TakeOpened(Local):
 
 
 @dataclass(frozen=True)
+class FlipOpened(Local):
+    """Public booleans inverted: 1 - b = (1 + e) + rho."""
+
+    def run(self, seat: Seat, values: Values) -> Values:
+        """No share changes."""
+        del seat
+        return (~values[0],)
+
+
+@dataclass(frozen=True)
 class Reshape(Local):
     """The same elements in another shape."""
 

@@ -33,7 +33,7 @@ from protocols.engine.opening import added, blocks, canonical
 from protocols.engine.program import Round, Values, Words
 from protocols.sharing import replicated
 
-Product = Literal["each", "matmul", "identity"]
+Product = Literal["each", "matmul", "inner", "identity"]
 
 
 def largest_bits(committee: Committee) -> int:
@@ -95,9 +95,11 @@ class Opened(Round):
         return payload.ravel(), kept
 
     def _factors(self, values: Values) -> list[Residues]:
-        """What is multiplied element by element, flat; a matrix product is finished here."""
+        """What is multiplied element by element, flat; sums of products are finished here."""
         if self.product == "matmul":
             return [rns.matmul(values[0], values[1]).reshape(2, -1)]
+        if self.product == "inner":
+            return [rns.total(rns.mul(*values), -1).reshape(2, -1)]
         full = (2, *self.shape)
         return [np.broadcast_to(rns.align(v, len(full)), full).reshape(2, -1) for v in values]
 

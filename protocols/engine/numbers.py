@@ -24,7 +24,17 @@ from protocols.arithmetic import rns
 from protocols.arithmetic.rns import Residues
 from protocols.engine.assembler import Assembler, Bit, count_of
 from protocols.engine.compare import WIDEST_COMPARISON
-from protocols.engine.local import Concatenate, Factor, Linear, MatrixFactor, Reshape, Sum, Take, TakeOpened
+from protocols.engine.local import (
+    Concatenate,
+    Factor,
+    FlipOpened,
+    Linear,
+    MatrixFactor,
+    Reshape,
+    Sum,
+    Take,
+    TakeOpened,
+)
 from protocols.engine.multiply import Reveal, largest_bits
 from protocols.engine.program import Step
 from protocols.errors import LocalMisuse
@@ -96,6 +106,26 @@ class Calculator(Assembler):
             x, scale=x.scale + by, low=math.ldexp(x.low, -by), high=math.ldexp(x.high, -by), bit=None
         )
 
+    def constant(self, values: npt.NDArray[Any]) -> Number:
+        """Public values as a number, for operations that take only shared ones."""
+        scale = 0 if values.dtype.kind in "iu" else SCALE
+        reals = values.astype(np.float64)
+        step = Linear((), (self.register(),), (), reals.shape, _rounded(reals, scale))
+        return self._new(step, reals.shape, scale, float(reals.min()), float(reals.max()))
+
+    def at_least(self, x: Number, public: npt.NDArray[Any]) -> Number:
+        """x at a scale that can hold the public operand: integers fit any, reals need SCALE."""
+        if public.dtype.kind in "iu" or x.scale >= SCALE:
+            return x
+        return self.leveled(x, SCALE)
+
+    def leveled(self, x: Number, scale: int) -> Number:
+        """The same value at a larger scale."""
+        if x.scale >= scale:
+            return x
+        raised = self.affine(x, self._raise(x, scale))
+        return replace(x, register=raised.register, scale=scale, bit=None)
+
     def _raise(self, x: Number, scale: int) -> int:
         """Integer factor that brings x to `scale`."""
         return 1 << (scale - x.scale)
@@ -152,6 +182,15 @@ class Calculator(Assembler):
         register = self.matmul(x.register, y.register, shape, bits, shift)
         return self._truncated(register, shape, x.scale + y.scale - shift, ends, shift)
 
+    def inner(self, x: Number, y: Number, scale: int = SCALE) -> Number:
+        """Sum of x * y over the last axis, broadcast, one opening of the result."""
+        full = np.broadcast_shapes(x.shape, y.shape)
+        x, y, ends = self._fitting(x, y, full[-1], None)
+        shift = max(0, min(MOST_SHIFT, x.scale + y.scale - scale))
+        bits = bits_for(*ends, x.scale + y.scale)
+        register = self.inner_product(x.register, y.register, full[:-1], bits, shift)
+        return self._truncated(register, full[:-1], x.scale + y.scale - shift, ends, shift)
+
     def _fitting(
         self, x: Number, y: Number, terms: int, within: tuple[float, float] | None
     ) -> tuple[Number, Number, tuple[float, float]]:
@@ -205,6 +244,14 @@ class Calculator(Assembler):
         number = Number(self.bit_share(bit), (x.count,), 0, 0.0, 1.0)
         return replace(self.reshape(number, x.shape), bit=bit)
 
+    def complement(self, bit: Number) -> Number:
+        """1 - bit, still a selector."""
+        number = self.claim(self.affine(bit, -1, 1.0), 0.0, 1.0)
+        if bit.bit is None:
+            return number
+        opened = self.append(FlipOpened((bit.bit.opened,), (self.register(),)))
+        return replace(number, bit=replace(bit.bit, opened=opened))
+
     def select(self, bit: Number, x: Number, y: Number) -> Number:
         """x where the bit is 1, else y."""
         chosen = self.add(y, self.mul(bit, self.add(x, y, -1)))
@@ -255,8 +302,7 @@ class Calculator(Assembler):
     def concatenate(self, parts: list[Number]) -> Number:
         """Flat numbers one after the other, at the largest scale among them."""
         scale = max(part.scale for part in parts)
-        level = [self.affine(p, self._raise(p, scale)) if p.scale < scale else p for p in parts]
-        level = [replace(p, scale=scale) if p.scale < scale else p for p in level]
+        level = [self.leveled(p, scale) for p in parts]
         step = Concatenate(tuple(p.register for p in level), (self.register(),))
         low, high = min(p.low for p in parts), max(p.high for p in parts)
         return self._new(step, (sum(p.count for p in parts),), scale, low, high)

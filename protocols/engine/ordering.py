@@ -21,8 +21,12 @@ def less(c: Calculator, x: Number, y: Number) -> Number:
 
 
 def equal(c: Calculator, x: Number, y: Number) -> Number:
-    """1 where x = y, else 0: neither less nor greater, in the rounds of one comparison."""
-    difference = c.add(x, y, -1)
+    """1 where x = y, else 0."""
+    return zero(c, c.add(x, y, -1))
+
+
+def zero(c: Calculator, difference: Number) -> Number:
+    """1 where the number is 0, else 0: neither below nor above, in the rounds of one comparison."""
     sides = c.negative(c.concatenate([difference, c.affine(difference, -1)]))
     halves = c.sum(c.reshape(sides, (2, difference.count)), 0)
     return c.claim(c.reshape(c.affine(halves, -1, 1.0), difference.shape), 0.0, 1.0)

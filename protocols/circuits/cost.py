@@ -1,0 +1,163 @@
+"""What a program costs before anything runs: rounds, bytes, memory, seconds on given links.
+
+Rounds and payload bytes are counts over the program's steps, hence exact. Memory is the largest sum of
+live registers over all layers plus the messages of the layer; it follows the arrays' shapes. Seconds are
+rounds * RTT + the busiest member's bytes / bandwidth + computing, the last from the rates below.
+
+Symbols: n members, RTT round-trip time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from protocols.circuits.lower import Lowered
+from protocols.engine.assembler import count_of
+from protocols.engine.binary import words_for
+from protocols.engine.committee import Committee
+from protocols.engine.compare import OpenSign, Terms
+from protocols.engine.multiply import Opened, Reveal
+from protocols.engine.program import Program, Round, Step
+from protocols.engine.randombit import Signs, Spread
+from protocols.errors import LocalMisuse
+
+ROUND_OVERHEAD_S = 0.0004
+"""Python work a step, whatever its size: measured 0.2-0.5 ms."""
+
+SECONDS_AN_ELEMENT = {
+    Opened: 400e-9,
+    Reveal: 120e-9,
+    Terms: 350e-9,
+    Signs: 900e-9,
+    Spread: 250e-9,
+    OpenSign: 5e-9,
+}
+"""Computing of one member at (3, 1), measured; scaled by the key sets a member holds, over two."""
+
+MATMUL_SECONDS = 2.5e-9
+"""A multiply-add of a product's matrices, both residues, by float64 BLAS."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a member's connection gives."""
+
+    rtt_s: float
+    bytes_per_s: float
+
+
+LAN = Link(0.0005, 125e6)
+WAN = Link(0.020, 50e6 / 8)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one run for one committee."""
+
+    rounds: int
+    sent_bytes: dict[int, int]
+    steps: int
+    comparisons: int
+    products: int
+    memory_bytes: int
+    computing_s: float
+
+    @property
+    def busiest_bytes(self) -> int:
+        """Of the member that sends most."""
+        return max(self.sent_bytes.values(), default=0)
+
+    def seconds(self, link: Link) -> float:
+        """Wall clock on equal links for all members."""
+        return self.rounds * link.rtt_s + self.busiest_bytes / link.bytes_per_s + self.computing_s
+
+    def explain(self) -> str:
+        """A few lines for people."""
+        return "\n".join(
+            (
+                f"rounds       {self.rounds}",
+                f"bytes        {self.busiest_bytes:,} from the busiest member",
+                f"opened       {self.products:,} products and truncations, {self.comparisons:,} comparisons",
+                f"memory       {self.memory_bytes / 2**20:,.1f} MiB a member",
+                f"computing    {self.computing_s:.3f} s a member",
+                f"on a LAN     {self.seconds(LAN):.3f} s (RTT 0.5 ms, 1 Gbit/s)",
+                f"on a WAN     {self.seconds(WAN):.3f} s (RTT 20 ms, 50 Mbit/s)",
+            )
+        )
+
+
+def cost(lowered: Lowered, committee: Committee) -> Cost:
+    """Cost of a lowered program."""
+    program = lowered.program
+    sizes = [_elements(step) for step in program.steps]
+    return Cost(
+        rounds=program.rounds,
+        sent_bytes={point: program.sent_bytes(committee, point) for point in committee.quorum},
+        steps=len(program.steps),
+        comparisons=sum(s.count for s in program.steps if isinstance(s, OpenSign)),
+        products=sum(size for s, size in zip(program.steps, sizes, strict=True) if isinstance(s, Opened)),
+        memory_bytes=_memory(program, committee, lowered),
+        computing_s=sum(_seconds(s, size, committee) for s, size in zip(program.steps, sizes, strict=True)),
+    )
+
+
+def within_limits(found: Cost, *, rounds: int, sent_bytes: int, memory_bytes: int) -> None:
+    """Refuse a program beyond a plan's limits. Raises LocalMisuse naming the first one exceeded."""
+    pairs = (
+        ("rounds", found.rounds, rounds),
+        ("bytes of one member", found.busiest_bytes, sent_bytes),
+        ("bytes of memory", found.memory_bytes, memory_bytes),
+    )
+    for name, needed, limit in pairs:
+        if needed > limit:
+            raise LocalMisuse(
+                f"the program needs {needed:,} {name}, the plan allows {limit:,}",
+                fix="ask for less at once or for a plan with a higher limit",
+            )
+
+
+def _elements(step: Step) -> int:
+    shape = getattr(step, "shape", None)
+    if shape is not None:
+        return count_of(shape)
+    indices = getattr(step, "indices", None)
+    return int(indices.size) if indices is not None else int(getattr(step, "count", 0))
+
+
+def _seconds(step: Step, size: int, committee: Committee) -> float:
+    rate = SECONDS_AN_ELEMENT.get(type(step), 0.0)
+    held = len(committee.sets.sets) * (committee.n - committee.t) / committee.n
+    return ROUND_OVERHEAD_S * isinstance(step, Round) + rate * size * max(1.0, held / 2)
+
+
+def _bytes(step: Step, committee: Committee) -> int:
+    """Of all outputs of a step."""
+    held = -(-len(committee.sets.sets) * (committee.n - committee.t) // committee.n)
+    if isinstance(step, Terms):
+        return 8 * len(step.outputs) * held * step.layout_words()
+    lanes = getattr(step, "lanes", None)
+    if lanes is not None:
+        width = int(np.sum([step.width()]))  # type: ignore[attr-defined]  # every gate has one
+        return 8 * len(step.outputs) * held * (width + 1) * words_for(lanes)
+    return 16 * _elements(step)
+
+
+def _memory(program: Program, committee: Committee, lowered: Lowered) -> int:
+    """Peak of live registers and messages over the layers."""
+    sizes = {number.register: 16 * number.count for number in lowered.inputs.values()}
+    for step in program.steps:
+        known = max((sizes.get(r, 0) for r in step.inputs), default=0)
+        share = (_bytes(step, committee) or known) // len(step.outputs)
+        sizes.update(dict.fromkeys(step.outputs, share))
+    live, peak = sum(sizes[r] for r in program.inputs), 0
+    for layer in range(program.rounds + 1):
+        here = program.layers[layer]
+        live += sum(sizes[r] for n in (*here.local, *here.rounds) for r in program.steps[n].outputs)
+        words = (
+            sum(program.words(committee, layer, point) for point in committee.quorum) if here.rounds else 0
+        )
+        peak = max(peak, live + 8 * words)
+        live -= sum(sizes[r] for r in here.dropped)
+    return peak
