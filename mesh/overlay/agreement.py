@@ -126,6 +126,7 @@ class Agreement:
         self._cast: dict[tuple[bool, int], Digest] = {}
         self._lock: Lock | None = None
         self._valid: Lock | None = None
+        self._lock_told = -1
         self.round = 0
         self.certified: Certified | None = None
 
@@ -241,10 +242,17 @@ class Agreement:
         if self._lock is not None and self._lock.candidate.record.digest != record:
             shown = proposal.lock
             if shown is None or not self._lock.round <= shown.round < self.round:
-                return [self._tell(self._lock)]
+                return self._tell_lock(self._lock)
         elif self._lock is None and proposal.lock is None and not accepts(proposal.candidate):
             return []
         return self._cast_ballot(False, record, None)
+
+    def _tell_lock(self, lock: Lock) -> list[Effect]:
+        """Once a round, or two members locked on different records would talk without end."""
+        if self._lock_told == self.round:
+            return []
+        self._lock_told = self.round
+        return [self._tell(lock)]
 
     def _precommit(self) -> list[Effect]:
         lock = self._polka(self.round)
