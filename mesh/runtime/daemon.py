@@ -66,17 +66,30 @@ async def serve(home: Home, config: Config, *, ready: Callable[[], None], tap: T
         log.warning(
             "sessions of before the restart are closed; this node abstains from them", count=abandoned
         )
+    async with trio.open_nursery() as outer:
+        await outer.start(journal.run)  # ends last: sessions write their end on the way out
+        await _serve(home, config, identity, journal, ready, tap)
+        outer.cancel_scope.cancel()
+
+
+async def _serve(
+    home: Home,
+    config: Config,
+    identity: NodeIdentity,
+    journal: Journal,
+    ready: Callable[[], None],
+    tap: Tap | None,
+) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
         service = SwitchingService(config, identity, stop)
         nursery.start_soon(_serve_until, stop, service, nursery.cancel_scope)
-        await nursery.start(journal.run)
         admissions = Admissions(identity, config, journal)
         gate = Gatekeeper(identity.mesh, identity.certificate, lambda: admissions.admits_guests)
         transport = _transport(identity, config, gate, tap)
         await nursery.start(transport.run)
-        postman = Postman(transport, keys.identity.reveal(), identity.mesh.mesh)
+        postman = Postman(transport, identity.keys.identity.reveal(), identity.mesh.mesh)
         await nursery.start(postman.run)
         await nursery.start(serve_api, service, home)
         head: EpochRecord | None = None
@@ -85,8 +98,9 @@ async def serve(home: Home, config: Config, *, ready: Callable[[], None], tap: T
             service.joining = joiner
             ready()
             identity, head = await joiner.run()
-        room = DataRoom(home.root)
-        node = Node(identity, config, journal, room, transport, gate, postman, admissions, head)
+        node = Node(
+            identity, config, journal, DataRoom(home.root), transport, gate, postman, admissions, head
+        )
         await nursery.start(node.run)
         service.member = MemberService(node, nursery, stop)
         if head is None:

@@ -10,6 +10,7 @@ a node that does not remember its secrets abstains rather than risk a second, di
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -66,21 +67,29 @@ class Journal:
         self._incoming = receive
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write until cancelled; what was asked for before is still written."""
+        """Write until cancelled; what was asked for before is still written, later requests fail."""
         task_status.started()
         try:
             async for request in self._incoming:
-                batch = [request]
-                while True:
-                    try:
-                        batch.append(self._incoming.receive_nowait())
-                    except trio.WouldBlock:
-                        break
-                await trio.to_thread.run_sync(self._commit, batch)
-                for done in batch:
-                    done.done.set()
+                await self._write_batch([request, *self._waiting()])
         finally:
+            with trio.CancelScope(shield=True):
+                await self._write_batch(self._waiting())
+            self._incoming.close()
             self._connection.close()
+
+    def _waiting(self) -> list[_Request]:
+        requests: list[_Request] = []
+        with contextlib.suppress(trio.WouldBlock):
+            while True:
+                requests.append(self._incoming.receive_nowait())
+        return requests
+
+    async def _write_batch(self, batch: list[_Request]) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._commit, batch)
+        for request in batch:
+            request.done.set()
 
     # -- sessions -----------------------------------------------------------------------------------
 
@@ -112,20 +121,25 @@ class Journal:
         )
 
     def knows(self, session: SessionId) -> bool:
-        """Whether this session was ever begun here: it must not be begun again."""
-        row = self._connection.execute(
-            "SELECT 1 FROM sessions WHERE session = ?", (bytes(session),)
-        ).fetchone()
+        """Whether this session was ever begun here: it must not be begun again. Raises JournalFull."""
+        question = "SELECT 1 FROM sessions WHERE session = ?"
+        try:
+            row = self._connection.execute(question, (bytes(session),)).fetchone()
+        except sqlite3.Error as error:
+            raise JournalFull(
+                f"the journal {self._path} cannot be read: {error}", fix="look after its disk"
+            ) from error
         return row is not None
 
     def abandon(self) -> int:
-        """Close the sessions that a crash left open; how many. Call before `run`."""
-        with self._connection:
-            cursor = self._connection.execute(
-                "UPDATE sessions SET ended = ?, outcome = 'abandoned by a restart' WHERE ended IS NULL",
-                (time.time(),),
-            )
-            self._connection.execute("DELETE FROM records")
+        """Close the sessions that a crash left open; how many. Call before `run`. Raises JournalFull."""
+        update = "UPDATE sessions SET ended = ?, outcome = 'abandoned by a restart' WHERE ended IS NULL"
+        try:
+            with self._connection:
+                cursor = self._connection.execute(update, (time.time(),))
+                self._connection.execute("DELETE FROM records")
+        except sqlite3.Error as error:
+            raise self._full(error) from error
         return cursor.rowcount
 
     # -- the mesh -----------------------------------------------------------------------------------
@@ -152,7 +166,10 @@ class Journal:
         if not statements:
             return
         request = _Request(statements, trio.Event())
-        await self._requests.send(request)
+        try:
+            await self._requests.send(request)
+        except trio.BrokenResourceError:
+            raise JournalFull("the journal is closed", fix="start the node again") from None
         await request.done.wait()
         if request.error is not None:
             raise request.error
@@ -166,10 +183,13 @@ class Journal:
                 try:
                     self._execute([request])
                 except (sqlite3.Error, OSError) as error:
-                    request.error = JournalFull(
-                        f"the journal {self._path} cannot be written: {error}",
-                        fix="free some space on its disk; nothing that depended on it was sent",
-                    )
+                    request.error = self._full(error)
+
+    def _full(self, error: Exception) -> JournalFull:
+        return JournalFull(
+            f"the journal {self._path} cannot be written: {error}",
+            fix="free some space on its disk; nothing that depended on it was sent",
+        )
 
     def _execute(self, batch: list[_Request]) -> None:
         with self._connection:
