@@ -55,6 +55,7 @@ class Driver:
         self._counters = counters
         self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object]](MAILBOX)
         self._scope = trio.CancelScope()
+        self._begun = False
 
     def deliver(self, sender: PartyId, message: object) -> None:
         """Put one verified message into the mailbox; drop it if that is full."""
@@ -75,9 +76,10 @@ class Driver:
         with self._scope:
             try:
                 await self._journal.begin(self.session)
+                self._begun = True
                 await self._drive()
             except JournalFull as error:
-                ended = events.Aborted(error.code, error.sentence(), definite=False)
+                ended = events.Aborted(error.code, error.sentence(), definite=not self._begun)
             except Exception:  # the session boundary: a bug ends this session, not the node
                 log.exception("session failed by our own fault", session=self.session.short())
                 ended = events.Aborted("C-900", "this node failed; its log has the details", definite=False)
