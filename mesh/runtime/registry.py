@@ -1,7 +1,8 @@
 """Live sessions of this node, mail that came before its plan, and sessions that are over.
 
-Early mail is bounded in sessions, messages and age, so that a peer that makes up session ids only wastes
-its own effort. Mail for a session that is over is counted and dropped.
+Early mail is bounded in bytes and messages for each sender, in bytes for all, and in age, so that a peer
+that makes up session ids uses up its own share and nobody else's. Mail for a session that is over is
+counted and dropped.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import trio
 from mesh.runtime.driver import Driver
 from protocols.identifiers import PartyId, SessionId
 
-MAX_EARLY_SESSIONS = 64
 MAX_EARLY_MESSAGES = 512
+"""Of one sender."""
 MAX_EARLY_BYTES = 8 * 1024 * 1024
+"""Of one sender."""
+MAX_EARLY_TOTAL_BYTES = 64 * 1024 * 1024
 EARLY_S = 10.0
 MAX_ENDED = 4096
 
@@ -24,8 +27,7 @@ MAX_ENDED = 4096
 @dataclass(slots=True)
 class _Early:
     since_s: float
-    mail: list[tuple[PartyId, object]] = field(default_factory=list)
-    size_bytes: int = 0
+    mail: list[tuple[PartyId, object, int]] = field(default_factory=list)
 
 
 class Registry:
@@ -35,6 +37,8 @@ class Registry:
         self.live: dict[SessionId, Driver] = {}
         self._early: OrderedDict[SessionId, _Early] = OrderedDict()
         self._ended: OrderedDict[SessionId, None] = OrderedDict()
+        self._messages: Counter[PartyId] = Counter()
+        self._bytes: Counter[PartyId] = Counter()
         self._counters = counters
 
     def is_known(self, session: SessionId) -> bool:
@@ -54,14 +58,13 @@ class Registry:
     def open(self, driver: Driver) -> None:
         """The session is live; hand it the mail that came early."""
         self.live[driver.session] = driver
-        early = self._early.pop(driver.session, None)
-        for sender, message in early.mail if early else ():
+        for sender, message, _ in self._drop(driver.session):
             driver.deliver(sender, message)
 
     def close(self, session: SessionId) -> None:
         """The session is over."""
         self.live.pop(session, None)
-        self._early.pop(session, None)
+        self._drop(session)
         self._ended[session] = None
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
@@ -69,14 +72,25 @@ class Registry:
     def _keep(self, session: SessionId, sender: PartyId, message: object, size_bytes: int) -> None:
         now = trio.current_time()
         while self._early and next(iter(self._early.values())).since_s < now - EARLY_S:
-            self._early.popitem(last=False)
-        early = self._early.get(session)
-        if early is None:
-            if len(self._early) >= MAX_EARLY_SESSIONS:
-                self._early.popitem(last=False)
-            early = self._early[session] = _Early(now)
-        if len(early.mail) >= MAX_EARLY_MESSAGES or early.size_bytes + size_bytes > MAX_EARLY_BYTES:
+            self._counters["early_dropped"] += len(self._drop(next(iter(self._early))))
+        if (
+            self._messages[sender] >= MAX_EARLY_MESSAGES
+            or self._bytes[sender] + size_bytes > MAX_EARLY_BYTES
+            or self._bytes.total() + size_bytes > MAX_EARLY_TOTAL_BYTES
+        ):
             self._counters["early_dropped"] += 1
             return
-        early.mail.append((sender, message))
-        early.size_bytes += size_bytes
+        self._early.setdefault(session, _Early(now)).mail.append((sender, message, size_bytes))
+        self._messages[sender] += 1
+        self._bytes[sender] += size_bytes
+
+    def _drop(self, session: SessionId) -> list[tuple[PartyId, object, int]]:
+        """Take a session's early mail out of the books."""
+        early = self._early.pop(session, None)
+        mail = early.mail if early else []
+        for sender, _, size_bytes in mail:
+            self._messages[sender] -= 1
+            self._bytes[sender] -= size_bytes
+            if not self._messages[sender]:
+                del self._messages[sender], self._bytes[sender]
+        return mail
