@@ -39,6 +39,7 @@ class _Queue:
     wake: trio.Event = field(default_factory=trio.Event)
     idle: trio.Event = field(default_factory=trio.Event)
     sending: bool = False
+    closed: bool = False
 
 
 class Postman:
@@ -89,17 +90,19 @@ class Postman:
     async def flush(self, patience_s: float) -> None:
         """Wait until all queues are empty, at most `patience_s`."""
         with trio.move_on_after(patience_s):
-            for queue in self._queues.values():
+            for queue in list(self._queues.values()):
                 while queue.mail or queue.sending:
                     await queue.idle.wait()
 
     def forget(self, peer: PartyId) -> None:
-        """The link to `peer` is down: what waits for it is dropped."""
-        queue = self._queues.get(peer)
+        """The link to `peer` is down: what waits for it is dropped, and the queue is closed."""
+        queue = self._queues.pop(peer, None)
         if queue is not None:
             self.counters["messages_dropped"] += len(queue.mail)
             queue.mail.clear()
             queue.size_bytes = 0
+            queue.closed = True
+            queue.wake.set()
 
     def _enqueue(self, peer: PartyId, data: bytes, lane: Lane) -> int:
         queue = self._queues.get(peer)
@@ -131,5 +134,7 @@ class Postman:
                     log.debug("not sent", peer=peer.short(), why=str(error))
             queue.sending = False
             queue.idle.set()
+            if queue.closed:
+                return
             queue.wake, queue.idle = trio.Event(), trio.Event()
             await queue.wake.wait()
