@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -47,10 +48,17 @@ class PendingJoin:
 class Admissions:
     """Tickets and requests of an operator's node."""
 
-    def __init__(self, identity: NodeIdentity, config: Config, journal: Journal) -> None:
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        config: Config,
+        journal: Journal,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._identity = identity
         self._config = config
         self._journal = journal
+        self._clock = clock
         self._confirm: set[bytes] = set()
         self._requests: dict[str, tuple[JoinRequest, RequestInfo]] = {}
         self._book: TicketBook | None = None
@@ -87,7 +95,7 @@ class Admissions:
                 reasons={},
                 fix="run coppice invite on the founding node",
             )
-        now = time.time()
+        now = self._clock()
         valid_s = spec.expires_s if spec.expires_s is not None else self._config.ticket_s
         ticket = Ticket(
             id=os.urandom(16),
@@ -111,7 +119,7 @@ class Admissions:
         """Answer a guest's request; the spent ticket is stored before the grant is returned."""
         if self._book is None:
             return JoinRefusal("C-226", "this node cannot admit anybody", True)
-        refusal = self._book.judge(time.time(), message)
+        refusal = self._book.judge(self._clock(), message)
         if refusal is not None:
             return refusal
         if message.ticket in self._confirm:
@@ -124,7 +132,7 @@ class Admissions:
             if known[1].state == "denied":
                 return JoinRefusal("C-228", "the inviter said no", True)
         try:
-            certificate, effects = self._book.accept(time.time(), message)
+            certificate, effects = self._book.accept(self._clock(), message)
         except ProtocolError as error:
             return JoinRefusal(error.code, str(error.args[0]), True)
         await self._store(effects)
@@ -151,7 +159,7 @@ class Admissions:
         phrase = joining.phrase(ticket, message.applicant) if ticket else ""
         applicant = message.applicant
         what = f"{applicant.name} at {applicant.site} asks to join"
-        info = RequestInfo(_name(message), "join", state, applicant.name, what, phrase, time.time())
+        info = RequestInfo(_name(message), "join", state, applicant.name, what, phrase, self._clock())
         self._requests[_name(message)] = (message, info)
 
     async def _store(self, effects: list[Effect]) -> None:

@@ -53,6 +53,7 @@ _MESSAGES: dict[str, type] = {
     for message in (*NETWORK_MESSAGES, *_OVERLAY_MESSAGES, JoinRequest, Inquiry, InquiryAnswer)
 }
 MAX_POLLS = 64
+MAX_INQUIRIES = 16
 GOODBYE_S = 0.5
 LINKS_EVERYWHERE = 64
 """Meshes up to this size keep every member linked to every other."""
@@ -74,6 +75,7 @@ class Node:
         postman: Postman,
         admissions: Admissions,
         head: EpochRecord | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.identity = identity
         self.config = config
@@ -81,17 +83,20 @@ class Node:
         self.transport = transport
         self.admissions = admissions
         self.counters: Counter[str] = Counter()
-        self.started_at = time.time()
+        self.started_at = clock()
         self.listeners: list[Listener] = []
         self._journal = journal
         self._gate = gate
         self.postman = postman
         self._polls: dict[bytes, Poll] = {}
+        self._asking: Counter[PartyId] = Counter()
         self._nursery: trio.Nursery | None = None
         self._wanted: dict[PartyId, tuple[str, ...]] = {}
         self._hints = _hints(journal)
         addresses = config.announce or tuple(transport.addresses())
-        self.overlay = OverlayDriver(identity, config, journal, postman, self._on_overlay, addresses, head)
+        self.overlay = OverlayDriver(
+            identity, config, journal, postman, self._on_overlay, addresses, head, clock
+        )
         self.limits = PlanLimits(
             sizes=ClusterSizes(config.cluster_min, config.cluster_target, config.cluster_max),
             committee=config.committee_size,
@@ -148,6 +153,9 @@ class Node:
             except MeshError as error:
                 self.counters["failed"] += 1
                 log.error("message not handled", sender=frame.sender.short(), why=error.sentence())
+            except Exception:  # the boundary to the network: no message may end the node
+                self.counters["bugs"] += 1
+                log.exception("a message met a bug of ours", sender=frame.sender.short())
 
     async def _receive(self, frame: Frame) -> None:
         letter = envelope.verify(frame.payload, mesh=self.identity.mesh.mesh)
@@ -166,7 +174,7 @@ class Node:
         elif isinstance(message, _OVERLAY_MESSAGES):
             await self.overlay.receive(letter.sender, message)
         elif isinstance(message, Inquiry):
-            self._soon(self._on_inquiry, letter.sender, message)
+            self._ask_room(letter.sender, message)
         elif isinstance(message, InquiryAnswer):
             if message.id in self._polls:
                 self._polls[message.id].answer(letter.sender, message)
@@ -267,9 +275,19 @@ class Node:
         answer = await self.admissions.asked(message, self.overlay.keeper.record)
         self.postman.post((sender,), answer)
 
+    def _ask_room(self, sender: PartyId, message: Inquiry) -> None:
+        """Few questions of one peer at a time: each costs a look into the ledger."""
+        if self._asking[sender] >= MAX_INQUIRIES:
+            raise UnexpectedMessage(f"{MAX_INQUIRIES} questions of this peer are open already")
+        self._asking[sender] += 1
+        self._soon(self._on_inquiry, sender, message)
+
     async def _on_inquiry(self, sender: PartyId, message: Inquiry) -> None:
         name = self.overlay.view().name(sender)
-        decision = await self.sessions.would_contribute(message, sender, name)
+        try:
+            decision = await self.sessions.would_contribute(message, sender, name)
+        finally:
+            self._asking[sender] -= 1
         answer = InquiryAnswer(
             message.id, decision.allowed, "" if decision.allowed else decision.sentence()[:500]
         )
@@ -302,6 +320,9 @@ class Node:
             await function(*arguments)  # type: ignore[misc]  # always an async function
         except MeshError as error:
             log.warning("not done", why=error.sentence())
+        except Exception:  # a task that a message started ends alone
+            self.counters["bugs"] += 1
+            log.exception("a task met a bug of ours")
 
 
 def _hints(journal: Journal) -> dict[PartyId, tuple[str, ...]]:

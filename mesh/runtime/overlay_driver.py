@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from mesh.overlay.profile import EpochProfile, MembershipProfile
 from mesh.overlay.suspicion import Suspicion
 from mesh.overlay.view import Status, View
 from mesh.runtime.identity import NodeIdentity
-from mesh.runtime.journal import Journal
+from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.known import Known, KnownMembers
 from mesh.runtime.postman import Postman
 from mesh.settings import Config
@@ -57,11 +58,14 @@ class OverlayDriver:
         publish: Callable[[object], None],
         addresses: Sequence[str],
         head: EpochRecord | None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`head`: the record a join granted; None for a node that goes on from its journal or founds."""
         if identity.certificate is None:
             raise LocalMisuse("only a certified member takes part in the overlay")
         self.me = identity.party
+        self.counters: Counter[str] = Counter()
+        self._clock = clock
         self._journal = journal
         self._postman = postman
         self._publish = publish
@@ -107,12 +111,12 @@ class OverlayDriver:
                 fix="join again with a new ticket: coppice join TICKET",
             )
         return genesis(
-            identity.mesh, identity.keys.operator.reveal(), identity.party, os.urandom(32), time.time()
+            identity.mesh, identity.keys.operator.reveal(), identity.party, os.urandom(32), self._clock()
         )
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tick until cancelled."""
-        now = time.time()
+        now = self._clock()
         first = self.keeper.certified(self.keeper.record.epoch)
         await self._journal.remember(
             HeadMoved(first) if first is not None else self.keeper.record, replace=True
@@ -122,38 +126,38 @@ class OverlayDriver:
         task_status.started()
         while True:
             self._wake = trio.Event()
-            nap = min(self.membership.deadline, self.keeper.deadline) - time.time()
+            nap = min(self.membership.deadline, self.keeper.deadline) - self._clock()
             with trio.move_on_after(max(0.0, min(nap, LONGEST_NAP_S))):
                 await self._wake.wait()
             await self._tick()
 
     async def _tick(self) -> None:
-        now = time.time()
+        now = self._clock()
         if now >= self.membership.deadline:
             await self.carry_out(self.membership.tick(now))
         await self.carry_out(self.keeper.tick(now, self.view()))
 
     def view(self) -> View:
         """The mesh as seen from here."""
-        return self.membership.view(time.time())
+        return self.membership.view(self._clock())
 
     # -- inputs -------------------------------------------------------------------------------------
 
     async def link_up(self, peer: PartyId) -> None:
         """A member is directly linked."""
-        now = time.time()
+        now = self._clock()
         await self.carry_out(self.membership.link_up(now, peer))
         await self.carry_out(self.keeper.link_up(peer))
         self._wake.set()
 
     async def link_down(self, peer: PartyId, reason: str) -> None:
         """The last link to a member is gone."""
-        await self.carry_out(self.membership.link_down(time.time(), peer, reason))
+        await self.carry_out(self.membership.link_down(self._clock(), peer, reason))
         self._wake.set()
 
     async def receive(self, sender: PartyId, message: object) -> None:
         """A message of a member. Raises ProtocolError if it is unacceptable."""
-        now = time.time()
+        now = self._clock()
         if isinstance(message, GOSSIP_MESSAGES):
             await self.carry_out(self.membership.receive(now, sender, message))
         elif isinstance(message, EPOCH_MESSAGES):
@@ -162,15 +166,25 @@ class OverlayDriver:
 
     async def beacon_opened(self, plan: Plan, total: Sequence[int]) -> None:
         """A beacon session ended here."""
-        await self.carry_out(self.keeper.beacon_opened(time.time(), self.view(), plan, total))
+        await self.carry_out(self.keeper.beacon_opened(self._clock(), self.view(), plan, total))
         self._wake.set()
 
     async def leave(self) -> None:
         """Say goodbye to the mesh."""
-        await self.carry_out(self.membership.leave(time.time()))
+        await self.carry_out(self.membership.leave(self._clock()))
 
     async def carry_out(self, effects: Sequence[Effect]) -> None:
-        """Store, send, tell; in this order."""
+        """Store, send, tell; in this order. What follows a record that cannot be stored is not done.
+
+        A full disk so silences this node in matters of epochs and membership, and it recovers by gossip.
+        """
+        try:
+            await self._carry_out(effects)
+        except JournalFull as error:
+            self.counters["journal_full"] += 1
+            log.error("not stored, hence not sent", why=error.sentence())
+
+    async def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Persist():

@@ -129,7 +129,7 @@ class MemberService:
     async def metrics(self) -> Metrics:
         """Counters and gauges."""
         node = self._node
-        counters = node.counters + node.postman.counters + node.sessions.counters
+        counters = node.counters + node.postman.counters + node.sessions.counters + node.overlay.counters
         values = {name: float(value) for name, value in counters.items()}
         values |= {
             "links": float(len(node.transport.links())),

@@ -153,6 +153,14 @@ class Sessions:
             else:
                 self._decline(plan, error.sentence())
             return
+        except Exception:  # the session boundary: a bug in judging a plan ends no other session
+            log.exception("plan not judged by our own fault", session=plan.session.short())
+            reason = "this node failed; its log has the details"
+            if plan.initiator == self._keys.party:
+                self._report(plan, events.Aborted("C-900", reason, definite=True))
+            else:
+                self._decline(plan, reason)
+            return
         finally:
             self._considering.discard(plan.session)
         machine = SessionParty(plan, self._keys, os.urandom(32), contribution, refusal)
