@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import time
 
 import pytest
 import trio
 import trio.testing
 
+from mesh.net import liveness
 from mesh.net.link import Lanes
 from mesh.net.profile import LinkProfile
 from mesh.net.secure_channel import ChannelMaker
@@ -470,3 +472,22 @@ async def test_simultaneous_dials_give_one_link_every_time():
                 with pytest.raises(trio.WouldBlock):
                     one.events.receive_nowait()
             nursery.cancel_scope.cancel()
+
+
+async def test_idle_mesh_costs_next_to_nothing(nursery, monkeypatch):
+    """Eight nodes with seven links each, silent but for beats: CPU of this process, per node."""
+    monkeypatch.setattr(liveness, "SETTLING_S", 0.0)
+    nodes = [node(i) for i in range(1, 9)]
+    for one in nodes:
+        await nursery.start(one.run)
+    meet(*nodes)
+    for one in nodes:
+        for _ in range(7):
+            await linked(one)
+    await trio.sleep(1)
+    gc.collect()
+    start, cpu = trio.current_time(), time.process_time()
+    await trio.sleep(4)
+    share = (time.process_time() - cpu) / (trio.current_time() - start) / len(nodes)
+    assert share < 0.01
+    assert all(len(one.links()) == 7 for one in nodes)
