@@ -1,10 +1,13 @@
-"""A toy network for session machines: FIFO delivery, a hand-turned clock, faults as functions.
+"""A toy network for session machines: a hand-turned clock, faults as functions.
+
+First in, first out, or with `order` in any order that keeps what one party sends to another in line.
 
 Every message is encoded and decoded on its way, as on the real network.
 """
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -109,10 +112,12 @@ class Pump:
         tamper: Tamper | None = None,
         refusals: dict[PartyId, str] | None = None,
         coded: bool = True,
+        order: random.Random | None = None,
     ) -> None:
         """`coded` False spares encoding and decoding each message; for sweeps."""
         self.plan = plan
         self.coded = coded
+        self.order = order
         self.delivered = 0
         self.kill_at: dict[int, tuple[PartyId, bool]] = {}
         self.now = 100.0
@@ -154,7 +159,7 @@ class Pump:
         idle = 0
         while True:
             while self.queue:
-                self._deliver(*self.queue.popleft())
+                self._deliver(*self._next())
             due = [
                 m.deadline for p, m in self.parties.items() if p not in self.dead and m.deadline is not None
             ]
@@ -167,13 +172,27 @@ class Pump:
                 if party not in self.dead and machine.deadline is not None and machine.deadline <= self.now:
                     self._carry_out(party, machine.expire(self.now))
 
+    def _next(self) -> tuple[PartyId, PartyId, object]:
+        if self.order is None:
+            return self.queue.popleft()
+        sender, to, _ = self.queue[self.order.randrange(len(self.queue))]
+        first = next(i for i, item in enumerate(self.queue) if item[:2] == (sender, to))
+        chosen = self.queue[first]
+        del self.queue[first]
+        return chosen
+
     def outcomes(self) -> dict[PartyId, object]:
         """Outcome of each live party."""
         return {p: m.outcome for p, m in self.parties.items() if p not in self.dead}
 
-    def named(self) -> set[PartyId]:
-        """Parties that somebody named as faulty."""
-        return {e.party for log in self.events.values() for e in log if isinstance(e, events.Named)}
+    def named(self, proven: bool | None = None) -> set[PartyId]:
+        """Parties that somebody named as faulty; with `proven`, only in that way."""
+        said = (e for log in self.events.values() for e in log if isinstance(e, events.Named))
+        return {e.party for e in said if proven is None or e.proven is proven}
+
+    def inject(self, sender: PartyId, to: PartyId, message: object) -> None:
+        """Let `sender` say something its machine would not."""
+        self.queue.append((sender, to, message))
 
     def _carry_out(self, party: PartyId, effects: list[object]) -> None:
         for effect in effects:

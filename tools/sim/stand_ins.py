@@ -11,7 +11,8 @@ another party, label or payload is refused; a sealing of another recipient or co
 false disclosure raises MalformedMessage, a true one shows everybody the same plaintext. They keep nothing
 secret and whoever knows the process's key forges them, so the simulator's Byzantine parties do not: they
 sign with their own seeds or send rubbish. What they cannot show is a flaw of the primitives themselves,
-which have tests of their own (tests/vectors, tests/property).
+which have tests of their own (tests/vectors, tests/property). Arithmetic on short vectors is replaced as
+well, by code with the very same results (`short_vectors`).
 
 Invariant: after the context is left, the real functions are back.
 """
@@ -32,6 +33,7 @@ from protocols.identifiers import PartyId
 from protocols.sessions import dealing, roster
 from protocols.wire import sealing
 from protocols.wire.sealing import OVERHEAD_BYTES, Disclosure, SealBroken
+from tools.sim import short_vectors
 
 _KEY: Final = b"stand-in for a signature scheme"
 _TAG_BYTES: Final = 64
@@ -106,6 +108,7 @@ _REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
     (sealing, "unseal", unseal),
     (sealing, "disclose", disclose),
     (sealing, "open_disclosed", open_disclosed),
+    *short_vectors.REPLACED,
 )
 
 
