@@ -37,6 +37,9 @@ from protocols.sessions.messages import (
 )
 from protocols.wire.digest import digest
 
+TAKE_OVER_S = 2.0
+"""What an adder that comes into office late gives dealers, members and the clusters below to tell it all."""
+
 
 class Adder:
     """One rank's part; passive until it is in office."""
@@ -92,7 +95,9 @@ class Adder:
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Membership reports which parties cannot be reached."""
-        self.lost = lost
+        before, self.lost = self.in_office, lost
+        if self.in_office and not before:
+            self._collect_until = max(self._collect_until, now + TAKE_OVER_S)
         return self._advance(now)
 
     def decline(self, now: float, sender: PartyId) -> list[Effect]:

@@ -79,6 +79,7 @@ class Opening:
         self._shares: dict[int, Elements] = {}
         self._ballots: dict[int, tuple[Digest, Ballot]] = {}
         self._total: Elements | None = None
+        self._subject: Digest | None = None
         self._since = 0.0
         self._patient = True
 
@@ -170,7 +171,7 @@ class Opening:
     def _vouch(self) -> list[Effect]:
         assert self._total is not None
         seat = self._seat(self.keys.party)
-        subject = result_digest(self.assembly.session, self._name, self._total)
+        self._subject = subject = result_digest(self.assembly.session, self._name, self._total)
         ballot = roster.cast(self.keys, seat, roster.RESULT, subject)
         record = VoteCast(self.assembly.stage, self.assembly.generation, roster.RESULT, subject)
         self._ballots[seat] = (subject, ballot)
@@ -184,7 +185,9 @@ class Opening:
         valid = roster.is_valid(self.assembly, message.ballot, roster.RESULT, message.result)
         if message.ballot.seat != seat or not valid:
             raise MalformedMessage("forged result ballot", blame=sender)
-        self._ballots.setdefault(seat, (message.result, message.ballot))
+        held = self._ballots.get(seat)
+        if held is None or held[0] != self._subject:
+            self._ballots[seat] = (message.result, message.ballot)  # a ballot for another total is no vote
         self._finish()
         return []
 
@@ -192,7 +195,6 @@ class Opening:
         """Assemble the result from t+1 ballots for the total that we decoded ourselves."""
         if self._total is None or self.result is not None:
             return
-        subject = result_digest(self.assembly.session, self._name, self._total)
-        agreeing = [ballot for _, (name, ballot) in sorted(self._ballots.items()) if name == subject]
+        agreeing = [ballot for _, (name, ballot) in sorted(self._ballots.items()) if name == self._subject]
         if len(agreeing) > self.assembly.threshold:
             self.result = Result(self._certificate, self._total, tuple(agreeing), self._handovers)
