@@ -1,8 +1,9 @@
 """The certified result goes down the tree: from the root to the adders below, from each adder to its devices.
 
 For the root speak its first t+1 live members, so that no one of them can keep the result back; for an adder's
-place the first live one in rank order, and when it is lost the next one. A result
-proves itself (t+1 ballots), so it does not matter from whom it comes, nor how often.
+place the first live one in rank order, and when it is lost the next one. Who was lost and comes back is
+told again: what was on the way to it went with its link. A result proves itself (t+1 ballots), so it does
+not matter from whom it comes, nor how often.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Delivery:
     def advance(
         self, lost: frozenset[PartyId], root: RootWork, adders: Mapping[tuple[int, int], Adder]
     ) -> list[Effect]:
-        """Tell those whom it is our turn to tell, once."""
+        """Tell those whom it is our turn to tell and who can be reached, once."""
+        self._told -= lost
         if self.result is None:
             return []
         told: dict[PartyId, None] = {}
@@ -42,7 +44,7 @@ class Delivery:
                 stage = self.plan.stages[index]
                 told.update(dict.fromkeys((*stage.dealers, *stage.members)))
                 told.update(self._adders_below(index))
-        fresh = tuple(party for party in told if party not in self._told and party != self.me)
+        fresh = tuple(party for party in told if party not in self._told | lost and party != self.me)
         self._told.update(fresh)
         return [Broadcast(fresh, self.result)] if fresh else []
 
