@@ -59,6 +59,7 @@ class Admissions:
         self._config = config
         self._journal = journal
         self._clock = clock
+        self._owed: list[Effect] = []
         self._confirm: set[bytes] = set()
         self._requests: dict[str, tuple[JoinRequest, RequestInfo]] = {}
         self._book: TicketBook | None = None
@@ -127,6 +128,8 @@ class Admissions:
             if known is None:
                 await self._wait_for_person(message)
                 return JoinRefusal(WAITING, "the inviter has been asked and has yet to accept", False)
+            if known[0].applicant != message.applicant:
+                return JoinRefusal("C-225", "somebody else asked under this name; make new keys", True)
             if known[1].state == "waiting":
                 return JoinRefusal(WAITING, "the inviter has yet to accept", False)
             if known[1].state == "denied":
@@ -135,7 +138,8 @@ class Admissions:
             certificate, effects = self._book.accept(self._clock(), message)
         except ProtocolError as error:
             return JoinRefusal(error.code, str(error.args[0]), True)
-        await self._store(effects)
+        self._owed += effects
+        await self._pay()
         return JoinGrant(certificate, (), record)
 
     async def answer(self, name: str, verdict: str) -> RequestInfo:
@@ -161,6 +165,12 @@ class Admissions:
         what = f"{applicant.name} at {applicant.site} asks to join"
         info = RequestInfo(_name(message), "join", state, applicant.name, what, phrase, self._clock())
         self._requests[_name(message)] = (message, info)
+
+    async def _pay(self) -> None:
+        """Store what a full disk left unstored: no grant leaves before its spent ticket is on disk."""
+        while self._owed:
+            await self._store(self._owed[:1])
+            del self._owed[0]
 
     async def _store(self, effects: list[Effect]) -> None:
         for effect in effects:

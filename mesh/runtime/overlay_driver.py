@@ -66,6 +66,7 @@ class OverlayDriver:
         self.me = identity.party
         self.counters: Counter[str] = Counter()
         self._clock = clock
+        self._owed: list[object] = []
         self._journal = journal
         self._postman = postman
         self._publish = publish
@@ -188,16 +189,28 @@ class OverlayDriver:
         for effect in effects:
             match effect:
                 case Persist():
-                    moved = isinstance(effect.record, HeadMoved)
-                    await self._journal.remember(effect.record, replace=moved)
-                    if moved:
-                        await self._journal.forget(BallotCast.__name__)
+                    self._owed.append(effect.record)
+                    await self._pay()
+                case Send() | Broadcast() if self._owed and isinstance(effect.message, EPOCH_MESSAGES):
+                    await self._pay()
+                    await self._carry_out([effect])
                 case Send():
                     self._postman.post((effect.to,), effect.message, epoch=self.keeper.record.epoch)
                 case Broadcast():
                     self._postman.post(effect.to, effect.message, epoch=self.keeper.record.epoch)
                 case Publish():
                     self._publish(effect.event)
+
+    async def _pay(self) -> None:
+        """Store what a full disk left unstored, oldest first. Raises JournalFull."""
+        while self._owed:
+            record = self._owed[0]
+            moved = isinstance(record, HeadMoved)
+            await self._journal.remember(record, replace=moved)
+            if moved:
+                await self._journal.forget(BallotCast.__name__)
+            if self._owed and self._owed[0] is record:
+                self._owed.pop(0)
 
     # -- addresses of the others, for the next start ----------------------------------------------------
 
