@@ -24,6 +24,7 @@ SPREAD_MS = 20
 """Round trips within a group must differ by this much before they decide anything; below it is noise."""
 
 Group = tuple[PartyId, ...]
+Rtts = Mapping[tuple[PartyId, PartyId], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,78 +46,72 @@ class ClusterSizes:
 def clusters(view: View, sizes: ClusterSizes | None = None) -> tuple[Group, ...]:
     """The clusters of all alive members; members and clusters sorted by id."""
     sizes = sizes or ClusterSizes()
-    rtts = _Distances(view.rtts_ms)
     by_site: dict[str, list[PartyId]] = {}
     for member in view.alive:
         by_site.setdefault(member.certificate.site, []).append(member.party)
     whole = [group for _, group in sorted(by_site.items()) if len(group) >= sizes.min]
     pool = [party for _, group in sorted(by_site.items()) if len(group) < sizes.min for party in group]
-    groups = [part for group in whole for part in _split(group, sizes, rtts)]
-    if len(pool) >= sizes.min:
-        groups += _split(pool, sizes, rtts)
-    elif pool:
-        groups = _adopt(groups, pool, sizes, rtts)
+    pooled = [pool] if len(pool) >= sizes.min else []
+    groups = [part for group in whole + pooled for part in _split(group, sizes, view.rtts_ms)]
+    if pool and not pooled:
+        groups = _adopt(groups, pool, sizes, view.rtts_ms)
     return tuple(sorted(tuple(sorted(group)) for group in groups))
 
 
-class _Distances:
-    """Announced round trips; a pair nobody measured counts as the median of the group that is looked at."""
-
-    def __init__(self, rtts_ms: Mapping[tuple[PartyId, PartyId], int]) -> None:
-        self._rtts_ms = rtts_ms
-
-    def between(self, first: PartyId, second: PartyId, default: int) -> int:
-        if first == second:
-            return 0
-        return self._rtts_ms.get((first, second) if first < second else (second, first), default)
-
-    def poles(self, group: Sequence[PartyId]) -> tuple[int, PartyId, PartyId] | None:
-        """(distance, one pole, the other) of the pair farthest apart among those measured."""
-        members = set(group)
-        pairs = [(ms, a, b) for (a, b), ms in self._rtts_ms.items() if a in members and b in members]
-        return max(pairs, default=None)
-
-    def typical(self, group: Sequence[PartyId]) -> int:
-        members = set(group)
-        measured = sorted(ms for (a, b), ms in self._rtts_ms.items() if a in members and b in members)
-        return measured[len(measured) // 2] if measured else 0
+def _within(group: Sequence[PartyId], rtts_ms: Rtts) -> Rtts:
+    """The measured pairs inside `group`."""
+    members = set(group)
+    return {pair: ms for pair, ms in rtts_ms.items() if pair[0] in members and pair[1] in members}
 
 
-def _split(group: Sequence[PartyId], sizes: ClusterSizes, rtts: _Distances) -> list[list[PartyId]]:
+def _between(first: PartyId, second: PartyId, rtts_ms: Rtts, default: int) -> int:
+    if first == second:
+        return 0
+    return rtts_ms.get((first, second) if first < second else (second, first), default)
+
+
+def _typical(rtts_ms: Rtts) -> int:
+    """Median: what a pair that nobody measured counts as."""
+    measured = sorted(rtts_ms.values())
+    return measured[len(measured) // 2] if measured else 0
+
+
+def _split(group: Sequence[PartyId], sizes: ClusterSizes, rtts_ms: Rtts) -> list[list[PartyId]]:
     if len(group) < 2 * sizes.target:
         return [sorted(group)]
-    leaning = _leaning(group, rtts)
+    inside = _within(group, rtts_ms)
+    leaning = _leaning(group, inside)
     order = sorted(group, key=lambda party: (leaning[party], digest("cluster-order", party)))
     cut = len(order) // 2
     if any(leaning.values()):
         nearer_first = sum(value < 0 for value in leaning.values())
         cut = min(max(nearer_first, sizes.target), len(order) - sizes.target)
-    return _split(order[:cut], sizes, rtts) + _split(order[cut:], sizes, rtts)
+    return _split(order[:cut], sizes, inside) + _split(order[cut:], sizes, inside)
 
 
-def _leaning(group: Sequence[PartyId], rtts: _Distances) -> dict[PartyId, int]:
+def _leaning(group: Sequence[PartyId], inside: Rtts) -> dict[PartyId, int]:
     """Round trip to one pole minus that to the other; all zero for a group without spread."""
-    poles = rtts.poles(group)
-    if poles is None or poles[0] < SPREAD_MS:
+    farthest, poles = max(((ms, pair) for pair, ms in inside.items()), default=(0, None))
+    if poles is None or farthest < SPREAD_MS:
         return dict.fromkeys(group, 0)
-    typical = rtts.typical(group)
-    _, first, second = poles
-    return {p: rtts.between(p, first, typical) - rtts.between(p, second, typical) for p in group}
+    typical = _typical(inside)
+    first, second = poles
+    return {p: _between(p, first, inside, typical) - _between(p, second, inside, typical) for p in group}
 
 
 def _adopt(
-    groups: list[list[PartyId]], pool: list[PartyId], sizes: ClusterSizes, rtts: _Distances
+    groups: list[list[PartyId]], pool: list[PartyId], sizes: ClusterSizes, rtts_ms: Rtts
 ) -> list[list[PartyId]]:
     """Let the pool join the nearest cluster, which is split if that makes it too large."""
     if not groups:
         return [pool]
+    typical = _typical(rtts_ms)
 
     def distance(group: list[PartyId]) -> tuple[float, int, list[PartyId]]:
-        typical = rtts.typical(group)
-        total = sum(rtts.between(a, b, typical) for a in pool for b in group)
+        total = sum(_between(a, b, rtts_ms, typical) for a in pool for b in group)
         return total / (len(pool) * len(group)), len(group), sorted(group)
 
     nearest = min(groups, key=distance)
     rest = [group for group in groups if group is not nearest]
     merged = nearest + pool
-    return rest + (_split(merged, sizes, rtts) if len(merged) > sizes.max else [merged])
+    return rest + (_split(merged, sizes, rtts_ms) if len(merged) > sizes.max else [merged])
