@@ -155,8 +155,8 @@ async def test_own_standstill_is_not_the_peers_fault(nursery, our_child):
 async def test_control_frames_wait_behind_little_bulk(nursery, our_child):
     """40 MB of bulk one way, questions on the control lane meanwhile: how many bytes went before each?
 
-    Counted in bytes, not in seconds, so that a busy machine does not matter: 1 MB is 20-30 ms on two
-    cores, and 4.5 MB (the credit) is what it would be if the kernel were left to buffer.
+    Counted in bytes, not in seconds, so that a busy machine does not matter: 300 kB are usual (6-30 ms);
+    on the bulk lane it would be the outbox and the credit, 5 MB.
     """
     _, address = our_child
     a = node(1)
@@ -188,5 +188,5 @@ async def test_control_frames_wait_behind_little_bulk(nursery, our_child):
             await a.send(child_id(), b"how many?")
             before.append(await answers.receive() - sent)
     before.sort()
-    assert len(before) > 20
-    assert before[int(0.99 * len(before))] < 1_000_000
+    assert len(before) > 5
+    assert before[int(0.99 * len(before))] < 800_000
