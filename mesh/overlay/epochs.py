@@ -59,6 +59,9 @@ from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.plan import Plan
 
+LEAST_PAUSE_S = 0.05
+"""Between two ticks that `deadline` asks for, so that nothing that stays due makes the node spin."""
+
 ASK_AGAIN_S = 1.0
 """Least pause between two requests for the records we lack."""
 
@@ -87,7 +90,7 @@ class EpochKeeper:
         self._profile = profile or EpochProfile()
         self._history = History(head if isinstance(head, Certified) else None)
         self._syncs = 0
-        self._next_sync_s = self._ask_again_s = -math.inf
+        self._next_sync_s = self._ask_again_s = self._ticked_s = -math.inf
         self._set_head(head.record if isinstance(head, Certified) else head, -math.inf)
 
     def _set_head(self, head: EpochRecord, now: float) -> None:
@@ -180,6 +183,7 @@ class EpochKeeper:
     def tick(self, now: float, view: View) -> list[Effect]:
         """`deadline` has passed, or the view changed."""
         effects: list[Effect] = []
+        self._ticked_s = now
         self._watch(now, view)
         if self._acts and (self._in_rounds or now >= self._due_s):
             effects += self._extend(now, view)
@@ -194,7 +198,7 @@ class EpochKeeper:
         if not self._acts:
             return self._next_sync_s
         due = self._round_ends_s if self._in_rounds else self._due_s
-        return min(due, self._next_sync_s)
+        return min(max(due, self._ticked_s + LEAST_PAUSE_S), self._next_sync_s)
 
     # When and what.
 

@@ -169,7 +169,9 @@ class Membership:
     @property
     def deadline(self) -> float:
         """When `tick` is wanted next."""
-        times = [self._next_sync_s, self._suspicions.deadline, self._announced_s + self._refresh_s]
+        times = [self._next_sync_s, self._suspicions.deadline]
+        if not self._leaving:
+            times.append(self._announced_s + self._refresh_s)
         if self._outbox:
             times.append(self._outbox.next_s)
         if self._refute is not None:

@@ -178,6 +178,9 @@ class OverlayNetwork:
     def _tick(self, node: Node) -> None:
         self._carry(node, node.membership.tick(self.now))
         self._carry(node, node.keeper.tick(self.now, node.membership.view(self.now)))
+        assert min(node.membership.deadline, node.keeper.deadline) > self.now, (
+            "a tick that wants another one at once"
+        )
 
     def _carry(self, node: Node, effects: Sequence[object]) -> None:
         for effect in effects:

@@ -106,6 +106,16 @@ class TestGrowth:
         record = network.up[0].keeper.record
         assert (len(record.gateways), record.session) == (2, NO_SESSION)
 
+    def test_an_operator_without_any_gateway_waits_without_spinning(self) -> None:
+        network = OverlayNetwork(epochs=replace(EPOCHS, epoch_s=5.0))
+        device = make_peer(41, gateway=False)
+        network.add(device)
+        network.run(20)
+        assert network.nodes[device.party].keeper.record.epoch == 0
+        leaver = network.nodes[device.party]
+        network._carry(leaver, leaver.membership.leave(network.now))
+        network.run(100)
+
     def test_rotation_by_time(self) -> None:
         network = grown(4, epochs=replace(EPOCHS, epoch_s=60.0))
         before = network.up[0].keeper.record
@@ -123,7 +133,7 @@ class TestGrowth:
         network.run(100)
         assert network.heads() == {bytes(before.digest)}
 
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", range(2))
     def test_despite_loss_duplication_and_reordering(self, seed: int) -> None:
         network = OverlayNetwork(seed, Faults(loss=0.15, duplicate=0.2, delay_s=0.3))
         for peer in PEERS[:7]:
@@ -238,7 +248,7 @@ class TestDeaths:
 
 
 class TestSplits:
-    @pytest.mark.parametrize("seed", range(6))
+    @pytest.mark.parametrize("seed", range(4))
     def test_votes_split_by_a_partition_in_the_middle_of_voting(self, seed: int) -> None:
         """Links break just when ballots fly, differently for each seed; nothing forks and it goes on."""
         network = grown(7, seed)
