@@ -7,19 +7,24 @@ raised: NodeUnreachable (nobody listens), AnswerTimeout (no answer in time), Rem
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from mesh.api import shapes
-from mesh.api.exchange import exchange
+from mesh.api.exchange import Answer, exchange
 from mesh.api.jsonshape import Json, decode, encode
 from mesh.api.outcome import AnswerTimeout, Exit, NodeUnreachable, RemoteError
 from mesh.runtime.home import Home
 from protocols.errors import MeshError
 
 MAX_EVENT_BYTES = 1024 * 1024
+SILENCE_S = 60.0
+"""Longest wait for the next byte of a watched job; the server says something four times as often."""
+
 T = TypeVar("T")
 
 
@@ -126,15 +131,18 @@ class Client:
         """Stop the node."""
         decode(shapes.Done, self.call("POST", "/v1/shutdown"))
 
-    def watch(self, job: str, silence_s: float | None = None) -> Iterator[shapes.JobEvent]:
-        """Events of a job until it ends. Raises AnswerTimeout after a silence of `silence_s`."""
+    def watch(self, job: str, timeout_s: float | None = None) -> Iterator[shapes.JobEvent]:
+        """Events of a job until it ends.
+
+        Raises AnswerTimeout after `timeout_s` in all, or when the node gives no sign of life for SILENCE_S.
+        """
+        path = f"/v1/jobs/{quote(job, safe='')}/events"
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         try:
-            with exchange(
-                self.home, "GET", f"/v1/jobs/{quote(job, safe='')}/events", b"", silence_s
-            ) as answer:
+            with exchange(self.home, "GET", path, b"", SILENCE_S) as answer:
                 if answer.status != 200:
                     raise _error(answer.status, _document(answer.read()))
-                for kind, document in _events(answer.stream):
+                for kind, document in _events(answer, deadline):
                     if kind == "end":
                         return
                     if kind == "error":
@@ -142,7 +150,9 @@ class Client:
                     yield decode(shapes.JobEvent, document)
         except TimeoutError:
             raise AnswerTimeout(
-                "the node said nothing in time", definite=False, fix=f"see: coppice jobs watch {job}"
+                "the job did not end in time; it goes on",
+                definite=False,
+                fix=f"see: coppice jobs watch {job}",
             ) from None
         raise NodeUnreachable("the node went away while the job was watched", fix="run: coppice up")
 
@@ -194,10 +204,20 @@ def _error(status: int, document: Json) -> MeshError:
     )
 
 
-def _events(stream: BinaryIO) -> Iterator[tuple[str, Json]]:
-    """Parse the stream: `event:` and `data:` lines, an event ends at an empty line, `:` is a comment."""
+def _events(answer: Answer, deadline: float) -> Iterator[tuple[str, Json]]:
+    """Parse the stream: `event:` and `data:` lines, an event ends at an empty line, `:` is a comment.
+
+    Raises TimeoutError at `deadline` (monotonic), however lively the stream is.
+    """
     kind, data = "message", ""
-    while content := stream.readline(MAX_EVENT_BYTES):
+    while True:
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        answer.connection.settimeout(min(SILENCE_S, remaining_s))
+        content = answer.stream.readline(MAX_EVENT_BYTES)
+        if not content:
+            return
         text = content.decode().rstrip("\r\n")
         if text.startswith("event: "):
             kind = text.removeprefix("event: ")

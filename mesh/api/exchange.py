@@ -23,11 +23,15 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, declared length (None for a stream) and the rest of the connection."""
+    """Status, declared length (None for a stream) and the rest of the connection.
+
+    `connection` is there for its timeout only.
+    """
 
     status: int
     length: int | None
     stream: BinaryIO
+    connection: socket.socket
 
     def read(self) -> bytes:
         """The whole body. Raises NodeUnreachable when it broke off or is absurdly large."""
@@ -54,7 +58,7 @@ def exchange(home: Home, method: str, path: str, body: bytes, timeout_s: float |
             connection.sendall(request.encode() + body)
             with connection.makefile("rb") as stream:
                 status, length = _head(stream)
-                yield Answer(status, length, stream)
+                yield Answer(status, length, stream, connection)
         except TimeoutError:
             raise
         except OSError as error:

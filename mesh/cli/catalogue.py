@@ -146,6 +146,19 @@ CATALOGUE: Mapping[str, tuple[str, str]] = {
         "Are both of one version? coppice version",
     ),
     "C-600": ("Something about the owner's files is wrong.", "The sentence names file, row and column."),
+    "C-640": ("A model and its weights do not fit together.", "Use weights of this very model."),
+    "C-641": (
+        "A model's weights do not descend from the round before.",
+        "Go on from the latest certified round.",
+    ),
+    "C-642": ("A site's rows cannot be trained on: none, too many, or not finite.", "Correct these rows."),
+    "C-643": ("Labels are not of the kind that the model takes.", "Correct them, or choose another model."),
+    "C-644": ("Values of a training round are out of range.", "Use a smaller rate, or scale the columns."),
+    "C-645": ("A training plug-in is missing or failed.", "The sentence says which; see the node's log."),
+    "C-646": ("What was given to the model does not have its shape.", "Give the columns it was trained on."),
+    "C-647": ("The privacy budget does not suffice.", "Ask for fewer rounds, or ask the owners."),
+    "C-648": ("The model cannot be exported so.", "The sentence says what the format lacks."),
+    "C-649": ("A training run was asked for that makes no sense.", "Correct the option that is named."),
     "C-900": ("A bug of ours.", "The log has the traceback: report it."),
 }
 

@@ -7,7 +7,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mesh.api import shapes
-from mesh.api.outcome import AnswerTimeout, RemoteError, outcome
 from mesh.cli.options import COMMON, Common
 from mesh.cli.output import table
 from protocols.errors import ConfigError
@@ -154,18 +153,15 @@ def _follow(common: Common, job: str, timeout: float | None) -> int:
         for event in client.watch(job, None if timeout is None else timeout + GRACE_S):
             output.progress(event, _event_text(event))
         answer = client.result(job)
-    except RemoteError as error:
-        output.fail(error)
-        return int(outcome(error).exit)
-    except AnswerTimeout as error:
-        output.fail(error)
-        return int(outcome(error).exit)
+    except KeyboardInterrupt:
+        output.say(f"the job goes on: coppice jobs watch {job} (or jobs cancel {job})")
+        raise
     output.show(answer, _result_text(answer))
     return 0
 
 
 def _event_text(event: shapes.JobEvent) -> str:
-    """A line with a mark for people; the raw object for programs that read stderr."""
+    """A line with a mark."""
     mark = {"dropout": "✗", "refused": "✗", "ended": "✓"}.get(event.kind, "▸")
     return f"  {mark} {event.text}"
 

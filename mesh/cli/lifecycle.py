@@ -194,7 +194,12 @@ def _detach(home: Home, settings: list[str], listen: list[str], common: Common) 
     )
     os.close(writer)
     os.close(descriptor)
-    if _wait_for_word(reader):
+    try:
+        came_up = _wait_for_word(reader)
+    except KeyboardInterrupt:
+        child.terminate()
+        raise
+    if came_up:
         answer = {"state": "up", "pid": child.pid, "home": str(home.root), "log": str(home.log)}
         common.output.show(answer, f"✓ up · process {child.pid} · log {home.log}")
         child.returncode = 0

@@ -15,6 +15,7 @@ import pytest
 import structlog
 import trio
 
+from mesh.api import client as client_module
 from mesh.api import events, shapes
 from mesh.api.client import Client
 from mesh.api.jsonshape import decode, encode
@@ -168,6 +169,20 @@ async def test_a_client_gives_up_on_a_silent_job(home: Home) -> None:
         with pytest.raises(AnswerTimeout) as caught:
             await ask(lambda: list(client.watch("held", 0.05)))
         assert caught.value.code == "C-306"
+
+
+async def test_signs_of_life_do_not_put_off_the_deadline(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "SILENCE_S", 0.01)
+    async with served(home) as client:
+        with pytest.raises(AnswerTimeout):
+            await ask(lambda: list(client.watch("held", 0.2)))
+
+
+async def test_a_frozen_node_is_noticed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "SILENCE_S", 0.05)
+    async with served(home) as client:
+        with pytest.raises(AnswerTimeout):
+            await ask(lambda: list(client.watch("held")))
 
 
 @pytest.mark.parametrize(
