@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from protocols.identifiers import PartyId
+from protocols.identifiers import Digest, PartyId
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,23 @@ class Publish:
     event: object
 
 
-Effect: TypeAlias = Persist | Send | Broadcast | Publish
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Stream the stored vector `name` to each of `to`. Bulk data never passes through a machine."""
+
+    to: tuple[PartyId, ...]
+    name: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """Add the stored vectors `parts` and store the sum; its name comes back as a VectorsAdded message."""
+
+    stage: int
+    parts: tuple[Digest, ...]
+
+
+Effect: TypeAlias = Persist | Send | Broadcast | Publish | Transfer | Combine
 
 
 class Machine(Protocol):

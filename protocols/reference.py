@@ -19,7 +19,7 @@ from protocols.identifiers import PartyId
 from protocols.sessions import dealing, resharing
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import NO_SOURCE, Complaint, Deal, Entry, Group, Part, Roster
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Complaint, Deal, Entry, Group, Part, Roster
 from protocols.sessions.plan import Plan
 from protocols.sessions.roster import roster_digest
 from protocols.sharing import shamir
@@ -78,7 +78,7 @@ def _cluster(
         deals[device] = dealing.deal(keys[device], assembly, vector, seeds[device], NO_SOURCE)
     entries = _entries(assembly, deals)
     contributors = tuple(deals)
-    roster = Roster(assembly.stage, 0, (Group(-1, NO_SOURCE, entries),), contributors)
+    roster = Roster(assembly.stage, 0, (Group(-1, NO_SOURCE, NO_VECTOR, entries),), contributors)
     rows = [
         field.total(np.stack([_share(assembly, keys[member], deal) for deal in deals.values()]))
         for member in assembly.members
@@ -107,7 +107,7 @@ def _inner(
                 zip(source.dealers, below.shares, strict=True), key=lambda pair: pair[0]
             )
         }
-        groups.append(Group(source.child, name, _entries(assembly, deals[source.child])))
+        groups.append(Group(source.child, name, NO_VECTOR, _entries(assembly, deals[source.child])))
         contributors.update(below.roster.contributors)
     roster = Roster(assembly.stage, 0, tuple(groups), tuple(sorted(contributors)))
     name = roster_digest(plan.session, roster)

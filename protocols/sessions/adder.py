@@ -23,6 +23,7 @@ from protocols.sessions.dealing import check_dealing, dealing_digest, uphold
 from protocols.sessions.ledger import Account, Ledger
 from protocols.sessions.messages import (
     NO_SOURCE,
+    NO_VECTOR,
     Ballot,
     Certificate,
     Complaint,
@@ -35,6 +36,7 @@ from protocols.sessions.messages import (
     Roster,
     Vote,
 )
+from protocols.sessions.vectors import Vectors
 from protocols.wire.digest import digest
 
 TAKE_OVER_S = 2.0
@@ -44,11 +46,17 @@ TAKE_OVER_S = 2.0
 class Adder:
     """One rank's part; passive until it is in office."""
 
-    def __init__(self, assembly: Assembly, me: PartyId, lineage: dict[int, Assembly] | None = None) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        me: PartyId,
+        vectors: Vectors,
+        lineage: dict[int, Assembly] | None = None,
+    ) -> None:
         """`lineage` maps each committee source to its assembly, where that is not generation 0 of a child."""
         self.assembly = assembly
         self.me = me
-        self.ledger = Ledger(assembly)
+        self.ledger = Ledger(assembly, vectors)
         self.lost: frozenset[PartyId] = frozenset()
         self.certificate: Certificate | None = None
         self.proposal: Roster | None = None
@@ -92,6 +100,21 @@ class Adder:
     def in_office(self) -> bool:
         """Whether every better rank is lost."""
         return self.assembly.current_adder(self.lost) == self.me
+
+    def parts(self) -> tuple[Digest, ...] | None:
+        """Masked vectors behind the certified roster, in its order; None until certified and all here."""
+        if self.certificate is None or not self.certificate.roster.contributors:
+            return None
+        names: list[Digest] = []
+        for group in self.certificate.roster.groups:
+            if group.vector != NO_VECTOR:
+                names.append(group.vector)
+                continue
+            accounts = [self.ledger.by_digest.get(entry.dealing) for entry in group.entries]
+            names += [account.deal.dealing.vector for account in accounts if account is not None]
+            if None in accounts:
+                return None
+        return tuple(names) if all(self.ledger.vectors.has(name) for name in names) else None
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Membership reports which parties cannot be reached."""

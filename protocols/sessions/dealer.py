@@ -6,11 +6,20 @@ that voted by what another adder sent it may still have to fetch its part from t
 
 from __future__ import annotations
 
-from protocols.identifiers import PartyId
-from protocols.machine import Effect, Send
-from protocols.sessions.assembly import Assembly
-from protocols.sessions.messages import Certificate, Deal
-from protocols.sessions.roster import check_certificate
+import numpy as np
+
+from protocols.arithmetic.field import Elements
+from protocols.errors import LocalMisuse
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Broadcast, Effect, Persist, Send, Transfer
+from protocols.sessions import dealing
+from protocols.sessions.assembly import Assembly, first_generation
+from protocols.sessions.collecting import Member
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Decline
+from protocols.sessions.plan import Plan
+from protocols.sessions.records import Dealt
+from protocols.sessions.roster import check_certificate, roster_digest
 
 
 class Dealer:
@@ -29,7 +38,9 @@ class Dealer:
         if adder is None or adder == self._sent_to:
             return []
         self._sent_to = adder
-        return [Send(adder, self.deal)]
+        name = self.deal.dealing.vector
+        masked = [Transfer((adder,), name)] if name != NO_VECTOR and adder != self.deal.dealing.dealer else []
+        return [Send(adder, self.deal), *masked]
 
     def certified(self, certificate: Certificate) -> None:
         """Take note of the target's certificate. Raises MalformedMessage if it is not one."""
@@ -44,3 +55,37 @@ class Dealer:
             for group in self.certificate.roster.groups
             for entry in group.entries
         )
+
+
+def contribute(
+    plan: Plan,
+    keys: PartyKeys,
+    seed: bytes,
+    contribution: Elements | None,
+    masked: Digest,
+    refusal: str,
+) -> tuple[Dealer | None, list[Effect]]:
+    """A device's own dealing, stored as a use before it leaves; or its refusal, if it is asked at all.
+
+    `contribution` has shape (plan.length,); `masked` names the vector it unmasks in a bulk session.
+    """
+    stage = plan.cluster_of(keys.party)
+    if stage is None:
+        return None, []
+    if contribution is None:
+        told = dict.fromkeys((*plan.stages[stage].adders, plan.initiator))
+        return None, [Broadcast(tuple(told), Decline(stage, refusal, whole=False))]
+    assembly = first_generation(plan, stage)
+    vector = np.concatenate([contribution, dealing.random_masks(seed, assembly)])
+    deal = dealing.deal(keys, assembly, vector, seed, NO_SOURCE, masked=masked)
+    return Dealer(assembly, deal), [Persist(Dealt(stage))]
+
+
+def reshare(keys: PartyKeys, seed: bytes, member: Member, target: Assembly) -> Dealer:
+    """Deal a member's share of a sum to the next committee: the parent's, or its own refilled one."""
+    if member.sum is None or member.certificate is None:
+        raise LocalMisuse("there is no certified sum to reshare")
+    vector = member.sum[: target.dealt_width - 2]
+    source = roster_digest(target.session, member.certificate.roster)
+    deal = dealing.deal(keys, target, vector, seed, source, member.certificate)
+    return Dealer(target, deal, (member.assembly.stage, member.assembly.generation))

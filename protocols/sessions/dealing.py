@@ -26,7 +26,7 @@ from protocols.errors import LocalMisuse, MalformedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import Certificate, Complaint, Deal, Dealing, Part
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Complaint, Deal, Dealing, Part
 from protocols.sharing import consistency, shamir
 from protocols.wire import sealing
 from protocols.wire.digest import digest
@@ -48,8 +48,9 @@ def deal(
     seed: bytes,
     source: Digest,
     certificate: Certificate | None = None,
+    masked: Digest = NO_VECTOR,
 ) -> Deal:
-    """Share `vector` (shape (dealt_width - 2,)) among the assembly's seats.
+    """Share `vector` (shape (dealt_width - 2,)) among the seats; `masked` names the vector it unmasks.
 
     The same seed gives the same dealing, bit by bit, so a dealer that sends again contradicts nothing.
     Raises LocalMisuse for a vector of another width.
@@ -73,10 +74,10 @@ def deal(
     digests = tuple(digest("sealed share", blob) for blob in sealed)
     rho = _challenge(assembly, keys.party, source, digests)
     response = consistency.respond(polynomials, rho).reshape(-1)
-    unsigned = Dealing(keys.party, assembly.stage, assembly.generation, source, digests, response, bytes(64))
+    place = (keys.party, assembly.stage, assembly.generation, source, masked)
+    unsigned = Dealing(*place, digests, response, bytes(64))
     signature = sign_statement(keys.signing_seed, _LABEL, dealing_digest(assembly, unsigned))
-    signed = Dealing(keys.party, assembly.stage, assembly.generation, source, digests, response, signature)
-    return Deal(signed, sealed, certificate)
+    return Deal(Dealing(*place, digests, response, signature), sealed, certificate)
 
 
 def dealing_digest(assembly: Assembly, dealing: Dealing) -> Digest:
@@ -88,6 +89,7 @@ def dealing_digest(assembly: Assembly, dealing: Dealing) -> Digest:
         dealing.stage.to_bytes(4, "big"),
         bytes([dealing.generation]),
         dealing.source,
+        dealing.vector,
         b"".join(dealing.sealed),
         dealing.response.astype("<u8").tobytes(),
     )
@@ -103,6 +105,11 @@ def check_dealing(assembly: Assembly, dealing: Dealing) -> None:
         raise MalformedMessage("consistency response has the wrong size")
     if dealing.dealer not in assembly.expected:
         raise MalformedMessage(f"{dealing.dealer.short()} may not deal to this stage")
+    wants_vector = assembly.plan.bulk is not None and dealing.source == NO_SOURCE
+    if wants_vector != (dealing.vector != NO_VECTOR):
+        raise MalformedMessage(
+            "a masked vector belongs to each device's dealing in a bulk session, and to no other"
+        )
     if not check_statement(dealing.dealer, _LABEL, dealing_digest(assembly, dealing), dealing.signature):
         raise MalformedMessage("dealing is not signed by its dealer")
 

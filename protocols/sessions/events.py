@@ -46,6 +46,13 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskedTotal:
+    """The masked total is in our store under `name`; the opened keys unmask it."""
+
+    name: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class Aborted:
     """Outcome: no total. `definite`: provably nothing was or will be opened."""
 

@@ -1,5 +1,6 @@
 """What an adder knows of the dealings of its assembly: the book-keeping behind `adder`.
 
+In a bulk session a dealing counts only once its masked vector is here, a sum only with its masked sum.
 A dealing is *settled* when every member that is not lost has answered for it, or when a quorum holds it
 and the grace period is over. A source is settled when each of its dealers is: settled, lost or excluded;
 of a committee's sum it is enough that its quorum has dealt and the grace period is over.
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.assembly import Assembly, Source
-from protocols.sessions.messages import NO_SOURCE, Certificate, Deal, Entry, Group
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Entry, Group
+from protocols.sessions.vectors import Vectors
 
 GRACE_S = 1.0
 """How long stragglers may hold up a dealing or a source that a quorum already answered for."""
@@ -33,8 +35,9 @@ class Account:
 class Ledger:
     """Accounts by (child, dealer), exclusions, and the certificates of the sources."""
 
-    def __init__(self, assembly: Assembly) -> None:
+    def __init__(self, assembly: Assembly, vectors: Vectors) -> None:
         self.assembly = assembly
+        self.vectors = vectors
         self.accounts: dict[tuple[int, PartyId], Account] = {}
         self.by_digest: dict[Digest, Account] = {}
         self.excluded: dict[PartyId, str] = {}
@@ -82,6 +85,9 @@ class Ledger:
         if not source.is_devices and certificate is None:
             quorum = self.assembly.plan.stages[source.child].quorum
             return len(live) < quorum  # it can never be certified
+        if not source.is_devices and not self._has_masked_sum(source):
+            adders = self.assembly.plan.stages[source.child].adders
+            return all(adder in lost for adder in adders)  # nobody is left who could send the sum
         since = self.reached_quorum_at.get(source.child)
         if since is not None and now >= since + GRACE_S:
             return True
@@ -107,7 +113,8 @@ class Ledger:
         """Dealings that a quorum holds and whose dealer was not caught cheating."""
         return [a for a in self.accounts.values()
                 if a.deal.dealing.dealer not in self.excluded
-                and len(a.holders) >= self.assembly.quorum]  # fmt: skip
+                and len(a.holders) >= self.assembly.quorum
+                and self.vectors.has(a.deal.dealing.vector)]  # fmt: skip
 
     def groups(self) -> tuple[Group, ...]:
         """Roster groups of all dealings that one and the same quorum of members holds.
@@ -129,11 +136,20 @@ class Ledger:
             entries = tuple(
                 Entry(a.deal.dealing.dealer, a.digest) for a in self.of(source) if a.digest in chosen
             )
-            if source.is_devices or len(entries) > 2 * source.threshold:
-                groups.append(Group(source.child, _source_digest(self.of(source)), entries))
+            if source.is_devices:
+                groups.append(Group(source.child, NO_SOURCE, NO_VECTOR, entries))
+            elif len(entries) > 2 * source.threshold and self._has_masked_sum(source):
+                vector = NO_VECTOR if self.assembly.generation else self.vectors.child_name(source.child)
+                groups.append(Group(source.child, _source_digest(self.of(source)), vector, entries))
         return tuple(groups)
 
+    def _has_masked_sum(self, source: Source) -> bool:
+        """Whether the masked sum of a committee's source is here; a handover moves keys only."""
+        return self.assembly.generation > 0 or self.vectors.has_child(source.child)
+
     def _answered(self, now: float, account: Account, lost: frozenset[PartyId]) -> bool:
+        if not self.vectors.has(account.deal.dealing.vector):
+            return account.deal.dealing.dealer in lost
         live = {i for i, member in enumerate(self.assembly.members) if member not in lost}
         if live <= account.holders:
             return True

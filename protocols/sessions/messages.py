@@ -20,6 +20,8 @@ MAX_SEALED_BYTES = 8 * MAX_WIDTH + 256
 MAX_CONTRIBUTORS = 16 * MAX_DEALERS
 NO_SOURCE = Digest(bytes(32))
 """`source` of a device's dealing: it comes from no roster."""
+NO_VECTOR = Digest(bytes(32))
+"""`vector` where no masked vector belongs to a dealing or a group."""
 
 StageIndex = Annotated[int, Between(0, MAX_STAGES)]
 Generation = Annotated[int, Between(0, 8)]
@@ -32,13 +34,15 @@ class Dealing:
     """The public half of one dealt vector, signed by its dealer: what everybody can check.
 
     `sealed` holds the digest of each seat's sealed share; `response` (2 * (t+1) elements) proves that
-    the shares lie on polynomials of degree t; `source` is the roster whose sum a resharing carries.
+    the shares lie on polynomials of degree t; `source` is the roster whose sum a resharing carries;
+    `vector` names the masked vector whose key is dealt here (see `bulk`).
     """
 
     dealer: PartyId
     stage: StageIndex
     generation: Generation
     source: Digest
+    vector: Digest
     sealed: Annotated[tuple[Digest, ...], AtMost(16)]
     response: Annotated[FieldVector, AtMost(12)]
     signature: Signature
@@ -54,10 +58,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Dealings that carry one source: all devices of a cluster (`child` -1), or one stage's sum."""
+    """Dealings that carry one source: all devices of a cluster (`child` -1), or one stage's sum.
+
+    `vector` names the masked sum that came with a stage's sum.
+    """
 
     child: Annotated[int, Between(-1, MAX_STAGES)]
     source: Digest
+    vector: Digest
     entries: Annotated[tuple[Entry, ...], AtMost(MAX_DEALERS)]
 
 
@@ -281,6 +289,38 @@ class HandoverVote:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterVector:
+    """Adder to the adder above: the masked sum of our certified roster has this name, and is on its way."""
+
+    KIND: ClassVar[str] = "cluster-vector"
+    child: StageIndex
+    name: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class TotalVector:
+    """Adder to those who take the result: the masked total has this name, and is on its way."""
+
+    KIND: ClassVar[str] = "total-vector"
+    name: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStored:
+    """LOCAL: the vector `name` has arrived whole, or was made here."""
+
+    name: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class VectorsAdded:
+    """LOCAL: what a Combine effect of `stage` came to."""
+
+    stage: int
+    name: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class PeersLost:
     """LOCAL, never decoded from the network: all parties that the membership layer does not reach now."""
 
@@ -290,6 +330,7 @@ class PeersLost:
 NETWORK_MESSAGES: tuple[type, ...] = (
     PlanOffer, Decline, Deal, Part, Held, Complaint, Fetch, Proposal, Vote, Certificate, CheckShares,
     OpeningShare, ResultVote, Result, AbortVote, HandoverProposal, HandoverVote, HandoverCertificate,
+    ClusterVector, TotalVector,
 )  # fmt: skip
 """All that a session accepts from the network."""
 BY_KIND: dict[str, type] = {message.KIND: message for message in NETWORK_MESSAGES}  # type: ignore[attr-defined]

@@ -14,29 +14,30 @@ Messages that a party sends to itself are handled here and never reach the netwo
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 
-import numpy as np
-
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
-from protocols.identifiers import PartyId
+from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
-from protocols.sessions import dealing, events
+from protocols.sessions import events
 from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import Assembly, first_generation
+from protocols.sessions.bulk import BulkWork
 from protocols.sessions.collecting import Member
-from protocols.sessions.dealer import Dealer
+from protocols.sessions.dealer import Dealer, contribute, reshare
 from protocols.sessions.delivery import Delivery
 from protocols.sessions.early import Early, root_parties
 from protocols.sessions.initiator import Initiator
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
-    NO_SOURCE,
+    NO_VECTOR,
     AbortVote,
     Certificate,
     CheckShares,
+    ClusterVector,
     Complaint,
     Deal,
     Decline,
@@ -51,13 +52,15 @@ from protocols.sessions.messages import (
     Proposal,
     Result,
     ResultVote,
+    TotalVector,
+    VectorsAdded,
+    VectorStored,
     Vote,
 )
 from protocols.sessions.opening import check_result
 from protocols.sessions.plan import Plan
-from protocols.sessions.records import Closed, Dealt
+from protocols.sessions.records import Closed
 from protocols.sessions.rootwork import RootWork
-from protocols.sessions.roster import roster_digest
 from protocols.sessions.transcript import transcript
 
 INITIATOR_PATIENCE_S = 2.0
@@ -77,8 +80,9 @@ class SessionParty:
         seed: bytes,
         contribution: Elements | None = None,
         refusal: str = "no data for this job",
+        masked: Digest = NO_VECTOR,
     ) -> None:
-        """`contribution` has shape (plan.length,); a device without one declines with `refusal`."""
+        """`contribution`: (plan.length,), or None to decline with `refusal`; `masked`: what its key unmasks."""
         self.plan = plan
         self.me = keys.party
         self.keys = keys
@@ -87,6 +91,8 @@ class SessionParty:
         self._seed = seed
         self._contribution = contribution
         self._refusal = refusal
+        self._masked = masked
+        self.bulk = BulkWork(plan, keys.party)
         self._adders: dict[Slot, Adder] = {}
         self._members: dict[Slot, Member] = {}
         self._dealers: list[Dealer] = []
@@ -108,7 +114,7 @@ class SessionParty:
         for index, stage in enumerate(self.plan.stages):
             assembly = first_generation(self.plan, index)
             if self.me in stage.adders:
-                self._adders[index, 0] = Adder(assembly, self.me)
+                self._adders[index, 0] = Adder(assembly, self.me, self.bulk.vectors)
                 effects += self._adders[index, 0].start(now)
             if self.me in stage.members:
                 self._members[index, 0] = Member(assembly, self.keys, self._seed)
@@ -197,6 +203,9 @@ class SessionParty:
                 return self._on_handover(now, message)
             case Result():
                 return self._on_result(message)
+            case VectorStored() | VectorsAdded() | ClusterVector() | TotalVector():
+                self.bulk.receive(sender, message)
+                return [effect for adder in self._adders.values() for effect in adder.expire(now)]
             case Decline():
                 return self._on_decline(now, sender, message)
             case AbortVote() if self.initiator:
@@ -222,28 +231,20 @@ class SessionParty:
     # -- roles ------------------------------------------------------------------------------------
 
     def _contribute(self) -> list[Effect]:
-        stage = self.plan.cluster_of(self.me)
-        if stage is None:
-            return []
-        if self._contribution is None:
-            told = dict.fromkeys((*self.plan.stages[stage].adders, self.plan.initiator))
-            return [Broadcast(tuple(told), Decline(stage, self._refusal, whole=False))]
-        assembly = first_generation(self.plan, stage)
-        vector = np.concatenate([self._contribution, dealing.random_masks(self._seed, assembly)])
+        dealer, effects = contribute(
+            self.plan, self.keys, self._seed, self._contribution, self._masked, self._refusal
+        )
         self._contribution = None
-        deal = dealing.deal(self.keys, assembly, vector, self._seed, NO_SOURCE)
-        self._dealers.append(Dealer(assembly, deal))
-        return [Persist(Dealt(stage)), *self._dealers[-1].advance(self.lost)]
+        return [*effects, *self._enlist(dealer)]
 
     def _reshare(self, member: Member, target: Assembly) -> list[Effect]:
-        """Deal our share of a sum to the next committee: the parent's, or our own refilled one."""
-        assert member.sum is not None
-        assert member.certificate is not None
-        vector = member.sum[: target.dealt_width - 2]
-        source = roster_digest(self.plan.session, member.certificate.roster)
-        deal = dealing.deal(self.keys, target, vector, self._seed, source, member.certificate)
-        self._dealers.append(Dealer(target, deal, (member.assembly.stage, member.assembly.generation)))
-        return self._dealers[-1].advance(self.lost)
+        return self._enlist(reshare(self.keys, self._seed, member, target))
+
+    def _enlist(self, dealer: Dealer | None) -> list[Effect]:
+        if dealer is None:
+            return []
+        self._dealers.append(dealer)
+        return dealer.advance(self.lost)
 
     def _advance(self, now: float) -> list[Effect]:
         """Whatever has become possible, once each."""
@@ -266,15 +267,17 @@ class SessionParty:
             elif self._closed is None:
                 effects += self.root.summed(now, member)
         effects += self.root.advance(now, self._adders)
-        if self.root.failure is not None and self._closed is None and running:
-            effects += self._close("C-302", self.root.failure)
-        if self.root.hopeless(self._members) and self._closed is None and running:
-            effects += self._close("C-302", "too many members of the root committee are gone")
+        failure = self.root.failure
+        if failure is None and self.root.hopeless(self._members):
+            failure = "too many members of the root committee are gone"
+        if failure is not None and self._closed is None and running:
+            effects += self._close("C-302", failure)
         if self._delivery.result is None and self.root.result is not None:
             effects += self._on_result(self.root.result)
         if self.initiator and self.initiator.aborted and self.outcome is None:
             self.outcome = self.initiator.aborted
             effects.append(Publish(self.outcome))
+        effects += self.bulk.advance(self.lost, self._adders, self._delivery.result)
         return [*effects, *self._delivery.advance(self.lost, self.root, self._adders)]
 
     def _lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
@@ -309,10 +312,8 @@ class SessionParty:
         for dealer in self._dealers:
             if (dealer.target.stage, dealer.target.generation) == slot:
                 dealer.certified(message)
-                if dealer.origin in self._members:
-                    self._members[
-                        dealer.origin
-                    ].erase()  # the sum lives on in the committee that took it over
+                if dealer.origin in self._members:  # the sum lives on in the committee that took it over
+                    self._members[dealer.origin].erase()
         for place, adder in self._adders.items():
             sources = ((source.child, source.generation) for source in adder.assembly.sources)
             if place == slot or slot in sources:
@@ -338,13 +339,11 @@ class SessionParty:
             self._members[slot].closed = self._closed is not None
             effects += self._members[slot].lose(now, self.lost)
         if self.me in successor.adders:
-            self._adders[slot] = Adder(successor, self.me, lineage)
+            self._adders[slot] = Adder(successor, self.me, self.bulk.vectors, lineage)
             effects += [*self._adders[slot].start(now), *self._adders[slot].lose(now, self.lost)]
         for sender, early in self._early.take(successor.generation, object):
-            try:
+            with contextlib.suppress(ProtocolError):  # a bad early message must not stop the good ones
                 effects += self._dispatch(now, sender, early)
-            except ProtocolError:
-                continue  # a bad early message must not stop the good ones
         return [*effects, *self.root.replay_proposals(now)]
 
     # -- the end ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Annotated
 
 from protocols.errors import LocalMisuse, MalformedMessage
 from protocols.identifiers import Digest, PartyId, Point, SessionId
+from protocols.masking.parameters import TABLE
 from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Between, Key, Milliseconds
 from protocols.wire.digest import digest
@@ -61,6 +62,8 @@ class Job:
     queries: Annotated[tuple[Query, ...], AtMost(64)]
     min_sites: Annotated[int, Between(2, MAX_DEALERS)]
     purpose: Annotated[str, AtMost(256)]
+    inputs: Annotated[tuple[Digest, ...], AtMost(4)] = ()
+    """Names of public inputs, such as the model of a training round: owners approve exactly these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,19 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Bulk:
+    """The session adds long vectors under a mask: `length` values under the named parameter set.
+
+    What is dealt to the committees is then the mask's key, its check and the weight (plan.length elements).
+    `to_all`: the masked total goes to every device, not to the initiator alone.
+    """
+
+    parameters: Annotated[str, AtMost(64)]
+    length: Annotated[int, Between(1, 2**28)]
+    to_all: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SortitionProof:
     """ECVRF proof by which `party` earned its rank as an adder."""
 
@@ -118,6 +134,7 @@ class Plan:
     total_ms: Milliseconds
     stages: Annotated[tuple[Stage, ...], AtMost(MAX_STAGES)]
     proofs: Annotated[tuple[SortitionProof, ...], AtMost(8 * MAX_STAGES)]
+    bulk: Bulk | None = None
 
     @cached_property
     def session(self) -> SessionId:
@@ -183,6 +200,20 @@ def check(plan: Plan) -> None:
         raise MalformedMessage(f"plan asks for {plan.job.min_sites} sites but lists {len(dealers)}")
     for index, stage in enumerate(plan.stages):
         _check_committee(index, stage)
+    if plan.bulk is not None:
+        _check_bulk(plan, plan.bulk, len(dealers))
+
+
+def _check_bulk(plan: Plan, bulk: Bulk, devices: int) -> None:
+    parameters = next((row for row in TABLE if row.name == bulk.parameters), None)
+    if parameters is None:
+        raise MalformedMessage(f"there is no mask called {bulk.parameters!r}")
+    if plan.length != parameters.dealt_length:
+        raise MalformedMessage(
+            f"{plan.length} elements are dealt where the mask has {parameters.dealt_length}"
+        )
+    if devices > parameters.devices:
+        raise MalformedMessage(f"{devices} devices are more than the mask holds ({parameters.devices})")
 
 
 def _check_committee(index: int, stage: Stage) -> None:

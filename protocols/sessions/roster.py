@@ -13,7 +13,7 @@ from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, SessionId
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import NO_SOURCE, Ballot, Certificate, Handover, Roster
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Ballot, Certificate, Handover, Roster
 from protocols.wire import codec
 from protocols.wire.digest import digest
 from protocols.wire.envelope import check_statement, sign_statement
@@ -73,8 +73,16 @@ def check_roster(assembly: Assembly, roster: Roster) -> None:
         if dealers != sorted(set(dealers)) or not set(dealers) <= set(source.dealers):
             raise MalformedMessage("roster entries are unsorted, repeated or not expected")
         if source.is_devices:
-            if group.source != NO_SOURCE or tuple(dealers) != roster.contributors:
+            if (
+                group.source != NO_SOURCE
+                or group.vector != NO_VECTOR
+                or tuple(dealers) != roster.contributors
+            ):
                 raise MalformedMessage("a cluster's contributors are its dealers")
+        elif (group.vector == NO_VECTOR) != (assembly.plan.bulk is None) and roster.generation == 0:
+            raise MalformedMessage(
+                "a bulk session's roster names the masked sum of each source, no other does"
+            )
         elif len(dealers) <= 2 * source.threshold:
             raise MalformedMessage(
                 f"{len(dealers)} sub-shares of degree {source.threshold} cannot be checked"
