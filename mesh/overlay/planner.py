@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mesh.overlay.certificate import Certificate
 from mesh.overlay.clustering import ClusterSizes, clusters
@@ -30,7 +30,7 @@ from mesh.overlay.sortition import (
 from mesh.overlay.view import View
 from protocols.errors import LocalMisuse, Refused
 from protocols.identifiers import PartyId
-from protocols.sessions.plan import Job, Plan, Query, Seat, SortitionProof, Stage, check, hops_needed
+from protocols.sessions.plan import Bulk, Job, Plan, Query, Seat, SortitionProof, Stage, check, hops_needed
 
 MAX_ADDERS = 8
 MAX_SUBSTITUTES = 8
@@ -65,8 +65,9 @@ def plan_session(
     nonce: bytes,
     limits: PlanLimits | None = None,
     dealers: Sequence[PartyId] | None = None,
+    bulk: Bulk | None = None,
 ) -> Plan:
-    """The plan of one aggregation by everybody alive, or by `dealers`.
+    """The plan of one aggregation by everybody alive, or by `dealers`; `bulk` for masked long vectors.
 
     Raises Refused: too few gateways, nobody to add, a named dealer is away, fewer dealers than min_sites.
     """
@@ -78,7 +79,12 @@ def plan_session(
     stages = builder.tree(leaves)
     depth = len(stages)
     flat = tuple(stage for level in stages for stage in level)
-    return builder.plan(job, length, nonce, flat, depth)
+    plan = builder.plan(job, length, nonce, flat, depth)
+    if bulk is None:
+        return plan
+    masked = replace(plan, bulk=bulk)
+    check(masked)
+    return masked
 
 
 def plan_beacon(

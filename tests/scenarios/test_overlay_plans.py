@@ -14,7 +14,8 @@ from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.planner import PlanLimits
 from mesh.overlay.view import View
 from protocols.errors import LocalMisuse, MalformedMessage, Refused
-from protocols.sessions.plan import Job, Plan, Query, Seat, Stage
+from protocols.masking.parameters import TABLE
+from protocols.sessions.plan import Bulk, Job, Plan, Query, Seat, Stage
 from protocols.wire import codec
 from tests.scenarios.overlay_mesh import Peer, make_peer, make_record, make_standings, make_view
 
@@ -102,6 +103,14 @@ class TestAgreement:
             for s in plan.stages
         )
         plan_check.verify(plan, make_view(peers, PEERS[2]), RECORD)
+
+    def test_masked_long_vectors(self) -> None:
+        row = TABLE[0]
+        plan = build(length=row.dealt_length, bulk=Bulk(row.name, 1000, False))
+        assert plan.bulk is not None
+        plan_check.verify(plan, make_view(PEERS, PEERS[1]), RECORD)
+        with pytest.raises(MalformedMessage, match="no mask"):
+            build(bulk=Bulk("nothing", 1000, False))
 
     def test_same_inputs_same_session(self) -> None:
         assert build().session == build().session
