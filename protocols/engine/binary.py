@@ -131,6 +131,10 @@ class Gate(Round):
 
     lanes: int
 
+    def portable(self) -> tuple[bool, ...]:
+        """Replicated bits are bound to the keys of this committee."""
+        return (False,) * len(self.outputs)
+
     @abstractmethod
     def width(self) -> int:
         """Planes of the form."""
@@ -154,6 +158,8 @@ class Gate(Round):
         size = shape[0] * shape[1]
         streams = [seat.set_stream(index, step, "gate") for index in seat.keys.held]
         fresh = np.stack([np.frombuffer(s.read(8 * size), dtype="<u8").reshape(shape) for s in streams])
+        if seat.point not in seat.committee.quorum:
+            return np.zeros(0, dtype=np.uint64), fresh
         payload = self.form(seat, values) ^ summands(seat, fresh)
         payload ^= seat.zeros(step, seat.committee.quorum).words(size).reshape(shape)
         return payload.ravel(), fresh

@@ -54,6 +54,10 @@ class Terms(Round):
                 fix=f"truncate to {WIDEST_COMPARISON} bits first",
             )
 
+    def portable(self) -> tuple[bool, ...]:
+        """Replicated bits are bound to the keys of this committee."""
+        return (False,) * len(self.outputs)
+
     def roles(self, committee: Committee, step: int) -> tuple[tuple[int, ...], int, int]:
         """(singles, index of the block's key set, the block's member that sends)."""
         order = committee.rotated(step)
@@ -152,6 +156,8 @@ class OpenSign(Round):
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
         """Summand of 1 + a_k + b_k + G1 + P1 G0 + rho."""
+        if seat.point not in seat.committee.quorum:
+            return np.zeros(0, dtype=np.uint64), None
         gp, a, b, rho = values
         linear = gp[:, 1] ^ a[:, -1] ^ b[:, -1] ^ rho[:, 0]
         linear = xor_public(seat, linear, np.uint64((1 << 64) - 1))

@@ -2,6 +2,9 @@
 
 Pure and resumable: `journal` is (layer, registers) as of before the layer's message; an evaluator
 rebuilt from it sends the same message, because every mask is drawn from streams labelled by step.
+`checkpoint` is the latest such state that does not depend on who takes part: when a member falls
+silent, the others build evaluators from it with a seat of another quorum and the next attempt. Members
+outside the quorum follow: they receive everything, send nothing, and can step in at once.
 
 Invariant: `outgoing` is the vector for the current layer, the same for every receiver; `receive`
 takes exactly the quorum's vectors of this layer and changes nothing when it refuses them.
@@ -39,6 +42,7 @@ class Evaluator:
             raise LocalMisuse(f"inputs {missing} of the program have no value")
         self._registers = dict(registers)
         self._journal = dict(registers)
+        self._checkpoint = (layer, dict(registers))
         self._kept: dict[int, Any] = {}
         self._payloads: dict[int, Words] = {}
         self._begin()
@@ -62,6 +66,11 @@ class Evaluator:
     def journal(self) -> tuple[int, dict[int, Any]]:
         """(layer, registers) from which this layer can be begun again; secret."""
         return self.layer, dict(self._journal)
+
+    @property
+    def checkpoint(self) -> tuple[int, dict[int, Any]]:
+        """(layer, registers) from which another quorum can go on: Shamir shares and public values; secret."""
+        return self._checkpoint[0], dict(self._checkpoint[1])
 
     @property
     def outgoing(self) -> Words:
@@ -96,6 +105,8 @@ class Evaluator:
         self._drop()
         self.layer += 1
         self._journal = dict(self._registers)
+        if self.layer in self.program.checkpoints:
+            self._checkpoint = (self.layer, dict(self._registers))
         self._begin()
 
     def _values(self, number: int) -> tuple[Any, ...]:

@@ -2,9 +2,13 @@
 
 A step reads registers written by earlier steps and writes each of its outputs once. A local step
 computes; a round step also sends one vector to all members and reads theirs. A register's depth is
-the number of rounds before it can be known; every step runs as early as it can, and all round steps
-of one depth share one message. Hence rounds = the largest depth of an output, and the bytes a member
-sends are a sum over steps known from shapes alone.
+the number of rounds before it can be known; rounds = the largest depth of an output. Within these
+rounds every step runs as late as it can, which keeps few registers alive, and all round steps of one
+layer share one message. The bytes a member sends are a sum over steps known from shapes alone.
+
+Checkpoints. Shamir shares and public values outlive a change of quorum or committee; replicated bits
+and masks do not. A layer before which only the former are alive is a checkpoint: from there the program
+goes on with other members. Running late makes the boundary between two comparisons one.
 
 Invariant: layer k = local steps of depth k in program order, then the `begin` of round steps of depth
 k, one exchange, and their `finish`. Registers no later step reads are dropped at the end of a layer.
@@ -35,6 +39,10 @@ class Step(ABC):
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    def portable(self) -> tuple[bool, ...]:
+        """For each output, whether it is a Shamir share or public."""
+        return (True,) * len(self.outputs)
 
 
 @dataclass(frozen=True)
@@ -99,31 +107,58 @@ class Program:
             depths.update(dict.fromkeys(step.outputs, ready + isinstance(step, Round)))
         return depths
 
-    def _starts(self) -> list[int]:
-        return [max((self.depths[r] for r in step.inputs), default=0) for step in self.steps]
-
     @cached_property
     def rounds(self) -> int:
         """Exchanges until the last output is known."""
         return max((self.depths[r] for r in self.outputs), default=0)
 
     @cached_property
+    def _starts(self) -> list[int]:
+        """The latest layer in which each step can run without adding a round."""
+        due = dict.fromkeys(self.outputs, self.rounds)
+        starts = [0] * len(self.steps)
+        for number in range(len(self.steps) - 1, -1, -1):
+            step = self.steps[number]
+            latest = min(due.get(r, self.rounds) for r in step.outputs) - isinstance(step, Round)
+            starts[number] = latest
+            due.update({r: min(latest, due.get(r, latest)) for r in step.inputs})
+        return starts
+
+    @cached_property
+    def _lives(self) -> dict[int, tuple[int, int]]:
+        """(first layer, last layer) of each register; outputs live on."""
+        lives = dict.fromkeys(self.inputs, (0, 0))
+        for start, step in zip(self._starts, self.steps, strict=True):
+            lives.update({r: (start + isinstance(step, Round),) * 2 for r in step.outputs})
+            lives.update({r: (lives[r][0], max(start, lives[r][1])) for r in step.inputs})
+        lives.update({r: (lives[r][0], self.rounds + 1) for r in self.outputs})
+        return lives
+
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """rounds + 1 of them; the last one has no exchange."""
-        starts = self._starts()
-        last: dict[int, int] = {}
-        for start, step in zip(starts, self.steps, strict=True):
-            for register in step.inputs:
-                last[register] = max(last.get(register, 0), start)
-        kept = set(self.outputs)
         layers = []
         for depth in range(self.rounds + 1):
-            here = [number for number, start in enumerate(starts) if start == depth]
+            here = [number for number, start in enumerate(self._starts) if start == depth]
             local = tuple(n for n in here if isinstance(self.steps[n], Local))
             rounds = tuple(n for n in here if isinstance(self.steps[n], Round))
-            dropped = tuple(r for r in self.depths if r not in kept and last.get(r, self.depths[r]) == depth)
-            layers.append(Layer(local, rounds if depth < self.rounds else (), dropped))
+            dropped = tuple(r for r, (_, last) in self._lives.items() if last == depth)
+            layers.append(Layer(local, rounds, dropped))
         return tuple(layers)
+
+    @cached_property
+    def checkpoints(self) -> frozenset[int]:
+        """Layers before which only Shamir shares and public values are alive."""
+        bound = {
+            r
+            for step in self.steps
+            for r, free in zip(step.outputs, step.portable(), strict=True)
+            if not free
+        }
+        made = {r: s for s, step in zip(self._starts, self.steps, strict=True) for r in step.outputs}
+        spans = [(made[r], last) for r in bound for last in [self._lives[r][1]]]
+        blocked = {layer for first, last in spans for layer in range(first + 1, last + 1)}
+        return frozenset(range(self.rounds + 1)) - blocked
 
     def words(self, committee: Committee, layer: int, point: int) -> int:
         """Words in the message of `point` in a layer."""

@@ -52,6 +52,10 @@ class Signs(Round):
 
     count: int
 
+    def portable(self) -> tuple[bool, ...]:
+        """A share mod p alone; not worth carrying over."""
+        return (False,)
+
     def words(self, committee: Committee, step: int, point: int) -> int:
         """One word an element from 2t+1 members."""
         return self.count if point in committee.product_senders(step) else 0
@@ -95,6 +99,10 @@ class Spread(Round):
     """rho mod p -> ([rho] mod M, rho's replicated bits)."""
 
     count: int
+
+    def portable(self) -> tuple[bool, ...]:
+        """The share is, the replicated bits are not."""
+        return (True, False)
 
     def words(self, committee: Committee, step: int, point: int) -> int:
         """One word an element from t+1 members."""
