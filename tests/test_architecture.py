@@ -41,7 +41,11 @@ _MAY_IMPORT: dict[str, set[str]] = {
     "protocols.wire": _NAMES | {"protocols.arithmetic"},
     "protocols.arithmetic": _NAMES,
     "protocols.sharing": _NAMES | {"protocols.arithmetic"},
-    "protocols.statistics": _NAMES | {"protocols.arithmetic", "protocols.sessions.plan"},
+    "protocols.learning": _NAMES | {"protocols.arithmetic", "protocols.wire"},
+    "protocols.privacy": _NAMES | {"protocols.arithmetic", "protocols.learning"},
+    "protocols.statistics": _NAMES
+    | {"protocols.arithmetic", "protocols.sessions.plan", "protocols.learning", "protocols.privacy"}
+    | {"protocols.masking.quantise"},
     "protocols.circuits": _CODED | {"protocols.engine"},
     "protocols.masking": _CODED - {"protocols.machine"},
     "protocols.randomness": _CODED,

@@ -32,6 +32,16 @@ CODES: dict[str, str] = {
     "C-631": "The statistic does not take these parameters.",
     "C-632": "A value cannot be encoded: not finite, or larger than 2^62.",
     "C-633": "The opened total is not one that honest contributions can add up to.",
+    "C-640": "A model, or the job about it, does not match: another kind, size or label.",
+    "C-641": "The weights of a round do not follow from the certified total of the round before.",
+    "C-642": "A site's rows cannot be trained on: none, too many, or some values missing.",
+    "C-643": "A label is not one of the classes.",
+    "C-644": "An update or a model holds NaN or infinity; often it diverged.",
+    "C-645": "A plug-in is not installed, failed, or gave something else than numbers and a weight.",
+    "C-646": "A job's public input is missing, too large, or not the one that was named.",
+    "C-647": "The privacy budget of a data set would be overspent, or a job without noise asks for it.",
+    "C-648": "A model cannot be written in that format.",
+    "C-649": "A training run was asked for that makes no sense.",
 }
 
 

@@ -61,9 +61,39 @@ FORMS: dict[str, Form] = {
             frozenset({"bins"}),
             "values per bin; the parameters are the edges, the last bin includes its upper edge",
         ),
+        Form(
+            "update",
+            ("weighted mean of the sites' model updates", "sum of the weights (rows)"),
+            frozenset({"update"}),
+            "mean of what each site's rows would change in the job's model",
+        ),
+        Form(
+            "loss", ("sum of the model's losses", _ROWS), frozenset({"loss"}), "mean loss of the job's model"
+        ),
+        Form(
+            "accuracy",
+            ("rows that the model gets right", _ROWS),
+            frozenset({"accuracy"}),
+            "share of the rows that the job's model gets right",
+        ),
+        Form(
+            "gram",
+            ("sums of products of any two columns of the model", _ROWS),
+            frozenset({"sum", "squares"}),
+            "what a linear regression needs, in one session",
+        ),
         Form("beacon", (), frozenset(), "public randomness: no data is read"),
     )
 }
+
+OF_MODEL = frozenset({"update", "loss", "accuracy", "gram"})
+"""Statistics about a model, which is the job's public input; they read all columns that the model names."""
+
+TRAINING = ("update", "loss", "accuracy", "variance")
+"""What an owner allows so that models may be trained on the data; a linear regression needs `gram`."""
+
+MAX_WEIGHTS = 1 << 25
+MAX_GRAM_FEATURES = 120
 
 NAMES = tuple(name for name in FORMS if name != "beacon")
 """Statistics of data, in the order in which they are shown."""
@@ -96,6 +126,10 @@ def check_parameters(statistic: str, parameters: tuple[float, ...]) -> None:
                 code="C-631",
                 fix="leave the parameter out for the sample's",
             )
+    elif statistic == "update":
+        _check_update(parameters)
+    elif statistic == "gram":
+        _check_gram(parameters)
     elif parameters:
         raise ConfigError(f"{statistic} takes no parameters", code="C-631", fix="leave them out")
 
@@ -105,12 +139,19 @@ def length(statistic: str, parameters: tuple[float, ...]) -> int:
     check_parameters(statistic, parameters)
     if statistic == "histogram":
         return len(parameters) + 1
+    if statistic == "update":
+        return 1 + int(parameters[0])
+    if statistic == "gram":
+        features = int(parameters[0])
+        return (features + 2) * (features + 3) // 2
     return {
         "count": 1,
         "sum": 1 + SUM_LIMBS,
         "mean": 1 + SUM_LIMBS,
         "variance": 1 + SUM_LIMBS + SQUARE_LIMBS,
         "stddev": 1 + SUM_LIMBS + SQUARE_LIMBS,
+        "loss": 1 + SUM_LIMBS,
+        "accuracy": 2,
         "beacon": BEACON_LENGTH,
     }[statistic]
 
@@ -128,3 +169,31 @@ def _check_edges(edges: tuple[float, ...]) -> None:
             raise ConfigError(
                 f"a histogram's edges must rise: {low:g} is followed by {high:g}", code="C-631", fix=fix
             )
+
+
+def _check_update(parameters: tuple[float, ...]) -> None:
+    """Length, clip, bits, largest weight, variance of a site's noise."""
+    limits = ((1, MAX_WEIGHTS), (2.0**-40, 2.0**40), (2, 24), (1, 2**40), (0, 2**24))
+    whole = all(value == math.floor(value) for value in (parameters[:1] + parameters[2:]) if value == value)
+    if len(parameters) != len(limits) or not whole or not _within(parameters, limits):
+        raise ConfigError(
+            "an update has a length, a clip, 2 to 24 bits, a largest weight and a noise",
+            code="C-631",
+            fix="let coppice train make the job",
+        )
+
+
+def _check_gram(parameters: tuple[float, ...]) -> None:
+    """Features, clip, most rows of a site."""
+    limits = ((1, MAX_GRAM_FEATURES), (2.0**-40, 2.0**40), (1, 2**40))
+    if len(parameters) != 3 or not _within(parameters, limits) or parameters[0] != int(parameters[0]):
+        raise ConfigError(
+            f"sums of products take 1 to {MAX_GRAM_FEATURES} features, a clip and a number of rows",
+            code="C-631",
+            fix="let coppice train linear make the job",
+        )
+
+
+def _within(values: tuple[float, ...], limits: tuple[tuple[float, float], ...]) -> bool:
+    """False for NaN as well."""
+    return all(low <= value <= high for value, (low, high) in zip(values, limits, strict=False))

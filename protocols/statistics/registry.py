@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from protocols.arithmetic.field import Elements
-from protocols.arithmetic.xof import Xof
+from protocols.arithmetic.xof import Xof, derive
 from protocols.errors import ConfigError, LocalMisuse
-from protocols.statistics import names
+from protocols.statistics import names, update
 from protocols.statistics.counts import Count, Histogram
 from protocols.statistics.moments import Mean, StandardDeviation, Sum, Variance
-from protocols.statistics.statistic import Answer, Floats, Statistic
+from protocols.statistics.statistic import Answer, Decoder, Floats, Statistic
+from protocols.statistics.update import Accuracy, Gram, Loss, Site, Update
 
 if TYPE_CHECKING:
     from protocols.sessions.plan import Job, Query
@@ -45,11 +46,19 @@ _STATISTICS: dict[str, Statistic] = {
     "histogram": Histogram(),
     "beacon": Beacon(),
 }
+_OF_MODEL: dict[str, Decoder] = {
+    "update": Update(),
+    "loss": Loss(),
+    "accuracy": Accuracy(),
+    "gram": Gram(),
+}
 
 
 def lookup(name: str) -> Statistic:
     """The statistic called `name`. Raises ConfigError C-630 if there is none."""
     names.form(name)
+    if name in _OF_MODEL:
+        raise LocalMisuse(f"{name} needs a model beside its values")
     return _STATISTICS[name]
 
 
@@ -63,16 +72,34 @@ def job_length(job: Job) -> int:
     return sum(length(query) for query in job.queries)
 
 
-def encode_job(job: Job, columns: Mapping[str, Floats], seed: bytes) -> Elements:
+def columns_of(job: Job, site: Site) -> tuple[str, ...]:
+    """Columns that a site must read for the job, each once. Raises ConfigError C-640, C-646."""
+    wanted = dict.fromkeys(query.column for query in job.queries if query.statistic != "beacon")
+    if _is_about_model(job):
+        recipe = update.round_of(job, site.blobs).recipe
+        wanted.update(dict.fromkeys((*recipe.features, recipe.label)))
+    return tuple(wanted)
+
+
+def encode_job(job: Job, columns: Mapping[str, Floats], seed: bytes, site: Site | None = None) -> Elements:
     """Contribution of one site: (job_length,) uint64 from float64 columns, each (rows,).
 
-    `seed`: 32 secret bytes of this site for this session, which hide the limbs' carries.
-    Raises ConfigError C-610 for a column that is not there, C-632 for a value that cannot be encoded.
+    `seed`: 32 secret bytes of this site for this session, which hide the limbs' carries. `site` is needed
+    for jobs about a model, and its notes collect words for the owner.
+    Raises ConfigError C-610 for a column that is not there, C-632 for a value that cannot be encoded,
+    C-640 … C-646 for models and rows that do not fit.
     """
+    site = site or Site()
+    model = update.round_of(job, site.blobs) if _is_about_model(job) else None
     parts: list[Elements] = []
     for position, query in enumerate(job.queries):
         names.check_parameters(query.statistic, query.parameters)
         xof = Xof(seed, "statistic", position.to_bytes(2, "big"))
+        if model is not None and query.statistic in _OF_MODEL:
+            inner = derive(seed, "local update", position.to_bytes(2, "big"))
+            read = {name: _column(columns, name) for name in (*model.recipe.features, model.recipe.label)}
+            parts.append(update.encode(query, model, read, xof, inner, site))
+            continue
         values = np.zeros(0) if query.statistic == "beacon" else _column(columns, query.column)
         parts.append(lookup(query.statistic).encode(query, values, xof))
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
@@ -89,9 +116,17 @@ def decode_job(job: Job, total: Elements, sites: int) -> tuple[Answer, ...]:
     first = 0
     for query in job.queries:
         last = first + length(query)
-        answers.append(lookup(query.statistic).decode(query, total[first:last], sites))
+        answers.append(_decoder(query.statistic).decode(query, total[first:last], sites))
         first = last
     return tuple(answers)
+
+
+def _is_about_model(job: Job) -> bool:
+    return any(query.statistic in _OF_MODEL for query in job.queries)
+
+
+def _decoder(name: str) -> Decoder:
+    return _OF_MODEL[name] if name in _OF_MODEL else lookup(name)
 
 
 def _column(columns: Mapping[str, Floats], name: str) -> Floats:

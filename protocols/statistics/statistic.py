@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from protocols.sessions.plan import Query
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Value: TypeAlias = "int | float | tuple[int, ...] | None"
+Value: TypeAlias = "int | float | tuple[int, ...] | tuple[float, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,13 @@ class Answer:
         if self.note:
             plain["note"] = self.note
         return plain
+
+
+class Decoder(Protocol):
+    """The half of a statistic that reads totals."""
+
+    def decode(self, query: Query, total: Elements, sites: int) -> Answer:
+        """Answer from the sum of `sites` vectors. Raises UnattributableFault for an impossible total."""
 
 
 class Statistic(Protocol):
