@@ -107,9 +107,9 @@ class Assembler:
         """Whether x < 0, for |x| < 2^k and x of any shape with `count` elements; the bit is flat."""
         w = best_width(k) if self.committee.t == 1 else 1
         terms = tuple(self.register() for _ in range(self.committee.t + 1))
-        self.append(Terms((x,), terms, count, k, w))
+        self.append(Terms((x,), terms, count, k, w, k + 1))
         while len(terms) > 2:
-            terms = self._carry_save(terms, count, k)
+            terms = self.carry_saved(terms, count, k)
         gp = self.append(GroupCarry(terms, (self.register(),), count, k, w))
         m = groups(k, w)
         while m > 2:
@@ -119,7 +119,8 @@ class Assembler:
         opened = self.append(OpenSign((gp, *terms, bits), (self.register(),), count))
         return Bit(opened, rho, count)
 
-    def _carry_save(self, terms: tuple[int, ...], count: int, k: int) -> tuple[int, ...]:
+    def carry_saved(self, terms: tuple[int, ...], count: int, k: int) -> tuple[int, ...]:
+        """One layer of three-to-two additions."""
         out: list[int] = []
         whole = len(terms) - len(terms) % 3
         for at in range(0, whole, 3):

@@ -41,11 +41,15 @@ WIDEST_COMPARISON = LOW_BITS - 2
 
 @dataclass(frozen=True)
 class Terms(Round):
-    """Opens x + 2^k + r; outputs t dealt terms and the block's, each bits in the layout of (k, w)."""
+    """Opens x + 2^k + r; outputs t dealt terms and the block's, bits in the layout of (planes - 1, w).
+
+    With fewer planes than k + 1 the terms add up to the low planes of x + 2^k.
+    """
 
     count: int
     k: int
     w: int
+    planes: int
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= WIDEST_COMPARISON:
@@ -67,7 +71,7 @@ class Terms(Round):
 
     def layout_words(self) -> int:
         """Words of one set's summand of a term."""
-        return layout_planes(self.k, self.w) * words_for(self.count)
+        return layout_planes(self.planes - 1, self.w) * words_for(self.count)
 
     def words(self, committee: Committee, step: int, point: int) -> int:
         """Two words an element from t+1 members, and from the singles the bits of their terms."""
@@ -102,7 +106,7 @@ class Terms(Round):
             term, block_low = self._draw(seat.set_stream(index, step, "block"))
         if seat.point in singles:
             term, low = self._draw(seat.private_stream(step, "single"))
-            bits = grouped(planes(np.uint64(0) - low, self.k + 1), self.w)
+            bits = grouped(planes(np.uint64(0) - low, self.planes), self.w)
             fresh = self._fresh(seat, step, seat.point)
             dealt = (bits ^ np.bitwise_xor.reduce(fresh, axis=0)).ravel()
         if seat.point not in (*singles, speaker):
@@ -115,7 +119,7 @@ class Terms(Round):
 
     def _fresh(self, seat: Seat, step: int, dealer: int) -> Words:
         """R_A for the held sets that have the dealer in them, zero planes for the others."""
-        shape = (layout_planes(self.k, self.w), words_for(self.count))
+        shape = (layout_planes(self.planes - 1, self.w), words_for(self.count))
         out = np.zeros((len(seat.keys.held), *shape), dtype=np.uint64)
         for row, index in enumerate(seat.keys.held):
             if dealer in seat.committee.sets.sets[index]:
@@ -129,7 +133,7 @@ class Terms(Round):
         """Each single's term from its e_j, the block's from c."""
         del values
         singles, index, _ = self.roles(seat.committee, step)
-        shape = (layout_planes(self.k, self.w), words_for(self.count))
+        shape = (layout_planes(self.planes - 1, self.w), words_for(self.count))
         terms = []
         for single in singles:
             masked = payloads[single][2 * self.count :].reshape(shape)
@@ -138,7 +142,7 @@ class Terms(Round):
         if kept is not None:
             opened = added({p: m[: 2 * self.count] for p, m in payloads.items()}, slice(None))
             _, low = rns.to_limbs(rns.add(opened, rns.constants(1 << self.k)[:, None]))
-            known = grouped(planes(low - kept, self.k + 1), self.w)
+            known = grouped(planes(low - kept, self.planes), self.w)
         terms.append(known_to_set(seat, index, known, *shape))
         return tuple(terms)
 
