@@ -338,7 +338,7 @@ class DataRoom:
     def _rules_for(self, plan: Plan) -> tuple[DatasetInfo, Policy | None]:
         """Data set and policy, after checking that the plan fits and the file is still the one added."""
         length = sum(names.length(query.statistic, query.parameters) for query in plan.job.queries)
-        if plan.length != length:
+        if plan.bulk is None and plan.length != length:
             raise DataError(f"the plan has {plan.length} elements, its job {length}", code="C-623")
         info = self._catalog.get(plan.job.dataset)
         rules = self.show_policy(info.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 import trio
 
@@ -15,6 +16,7 @@ from mesh.api.shapes import AnswerInfo, JobResult, JobSpec
 from mesh.overlay.plan_explain import Explanation, explain
 from mesh.overlay.planner import PlanLimits, plan_session
 from mesh.overlay.sortition import committee_size
+from mesh.runtime import masked
 from mesh.runtime.inquiry import Inquiry, Poll
 from mesh.runtime.jobs import Job as Work
 from mesh.runtime.node import Node
@@ -201,7 +203,9 @@ async def prepare(node: Node, spec: JobSpec, job: Job, work: Work | None = None)
     """
     picture = node.picture()
     alive = picture.view.alive_gateways
-    _, threshold = committee_size(len(set(alive) & set(picture.record.gateways)), node.limits.committee)
+    committee, threshold = committee_size(
+        len(set(alive) & set(picture.record.gateways)), node.limits.committee
+    )
     if work:
         work.phase("asking", f"asking {len(picture.view.alive)} members for their owners' consent")
     inquiry = Inquiry(os.urandom(16), job, min(len(picture.view.alive), 4096), threshold)
@@ -214,9 +218,17 @@ async def prepare(node: Node, spec: JobSpec, job: Job, work: Work | None = None)
             work.refused(picture.view.name(party), reason)
     if len(willing) < job.min_sites:
         raise _too_few(node, job, willing, poll)
+    length, limits, bulk = statistics.job_length(job), _limits(node, spec), None
+    choice = masked.choice_for(job, len(willing), committee)
+    if choice is not None and (masks := masked.bulk_of(job, choice)) is not None:
+        bulk, length = masks
+        slow_ms = masked.extra_ms(bulk)
+        limits = replace(
+            limits, collect_ms=limits.collect_ms + slow_ms, total_ms=limits.total_ms + 4 * slow_ms
+        )
     plan = plan_session(
-        picture.view, picture.record, picture.standings, job, length=statistics.job_length(job),
-        nonce=os.urandom(32), limits=_limits(node, spec), dealers=willing,
+        picture.view, picture.record, picture.standings, job, length=length,
+        nonce=os.urandom(32), limits=limits, dealers=willing, bulk=bulk,
     )  # fmt: skip
     explanation = explain(plan, picture.view)
     if work:
@@ -224,6 +236,8 @@ async def prepare(node: Node, spec: JobSpec, job: Job, work: Work | None = None)
         root = plan.stages[plan.root]
         text = f"{len(willing)} sites · {clusters} clusters · root {root.threshold} of {root.size}"
         work.emit("planned", text, session=plan.session.hex())
+        if choice is not None:
+            work.emit("mode", choice.reason)
     return plan, explanation
 
 

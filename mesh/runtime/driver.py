@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 import structlog
 import trio
 
+from mesh.runtime.bulk import BULK_MESSAGES, BulkLane
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.postman import Postman
-from protocols.errors import MalformedMessage, ProtocolError
+from mesh.runtime.vectors import VectorPiece, VectorStore
+from protocols.errors import MalformedMessage, MeshError, ProtocolError
 from protocols.identifiers import PartyId
-from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.machine import Broadcast, Combine, Effect, Persist, Publish, Send, Transfer
 from protocols.sessions import events
 from protocols.sessions.party import SessionParty
 
@@ -29,6 +31,8 @@ log = structlog.get_logger("coppice.session")
 MAILBOX = 4096
 LINGER_S = 10.0
 """How long a party goes on relaying after its session ended, so that the others end too."""
+BULK_LINGER_S = 60.0
+"""The masked total may still be on its way when the keys are open already."""
 HEAVY_LENGTH = 2048
 """Vectors from this length on are computed in a thread, so that heartbeats go on."""
 
@@ -45,7 +49,9 @@ class Driver:
         journal: Journal,
         report: Report,
         counters: Counter[str],
+        store: VectorStore | None = None,
     ) -> None:
+        """`store` holds the masked vectors of a bulk session."""
         self.machine = machine
         self.session = machine.plan.session
         self.bytes_sent = 0
@@ -55,16 +61,31 @@ class Driver:
         self._counters = counters
         self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object]](MAILBOX)
         self._scope = trio.CancelScope()
+        self.bulk: BulkLane | None = None
+        if store is not None:
+            self.bulk = BulkLane(machine.plan, store, postman, lambda m: self.deliver(machine.me, m))
         self._begun = False
+        self._told = False
 
     def deliver(self, sender: PartyId, message: object) -> None:
-        """Put one verified message into the mailbox; drop it if that is full."""
+        """Put a verified message into the mailbox; drop it if that is full. Pieces go to the disk at once."""
+        if isinstance(message, VectorPiece):
+            self._take(sender, message)
+            return
         try:
             self._send.send_nowait((sender, message))
         except trio.WouldBlock:
             self._counters["mailbox_full"] += 1
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             self._counters["too_late"] += 1
+
+    def _take(self, sender: PartyId, piece: VectorPiece) -> None:
+        try:
+            if self.bulk is not None:
+                self.bulk.receive(sender, piece)
+        except MeshError as error:
+            self._counters["pieces_refused"] += 1
+            log.warning("piece refused", sender=sender.short(), why=error.sentence())
 
     def cancel(self) -> None:
         """End this party's part now, silently."""
@@ -83,8 +104,8 @@ class Driver:
             except Exception:  # the session boundary: a bug ends this session, not the node
                 log.exception("session failed by our own fault", session=self.session.short())
                 ended = events.Aborted("C-900", "this node failed; its log has the details", definite=False)
-        if ended is not None and self.machine.outcome is None:
-            self._report(ended)
+        if ended is not None and not self._told:
+            self._report(self.machine.outcome or ended)
         with trio.CancelScope(deadline=trio.current_time() + 5.0, shield=True):
             try:
                 await self._journal.end(self.session, type(self.machine.outcome or ended).__name__)
@@ -92,12 +113,21 @@ class Driver:
                 log.warning("journal", why=str(error))
 
     async def _drive(self) -> None:
+        if self.bulk is None:
+            await self._converse()
+            return
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.bulk.run)
+            await self._converse()
+            nursery.cancel_scope.cancel()
+
+    async def _converse(self) -> None:
         machine = self.machine
         await self._carry_out(await self._step(machine.start, trio.current_time()))
         until = math.inf
         while True:
             if machine.outcome is not None and until == math.inf:
-                until = trio.current_time() + LINGER_S
+                until = trio.current_time() + (LINGER_S if self.bulk is None else BULK_LINGER_S)
             deadline = min(until, math.inf if machine.deadline is None else machine.deadline)
             item: tuple[PartyId, object] | None = None
             with trio.move_on_at(deadline):
@@ -112,6 +142,9 @@ class Driver:
 
     async def _receive(self, now: float, sender: PartyId, message: object) -> None:
         try:
+            if self.bulk is not None and isinstance(message, BULK_MESSAGES):
+                self.bulk.receive(sender, message)
+                return
             effects = await self._step(self.machine.receive, now, sender, message)
         except MalformedMessage as error:
             self._counters["malformed"] += 1
@@ -144,7 +177,12 @@ class Driver:
                 case Broadcast():
                     self._post(effect.to, effect.message)
                 case Publish():
+                    self._told = self._told or isinstance(effect.event, events.Opened | events.Aborted)
                     self._report(effect.event)
+                case Transfer() if self.bulk is not None:
+                    self.bulk.transfer(effect)
+                case Combine() if self.bulk is not None:
+                    self.bulk.combine(effect)
         if records:
             await self._journal.persist(self.session, records)
 

@@ -91,6 +91,11 @@ class Journal:
         for request in batch:
             request.done.set()
 
+    @property
+    def folder(self) -> Path:
+        """The state folder."""
+        return self._path.parent
+
     # -- sessions -----------------------------------------------------------------------------------
 
     async def begin(self, session: SessionId) -> None:

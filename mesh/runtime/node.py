@@ -24,6 +24,7 @@ from mesh.overlay.joining import JoinRequest
 from mesh.overlay.planner import PlanLimits, is_beacon, plan_beacon
 from mesh.overlay.view import MemberChanged, Status
 from mesh.runtime.admissions import Admissions
+from mesh.runtime.bulk import BULK_MESSAGES
 from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.inquiry import Inquiry, InquiryAnswer, Poll
@@ -50,7 +51,14 @@ log = structlog.get_logger("coppice.node")
 _OVERLAY_MESSAGES: tuple[type, ...] = (*GOSSIP_MESSAGES, *EPOCH_MESSAGES)
 _MESSAGES: dict[str, type] = {
     message.KIND: message  # type: ignore[attr-defined]  # every message class names its kind
-    for message in (*NETWORK_MESSAGES, *_OVERLAY_MESSAGES, JoinRequest, Inquiry, InquiryAnswer)
+    for message in (
+        *NETWORK_MESSAGES,
+        *_OVERLAY_MESSAGES,
+        JoinRequest,
+        Inquiry,
+        InquiryAnswer,
+        *BULK_MESSAGES,
+    )
 }
 MAX_POLLS = 64
 MAX_INQUIRIES = 16
@@ -108,6 +116,7 @@ class Node:
             self._on_session,
             self.overlay.keeper.check_beacon,
             config.max_sessions,
+            journal.folder / "spool",
         )  # fmt: skip
 
     @property

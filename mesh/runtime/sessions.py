@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -22,6 +23,7 @@ from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.planner import PlanLimits, is_beacon
 from mesh.overlay.sortition import Standing
 from mesh.overlay.view import View
+from mesh.runtime import masked
 from mesh.runtime.driver import Driver
 from mesh.runtime.inquiry import Inquiry
 from mesh.runtime.journal import Journal
@@ -29,10 +31,10 @@ from mesh.runtime.postman import Postman
 from mesh.runtime.registry import Registry
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, MeshError, UnexpectedMessage
-from protocols.identifiers import PartyId, SessionId
+from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import Decline, PeersLost
+from protocols.sessions.messages import NO_VECTOR, Decline, PeersLost, VectorStored
 from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Plan
 from protocols.statistics import registry as statistics
@@ -71,6 +73,7 @@ class Sessions:
         report: Report,
         check_beacon: Callable[[Plan], None],
         max_live: int,
+        spool: Path,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.registry = Registry(self.counters)
@@ -83,6 +86,7 @@ class Sessions:
         self._report = report
         self._check_beacon = check_beacon
         self._max_live = max_live
+        self._spool = spool
         self._considering: set[SessionId] = set()
         self._data_lock = trio.CapacityLimiter(1)
         self._nursery: trio.Nursery | None = None
@@ -145,7 +149,12 @@ class Sessions:
             if await trio.to_thread.run_sync(self._journal.knows, plan.session):
                 return
             self._judge(plan)
+            store = masked.open_store(self._spool, plan)
             contribution, refusal = await self._consent(plan)
+            name = NO_VECTOR
+            if store is not None and contribution is not None:
+                made = await trio.to_thread.run_sync(masked.mask, plan, store, contribution, os.urandom(32))
+                contribution, name = made.dealt, made.name
         except MeshError as error:
             log.info("plan refused", session=plan.session.short(), why=error.sentence())
             if plan.initiator == self._keys.party:
@@ -163,15 +172,43 @@ class Sessions:
             return
         finally:
             self._considering.discard(plan.session)
-        machine = SessionParty(plan, self._keys, os.urandom(32), contribution, refusal)
-        driver = Driver(machine, self._postman, self._journal, lambda e: self._report(plan, e), self.counters)
+        machine = SessionParty(plan, self._keys, os.urandom(32), contribution, refusal, name)
+        driver = Driver(
+            machine, self._postman, self._journal, lambda e: self._heard(plan, e), self.counters, store
+        )
         self.registry.open(driver)
+        if name != NO_VECTOR:
+            driver.deliver(self._keys.party, VectorStored(name))
         driver.deliver(self._keys.party, self._lost(plan, self._links()))
         try:
             await driver.run()
         finally:
             self.registry.close(plan.session)
+            if store is not None:
+                await trio.to_thread.run_sync(store.close)
         await self._write_ledger(plan, machine)
+
+    def _heard(self, plan: Plan, event: object) -> None:
+        """Pass an event on; of a masked session the total once it is read, instead of the opened keys."""
+        if plan.bulk is None or not isinstance(event, events.Opened | events.MaskedTotal):
+            self._report(plan, event)
+            return
+        driver = self.registry.live.get(plan.session)
+        if isinstance(event, events.MaskedTotal) and driver is not None and self._nursery is not None:
+            self._nursery.start_soon(self._unmask, plan, driver, event.name)
+
+    async def _unmask(self, plan: Plan, driver: Driver, name: Digest) -> None:
+        opened = driver.machine.outcome
+        if not isinstance(opened, events.Opened) or driver.bulk is None:
+            return
+        store, count = driver.bulk.store, len(opened.contributors)
+        try:
+            total = await trio.to_thread.run_sync(masked.read, plan, store, opened.total, count, name)
+        except MeshError as error:
+            log.warning("masked total refused", session=plan.session.short(), why=error.sentence())
+            self._report(plan, events.Aborted(error.code, str(error.args[0]), definite=False))
+            return
+        self._report(plan, replace(opened, total=total))
 
     def _judge(self, plan: Plan) -> None:
         """Raise MalformedMessage or Refused unless we may take part."""
@@ -179,7 +216,9 @@ class Sessions:
         if is_beacon(plan):
             self._check_beacon(plan)
         plan_check.verify(plan, picture.view, picture.record, picture.standings, picture.limits)
-        if plan.length != statistics.job_length(plan.job):
+        if plan.bulk is not None:
+            masked.check_fits(plan, plan.bulk)
+        elif plan.length != statistics.job_length(plan.job):
             raise MalformedMessage("the plan's length is not that of its job")
 
     async def _consent(self, plan: Plan) -> tuple[Elements | None, str]:

@@ -82,7 +82,7 @@ class SessionParty:
         refusal: str = "no data for this job",
         masked: Digest = NO_VECTOR,
     ) -> None:
-        """`contribution`: (plan.length,), or None to decline with `refusal`; `masked`: what its key unmasks."""
+        """`contribution`: (plan.length,), or None: decline with `refusal`; `masked`: what its key unmasks."""
         self.plan = plan
         self.me = keys.party
         self.keys = keys

@@ -1,0 +1,108 @@
+"""Moves masked vectors between the stores of a session's parties, beside the machine's small messages.
+
+The receiver asks: an offer is a small message that waits with the others until the receiver is in the
+session; pieces flow only after its request, in the bulk lane, at the pace of the link's credit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from mesh.runtime.postman import Postman
+from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorRequest, VectorStore
+from protocols.errors import MeshError, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Combine, Transfer
+from protocols.sessions.messages import VectorsAdded, VectorStored
+from protocols.sessions.plan import Plan
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+log = structlog.get_logger("coppice.bulk")
+
+BULK_MESSAGES: tuple[type, ...] = (VectorOffer, VectorRequest, VectorPiece)
+
+
+class BulkLane:
+    """One session's vectors on the move. `tell` takes local messages for the machine."""
+
+    def __init__(
+        self, plan: Plan, store: VectorStore, postman: Postman, tell: Callable[[object], None]
+    ) -> None:
+        self.store = store
+        self.bytes_sent = 0
+        self._plan = plan
+        self._postman = postman
+        self._tell = tell
+        self._offered: set[tuple[PartyId, Digest]] = set()
+        self._streaming: set[tuple[PartyId, Digest]] = set()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    def transfer(self, effect: Transfer) -> None:
+        """The machine wants these parties to have a vector."""
+        offer = self.store.offer(effect.name)
+        for peer in effect.to:
+            self._offered.add((peer, effect.name))
+        self._post(effect.to, offer)
+
+    def combine(self, effect: Combine) -> None:
+        """The machine wants stored vectors added."""
+        self._soon(self._add, effect)
+
+    async def _add(self, effect: Combine) -> None:
+        name = await trio.to_thread.run_sync(self.store.add, effect.parts)
+        self._tell(VectorsAdded(effect.stage, name))
+
+    def receive(self, sender: PartyId, message: object) -> None:
+        """An offer, a request or a piece. Raises ProtocolError, SpoolFull."""
+        if sender not in self._plan.parties:
+            raise UnexpectedMessage("a stranger's vector")
+        match message:
+            case VectorOffer():
+                if self.store.expect(sender, message):
+                    self._post((sender,), VectorRequest(message.name))
+                elif message.name in self.store:
+                    self._tell(VectorStored(message.name))
+            case VectorRequest():
+                key = (sender, message.name)
+                if key not in self._offered or key in self._streaming:
+                    raise UnexpectedMessage("a vector is asked for that was not offered, or twice")
+                self._streaming.add(key)
+                self._soon(self._stream, sender, message.name)
+            case VectorPiece():
+                if self.store.take(sender, message):
+                    self._tell(VectorStored(message.name))
+
+    async def _stream(self, to: PartyId, name: Digest) -> None:
+        plan = self._plan
+        for index in range(self.store.layout.spans):
+            piece = await trio.to_thread.run_sync(self.store.piece_of, name, index)
+            self.bytes_sent += await self._postman.stream(to, piece, session=plan.session, epoch=plan.epoch)
+        self._streaming.discard((to, name))
+
+    def _post(self, to: tuple[PartyId, ...], message: object) -> None:
+        plan = self._plan
+        self.bytes_sent += self._postman.post(to, message, session=plan.session, epoch=plan.epoch)
+
+    def _soon(self, function: Callable[..., object], *arguments: object) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._guarded, function, *arguments)
+
+    async def _guarded(self, function: Callable[..., object], *arguments: object) -> None:
+        """A lost link or a full disk ends one transfer, not the session."""
+        try:
+            await function(*arguments)  # type: ignore[misc]  # always an async function
+        except MeshError as error:
+            log.warning("vector not moved", why=error.sentence())
