@@ -38,11 +38,13 @@ class Delivery:
         if root.speaks(lost):
             stage = self.plan.stages[self.plan.root]
             told.update(dict.fromkeys((self.plan.initiator, *root.everybody(), *stage.adders)))
+            told.update(dict.fromkeys(seat.party for seat in stage.substitutes))
             told.update(self._adders_below(self.plan.root))
         for (index, _), adder in adders.items():
             if adder.in_office:
                 stage = self.plan.stages[index]
                 told.update(dict.fromkeys((*stage.dealers, *stage.members)))
+                told.update(dict.fromkeys(seat.party for seat in stage.substitutes))
                 told.update(self._adders_below(index))
         fresh = tuple(party for party in told if party not in self._told | lost and party != self.me)
         self._told.update(fresh)

@@ -10,9 +10,10 @@ import pytest
 
 from protocols.arithmetic import field
 from protocols.errors import MalformedMessage
-from protocols.identifiers import Digest
 from protocols.sessions import dealing, events, roster
 from protocols.sessions.messages import (
+    NO_SOURCE,
+    NO_VECTOR,
     AbortVote,
     Ballot,
     Certificate,
@@ -327,7 +328,7 @@ def test_an_adder_out_of_turn_is_not_listened_to():
     for member in set(pump.plan.stages[root].members) - {second}:
         pump.queue.appendleft((second, member, Proposal(Roster(root, 0, (), ()), ())))
     cluster = pump.plan.stages[0]
-    empty = Roster(0, 0, (Group(-1, Digest(bytes(32)), ()),), ())
+    empty = Roster(0, 0, (Group(-1, NO_SOURCE, NO_VECTOR, ()),), ())
     for member in set(cluster.members) - {cluster.adders[1]}:
         pump.queue.appendleft((cluster.adders[1], member, Proposal(empty, ())))
     pump.run()
