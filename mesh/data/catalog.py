@@ -169,3 +169,13 @@ def check_name(name: str) -> None:
             code="C-613",
             fix="use 1 to 64 of a-z, 0-9, _ and -, starting with a letter or digit",
         )
+
+
+def check_unchanged(info: DatasetInfo, found: bytes) -> None:
+    """Raises DataError C-614 unless the file's digest is that of the data set."""
+    if found.hex() != info.digest:
+        raise DataError(
+            f"{info.path} changed since it was added as {info.name!r}",
+            code="C-614",
+            fix=f"check it, then add it again: coppice data add {info.path} --as {info.name}",
+        )

@@ -5,7 +5,8 @@ inserted later is found by `verify`. Cutting off the newest entries cannot be se
 whoever needs that keeps the `head` elsewhere.
 
 Kinds: `approved` (before anything leaves the device), `result` (what was opened, over which sites),
-`released` (the session ended and nothing was opened: the use is given back), `policy`, `dataset`.
+`released` (the session ended and nothing was opened: the use is given back), `policy`, `dataset`, `note`
+(words about our own rows: values cut to the clip, one class only).
 Invariant: an approval is durable before it is answered; if it cannot be written, the answer is no.
 """
 
@@ -208,7 +209,19 @@ def _use(entry: Entry) -> Use:
     except (TypeError, ValueError):
         raise _damaged(entry.seq) from None
     data_digest = str(entry.body.get("data_digest"))
-    return Use(entry.session, entry.at, asked, _sites(entry, "sites"), rows, data_digest)
+    inputs, fewest = entry.body.get("inputs", []), entry.body.get("min_sites")
+    if not isinstance(inputs, list) or not isinstance(fewest, int):
+        raise _damaged(entry.seq)
+    return Use(
+        entry.session,
+        entry.at,
+        asked,
+        _sites(entry, "sites"),
+        rows,
+        data_digest,
+        tuple(map(str, inputs)),
+        fewest,
+    )
 
 
 def _sites(entry: Entry, key: str) -> frozenset[str]:

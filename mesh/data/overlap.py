@@ -8,6 +8,10 @@ job is not asked about it, so only those that are in both can refuse on its beha
 The same holds in time: the same sites asked again after this owner's rows changed give away the change
 unless it is at least `min_rows` rows.
 
+Updates, losses and accuracies of two models are not comparable exactly, so that sites may come and go between
+the rounds of a training run; how much two nearly equal models tell about a site that left is bounded by a
+privacy budget only.
+
 Limit: pairs are judged, not combinations of three and more jobs; `max_uses` bounds those. An earlier
 session whose end is unknown counts with all the sites of its plan.
 """
@@ -20,6 +24,8 @@ from dataclasses import dataclass
 from mesh.data.policy import Asked, Policy
 from protocols.statistics import names
 
+_ABOUT_ONE_MODEL = names.OF_MODEL - {"gram"}
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -31,6 +37,8 @@ class Use:
     sites: frozenset[str]
     rows: int
     digest: str
+    inputs: tuple[str, ...] = ()
+    min_sites: int = 2
 
 
 def conflict(
@@ -40,10 +48,11 @@ def conflict(
     sites: frozenset[str],
     rows: int,
     digest: str,
+    inputs: tuple[str, ...] = (),
 ) -> str | None:
     """Words about the first earlier use whose answers minus these isolate too few, or None."""
     for use in earlier:
-        column = _shared(use.queries, queries)
+        column = _shared(use.queries, queries, use.inputs == inputs)
         if column is None:
             continue
         apart = len(use.sites ^ sites)
@@ -60,10 +69,15 @@ def conflict(
     return None
 
 
-def _shared(one: Sequence[Asked], other: Sequence[Asked]) -> str | None:
-    """A column on which both reveal a sum of the same kind."""
+def _shared(one: Sequence[Asked], other: Sequence[Asked], same_inputs: bool) -> str | None:
+    """A column on which both reveal a sum of the same kind.
+
+    Sums about a model are of one kind only if it is the very same model.
+    """
     for left in one:
         for right in other:
+            if left.statistic in _ABOUT_ONE_MODEL and not same_inputs:
+                continue
             if left.column == right.column and _family(left) & _family(right):
                 return left.column
     return None

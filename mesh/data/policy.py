@@ -14,6 +14,8 @@ allows it, and a denial names the first rule that does not: `DENY by rule min_ro
     overlap = "refuse"              # a job whose sites differ from an earlier one's by fewer than min_sites
     max_bins = 64                   # histogram: most bins …
     min_bin_width = 0.0             # … and narrowest bin
+    dp_epsilon_budget = 0.0         # trained models: most epsilon in all; above 0, only noised updates
+    dp_delta = 1e-05                # … at this delta
 
 `min_sites` trades availability for privacy: with s sites, s-1 of them together learn the last one's sum.
 """
@@ -48,6 +50,8 @@ KEYS = (
     "overlap",
     "max_bins",
     "min_bin_width",
+    "dp_epsilon_budget",
+    "dp_delta",
 )
 
 
@@ -66,6 +70,8 @@ class Policy:
     overlap: str = "refuse"
     max_bins: int = 64
     min_bin_width: float = 0.0
+    dp_epsilon_budget: float = 0.0
+    dp_delta: float = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,8 @@ class Asked:
 class PolicyRequest:
     """What a job asks of one owner, with what is known of the owner's rows and of earlier uses.
 
-    `rows` maps each numeric column to the number of its values; `sites` counts the dealers of the plan.
+    `rows` maps each numeric column to the number of its values; `sites` counts the dealers of the plan;
+    `epsilon` is what would be spent in all once this job is done.
     """
 
     dataset: str
@@ -95,6 +102,7 @@ class PolicyRequest:
     now: float
     uses: int = 0
     own: bool = False
+    epsilon: float = 0.0
 
 
 _FIXES = {
@@ -110,6 +118,7 @@ _FIXES = {
     "min_rows": "wait until the owner has more rows",
     "max_bins": "ask for fewer bins",
     "min_bin_width": "ask for wider bins",
+    "dp_budget": "train with --dp-epsilon and more noise, or its owner raises dp_epsilon_budget",
     "overlap": "ask over the same sites as before, or at least min_sites others; or its owner sets overlap",
     "data": "its owner adds the file again",
     "dataset": "name a data set that this site has",
@@ -177,6 +186,13 @@ def _standing(policy: Policy, request: PolicyRequest) -> Decision | None:
         return deny("requesters", f"{who} is not one of {', '.join(policy.requesters) or 'nobody'}")
     if policy.max_uses and request.uses >= policy.max_uses:
         return deny("max_uses", f"{request.uses} of {policy.max_uses} uses are spent")
+    if policy.dp_epsilon_budget and request.epsilon > policy.dp_epsilon_budget:
+        spent = "a job without noise has none"
+        if math.isfinite(request.epsilon):
+            spent = (
+                f"epsilon {request.epsilon:.3g} > {policy.dp_epsilon_budget:g} at delta {policy.dp_delta:g}"
+            )
+        return deny("dp_budget", spent)
     return None
 
 
@@ -246,7 +262,11 @@ def parse(text: str, name: str = "policy") -> Policy:
         overlap=reader.choice(table, "overlap", OVERLAPS, default.overlap),
         max_bins=reader.whole(table, "max_bins", default.max_bins, 1, 1024),
         min_bin_width=reader.number(table, "min_bin_width") or 0.0,
+        dp_epsilon_budget=reader.number(table, "dp_epsilon_budget") or 0.0,
+        dp_delta=reader.number(table, "dp_delta") or default.dp_delta,
     )
+    if policy.dp_epsilon_budget < 0 or not 0 < policy.dp_delta < 1:
+        reader.wrong("dp_delta", "the budget must not be negative, and delta is between 0 and 1")
     if policy.min_bin_width < 0:
         reader.wrong("min_bin_width", "must not be negative")
     reader.finish()
@@ -278,6 +298,9 @@ def render(policy: Policy, dataset: str) -> str:
             f"overlap = {_quoted(policy.overlap)}",
             f"max_bins = {policy.max_bins}",
             f"min_bin_width = {policy.min_bin_width!r}",
+            "# Privacy of trained models: most epsilon in all; 0 demands no noise.",
+            f"dp_epsilon_budget = {policy.dp_epsilon_budget!r}",
+            f"dp_delta = {policy.dp_delta!r}",
             "",
         )
     )

@@ -19,11 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh.data import overlap, policy, schema, sources
-from mesh.data.catalog import Catalog, DatasetInfo, check_name
+from mesh.data import asking, overlap, policy, schema, sources
+from mesh.data.catalog import Catalog, DatasetInfo, check_name, check_unchanged
 from mesh.data.errors import DataError
 from mesh.data.ledger import Entry, Ledger
-from mesh.data.policy import ALLOW, Asked, Decision, Policy, PolicyRequest, deny
+from mesh.data.plugins import Plugins
+from mesh.data.policy import ALLOW, Decision, Policy, PolicyRequest, deny
 from protocols.errors import MeshError
 from protocols.statistics import names
 from protocols.wire.digest import digest
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from protocols.sessions.plan import Job, Plan
 
 
+MAX_KEPT_BYTES = 16 << 20
+"""Files up to this size stay parsed between two uses: a training run reads the same columns every round."""
+
+
 class DataRoom:
     """Data sets, policies and ledger in the state folder `home`. `clock` gives seconds since 1970."""
 
@@ -41,7 +46,9 @@ class DataRoom:
         folder = home / "data"
         self._catalog = Catalog(folder)
         self._ledger = Ledger(folder / "ledger.db")
+        self._plugins = Plugins(home)
         self._clock = clock
+        self._parsed: tuple[tuple[str, str, tuple[str, ...]], sources.Contents] | None = None
 
     # Data sets
 
@@ -171,17 +178,21 @@ class DataRoom:
 
     # Sessions
 
-    def authorize(self, plan: Plan, me: PartyId, requester_name: str = "") -> Decision:
+    def authorize(
+        self, plan: Plan, me: PartyId, requester_name: str = "", blobs: tuple[bytes, ...] = ()
+    ) -> Decision:
         """Judge a plan by the owner's policy; an approval is stored before it is returned.
 
         Asking again about an approved plan gives the approval again until the session has ended. Peers
-        that deal nothing, and jobs that read no data, need no consent. Raises DataError C-615, C-622:
-        then the answer is no.
+        that deal nothing, and jobs that read no data, need no consent. `blobs` are the public inputs that
+        the job names. Raises DataError C-615, C-622: then the answer is no.
         """
-        queries = _asked(plan.job)
-        if not queries or me not in plan.dealers:
+        if me not in plan.dealers:
             return ALLOW
         try:
+            queries = asking.asked(plan.job, blobs)
+            if not queries:
+                return ALLOW
             info, rules = self._rules_for(plan)
         except MeshError as error:
             return deny("dataset" if error.code == "C-612" else "data", error.sentence())
@@ -203,30 +214,39 @@ class DataRoom:
                 now=self._clock(),
                 uses=len(earlier),
                 own=plan.initiator == me,
+                epsilon=asking.epsilon(rules, earlier, queries, plan.job.min_sites),
             )
             decision = policy.evaluate(rules, request)
             if decision.allowed and rules is not None and rules.overlap != "allow":
-                words = overlap.conflict(rules, earlier, queries, sites, info.rows, info.digest)
+                inputs = tuple(name.hex() for name in plan.job.inputs)
+                words = overlap.conflict(rules, earlier, queries, sites, info.rows, info.digest, inputs)
                 if words is not None and rules.overlap == "refuse":
                     return deny("overlap", words)
                 decision = Decision(True, "", "", (words,) if words else ())
             if decision.allowed:
-                page.append(self._clock(), "approved", info.name, plan.session.hex(), _approval(plan, info))
+                body = asking.approval(plan, info, queries)
+                page.append(self._clock(), "approved", info.name, plan.session.hex(), body)
             return decision
 
     def consider(
-        self, job: Job, requester: PartyId, requester_name: str, sites: int, threshold: int
+        self,
+        job: Job,
+        requester: PartyId,
+        requester_name: str,
+        sites: int,
+        threshold: int,
+        blobs: tuple[bytes, ...] = (),
     ) -> Decision:
         """Would `authorize` allow such a job? Stores nothing, binds nobody; overlaps need the parties."""
-        queries = _asked(job)
         try:
+            queries = asking.asked(job, blobs)
             info = self._catalog.get(job.dataset)
             rules = self.show_policy(info.name)
             for query in queries:
                 if query.column not in info.columns:
                     raise sources.no_column(info.name, query.column, tuple(info.columns))
             with self._ledger.writing() as page:
-                uses = len(page.uses(info.name))
+                earlier = page.uses(info.name)
         except MeshError as error:
             return deny("dataset" if error.code == "C-612" else "data", error.sentence())
         request = PolicyRequest(
@@ -239,23 +259,27 @@ class DataRoom:
             requester_name=requester_name,
             rows=_rows(info),
             now=self._clock(),
-            uses=uses,
+            uses=len(earlier),
+            epsilon=asking.epsilon(rules, earlier, queries, job.min_sites),
         )
         return policy.evaluate(rules, request)
 
-    def contribution(self, plan: Plan, seed: bytes | None = None) -> tuple[Elements, int]:
+    def contribution(
+        self, plan: Plan, seed: bytes | None = None, blobs: tuple[bytes, ...] = ()
+    ) -> tuple[Elements, int]:
         """This node's vector, (plan.length,) uint64, and the rows of its file; `seed`: 32 secret bytes.
 
-        Raises DataError C-623 without a standing approval of exactly this plan, C-614 if the file changed
-        since it was added, C-601 … C-610 if it cannot be read.
+        What the owner should know of its rows (values cut to the clip) is noted in the ledger. Raises
+        DataError C-623 without a standing approval of exactly this plan, C-614 if the file changed since
+        it was added, C-601 … C-610 if it cannot be read, C-640 … C-646 for models and rows that do not fit.
         """
         import numpy as np
 
         from protocols.statistics import registry
+        from protocols.statistics.update import Site
 
         seed = secrets.token_bytes(32) if seed is None else seed
-        queries = _asked(plan.job)
-        if not queries:
+        if not asking.asked(plan.job, blobs):
             return registry.encode_job(plan.job, {}, seed), 0
         with self._ledger.writing() as page:
             standing = page.standing(plan.session.hex())
@@ -266,11 +290,19 @@ class DataRoom:
                 fix="the owner's policy must allow this very plan; an approval of another one does not count",
             )
         info = self._catalog.get(plan.job.dataset)
-        wanted = tuple(dict.fromkeys(query.column for query in queries))
-        contents = sources.read(Path(info.path), self._schema(info), wanted)
-        _check_unchanged(info, contents.digest)
+        site = Site(blobs, self._plugins.load)
+        contents = self._contents(info, registry.columns_of(plan.job, site))
         columns = {name: np.array(values, dtype=np.float64) for name, values in contents.columns.items()}
-        return registry.encode_job(plan.job, columns, seed), contents.rows
+        vector = registry.encode_job(plan.job, columns, seed, site)
+        if site.notes:
+            with self._ledger.writing() as page:
+                page.append(self._clock(), "note", info.name, plan.session.hex(), {"notes": list(site.notes)})
+        return vector, contents.rows
+
+    def spent(self, name: str) -> float:
+        """Epsilon that models trained on a data set have cost so far; 0 without a budget."""
+        with self._ledger.writing() as page:
+            return asking.epsilon(self.show_policy(name), page.uses(name))
 
     def record_use(
         self,
@@ -304,7 +336,9 @@ class DataRoom:
         rules = self.show_policy(name) if name in self._catalog.all() else None
         if rules is None:
             return ()
-        words = overlap.conflict(rules, earlier, used.queries, used.sites, used.rows, used.digest)
+        words = overlap.conflict(
+            rules, earlier, used.queries, used.sites, used.rows, used.digest, used.inputs
+        )
         return (words,) if words else ()
 
     # Ledger
@@ -335,6 +369,17 @@ class DataRoom:
     def _schema(self, info: DatasetInfo) -> schema.Schema:
         return schema.load(self._catalog.schema_path(info.name)) if info.has_schema else schema.Schema()
 
+    def _contents(self, info: DatasetInfo, wanted: tuple[str, ...]) -> sources.Contents:
+        """The wanted columns; those of the last reading if the file is still that one, as in training."""
+        key = (info.name, info.digest, wanted)
+        if self._parsed is not None and self._parsed[0] == key:
+            check_unchanged(info, sources.digest_of(Path(info.path)))
+            return self._parsed[1]
+        contents = sources.read(Path(info.path), self._schema(info), wanted)
+        check_unchanged(info, contents.digest)
+        self._parsed = (key, contents) if info.size_bytes <= MAX_KEPT_BYTES else None
+        return contents
+
     def _rules_for(self, plan: Plan) -> tuple[DatasetInfo, Policy | None]:
         """Data set and policy, after checking that the plan fits and the file is still the one added."""
         length = sum(names.length(query.statistic, query.parameters) for query in plan.job.queries)
@@ -343,48 +388,9 @@ class DataRoom:
         info = self._catalog.get(plan.job.dataset)
         rules = self.show_policy(info.name)
         if rules is not None:
-            _check_unchanged(info, sources.digest_of(Path(info.path)))
+            check_unchanged(info, sources.digest_of(Path(info.path)))
         return info, rules
-
-
-def _asked(job: Job) -> tuple[Asked, ...]:
-    """Queries that read data."""
-    return tuple(
-        Asked(query.statistic, query.column, query.parameters)
-        for query in job.queries
-        if query.statistic != "beacon"
-    )
 
 
 def _rows(info: DatasetInfo) -> dict[str, int]:
     return {**info.columns, sources.ANY_COLUMN: info.rows}
-
-
-def _approval(plan: Plan, info: DatasetInfo) -> dict[str, object]:
-    """What the owner's policy said yes to."""
-    from protocols.wire import codec
-
-    return {
-        "job_digest": digest("job", codec.encode(plan.job)).hex(),
-        "purpose": plan.job.purpose,
-        "requester": plan.initiator.hex(),
-        "queries": [[query.statistic, query.column, list(query.parameters)] for query in _asked(plan.job)],
-        "reveals": [
-            item for query in _asked(plan.job) for item in names.reveals(query.statistic, query.column)
-        ],
-        "min_sites": plan.job.min_sites,
-        "threshold": min(stage.threshold for stage in plan.stages),
-        "sites": sorted(party.hex() for party in plan.dealers),
-        "rows": info.rows,
-        "data_digest": info.digest,
-    }
-
-
-def _check_unchanged(info: DatasetInfo, found: bytes) -> None:
-    """Raises DataError C-614."""
-    if found.hex() != info.digest:
-        raise DataError(
-            f"{info.path} changed since it was added as {info.name!r}",
-            code="C-614",
-            fix=f"check it, then add it again: coppice data add {info.path} --as {info.name}",
-        )
