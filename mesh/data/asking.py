@@ -1,0 +1,86 @@
+"""What a job asks of one owner: every column it reads, what it costs in privacy, and what is written down.
+
+A job about a model reads all columns that the model names, so they are judged one by one as if each had been
+asked for by itself. Invariant: what is judged is read from the public input that the job names by digest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from mesh.data.overlap import Use
+from mesh.data.policy import Asked, Policy
+from protocols.statistics import names
+from protocols.wire.digest import digest
+
+if TYPE_CHECKING:
+    from mesh.data.catalog import DatasetInfo
+    from protocols.sessions.plan import Job, Plan
+
+
+def asked(job: Job, blobs: tuple[bytes, ...] = ()) -> tuple[Asked, ...]:
+    """Queries that read data, one for each column. Raises ConfigError C-640, C-646 for a wrong model."""
+    found: list[Asked] = []
+    columns: tuple[str, ...] = ()
+    if is_about_model(job):
+        from protocols.statistics.update import round_of
+
+        recipe = round_of(job, blobs).recipe
+        columns = (recipe.label, *recipe.features)
+    for query in job.queries:
+        if query.statistic == "beacon":
+            continue
+        read = columns if query.statistic in names.OF_MODEL else (query.column,)
+        found += [Asked(query.statistic, column, query.parameters) for column in read]
+    return tuple(found)
+
+
+def is_about_model(job: Job) -> bool:
+    """Whether a public input must be at hand before the job can be judged."""
+    return any(query.statistic in names.OF_MODEL for query in job.queries)
+
+
+def epsilon(
+    policy: Policy | None, earlier: Iterable[Use], queries: Sequence[Asked] = (), min_sites: int = 2
+) -> float:
+    """Privacy spent at the policy's delta by models trained on the data, with the given queries on top.
+
+    Every session counts as opened unless it was released; one without noise costs infinity. 0 where the
+    policy sets no budget.
+    """
+    if policy is None or not policy.dp_epsilon_budget:
+        return 0.0
+    from protocols.privacy import accountant
+
+    releases: list[accountant.Release] = []
+    for asked_for, sites in [*((use.queries, use.min_sites) for use in earlier), (queries, min_sites)]:
+        of_model = {query.statistic: query for query in asked_for if query.statistic in names.OF_MODEL}
+        if set(of_model) - {"update"}:
+            return math.inf
+        if of_model:
+            size, clip, bits, max_weight, noise = of_model["update"].parameters
+            releases.append(
+                accountant.Release(int(size), clip, int(bits), int(max_weight), int(noise), sites)
+            )
+    return accountant.epsilon(releases, policy.dp_delta)
+
+
+def approval(plan: Plan, info: DatasetInfo, queries: Sequence[Asked]) -> dict[str, object]:
+    """What the owner's policy said yes to, as the ledger keeps it."""
+    from protocols.wire import codec
+
+    return {
+        "job_digest": digest("job", codec.encode(plan.job)).hex(),
+        "purpose": plan.job.purpose,
+        "requester": plan.initiator.hex(),
+        "queries": [[query.statistic, query.column, list(query.parameters)] for query in queries],
+        "inputs": [name.hex() for name in plan.job.inputs],
+        "reveals": [item for query in queries for item in names.reveals(query.statistic, query.column)],
+        "min_sites": plan.job.min_sites,
+        "threshold": min(stage.threshold for stage in plan.stages),
+        "sites": sorted(party.hex() for party in plan.dealers),
+        "rows": info.rows,
+        "data_digest": info.digest,
+    }
