@@ -132,6 +132,9 @@ class Calculator(Assembler):
 
     def add(self, x: Number, y: Number, sign: int = 1) -> Number:
         """x + sign y, broadcast."""
+        most = largest_bits(self.committee) - 1
+        if max(x.bits - x.scale, y.bits - y.scale) + max(x.scale, y.scale) > most:  # raising would not fit
+            x, y = self.truncated(x), self.truncated(y)
         scale = max(x.scale, y.scale)
         shape = np.broadcast_shapes(x.shape, y.shape)
         coefficients = (self._raise(x, scale), sign * self._raise(y, scale))
@@ -151,10 +154,17 @@ class Calculator(Assembler):
         """x times public numbers, broadcast; integers are exact, reals rounded to `scale` bits."""
         integers, scale = _public(factor, scale)
         shape = np.broadcast_shapes(x.shape, integers.shape[1:])
-        step = Factor((x.register,), (self.register(),), integers)
         reals = np.asarray(factor, dtype=np.float64)
+        x = self._lighter(x, scale, float(np.abs(reals).max()))
+        step = Factor((x.register,), (self.register(),), integers)
         ends = [end * float(f) for end in (x.low, x.high) for f in (reals.min(), reals.max())]
         return self._new(step, shape, x.scale + scale, min(ends), max(ends))
+
+    def _lighter(self, x: Number, scale: int, factor: float) -> Number:
+        """x, truncated first when times a public factor of `scale` it could never be truncated again."""
+        reach = max(abs(x.low), abs(x.high)) * factor
+        excess = bits_for(-reach, reach, x.scale + scale) > largest_bits(self.committee) - 1
+        return self.truncated(x) if excess else x
 
     def mul(
         self, x: Number, y: Number, scale: int = SCALE, within: tuple[float, float] | None = None
@@ -261,10 +271,14 @@ class Calculator(Assembler):
         """x @ public matrix (or matrix @ x when `left`), no opening."""
         integers, scale = _public(matrix, None)
         reals = np.asarray(matrix, dtype=np.float64)
-        shape = np.broadcast_to(0, reals.shape) @ np.zeros(x.shape) if left else np.zeros(x.shape) @ reals
+        first, second = (reals.shape, x.shape) if left else (x.shape, reals.shape)
+        if len(first) != 2 or len(second) != 2 or first[1] != second[0]:
+            raise LocalMisuse(f"matmul: shapes {first} and {second} do not fit", fix="reshape to 2-D")
+        weight = float(np.abs(reals).sum(axis=1 if left else 0).max())
+        x = self._lighter(x, scale, weight)
         step = MatrixFactor((x.register,), (self.register(),), integers, left)
-        reach = max(abs(x.low), abs(x.high)) * float(np.abs(reals).sum(axis=1 if left else 0).max())
-        return self._new(step, shape.shape, x.scale + scale, -reach, reach)
+        reach = max(abs(x.low), abs(x.high)) * weight
+        return self._new(step, (first[0], second[1]), x.scale + scale, -reach, reach)
 
     def sum(self, x: Number, axis: int) -> Number:
         """Sum along an axis."""
