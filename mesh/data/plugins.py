@@ -1,8 +1,8 @@
 """Programs that a site's owner installed to compute updates in its own way; nobody else can.
 
 A plug-in is a name and a Python function on this machine, `local_update(weights, rows) -> (vector, weight)`:
-weights (d,) float64, rows (m, features + 1) float64 with the label last. Jobs name plug-ins, never carry them.
-The file is written by the owner's own command only; the function runs with the owner's rights.
+weights (d,) float64, rows (m, features + 1) float64 with the label last. Jobs name plug-ins, never carry
+them. The file is written by the owner's own command only; the function runs with the owner's rights.
 """
 
 from __future__ import annotations
