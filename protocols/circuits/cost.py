@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from protocols.circuits.lower import Lowered
 from protocols.engine.assembler import count_of
-from protocols.engine.binary import words_for
+from protocols.engine.binary import Gate, words_for
 from protocols.engine.committee import Committee
 from protocols.engine.compare import OpenSign, Terms
+from protocols.engine.lookahead import Lookahead
 from protocols.engine.multiply import Opened, Reveal
 from protocols.engine.program import Program, Round, Step
 from protocols.engine.randombit import Signs, Spread
@@ -137,10 +136,10 @@ def _bytes(step: Step, committee: Committee) -> int:
     held = -(-len(committee.sets.sets) * (committee.n - committee.t) // committee.n)
     if isinstance(step, Terms):
         return 8 * len(step.outputs) * held * step.layout_words()
-    lanes = getattr(step, "lanes", None)
-    if lanes is not None:
-        width = int(np.sum([step.width()]))  # type: ignore[attr-defined]  # every gate has one
-        return 8 * len(step.outputs) * held * (width + 1) * words_for(lanes)
+    if isinstance(step, Lookahead):
+        return 16 * held * step.nodes * words_for(step.lanes)
+    if isinstance(step, Gate):
+        return 8 * len(step.outputs) * held * (step.width() + 1) * words_for(step.lanes)
     return 16 * _elements(step)
 
 

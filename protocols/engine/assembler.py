@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protocols.engine.carry import CarrySave, Combine, GroupCarry, best_width, groups
+from protocols.engine.carry import CarrySave, Combine, GroupCarry, groups
 from protocols.engine.committee import Committee
 from protocols.engine.compare import OpenSign, Terms
+from protocols.engine.lookahead import Lookahead, Prepared, best_width, plan
 from protocols.engine.multiply import Opened, largest_bits
 from protocols.engine.program import Program, Step
 from protocols.engine.randombit import BitShare, BitTimes, Signs, Spread
@@ -105,19 +106,31 @@ class Assembler:
 
     def negative(self, x: int, count: int, k: int) -> Bit:
         """Whether x < 0, for |x| < 2^k and x of any shape with `count` elements; the bit is flat."""
-        w = best_width(k) if self.committee.t == 1 else 1
+        w = best_width(k, count) if self.committee.t == 1 else 1
         terms = tuple(self.register() for _ in range(self.committee.t + 1))
         self.append(Terms((x,), terms, count, k, w, k + 1))
         while len(terms) > 2:
             terms = self.carry_saved(terms, count, k)
         gp = self.append(GroupCarry(terms, (self.register(),), count, k, w))
-        m = groups(k, w)
-        while m > 2:
-            gp = self.append(Combine((gp,), (self.register(),), count, m))
-            m = (m + 1) // 2
+        gp = self._joined(gp, count, groups(k, w))
         rho, bits = self.random_bits(count)
         opened = self.append(OpenSign((gp, *terms, bits), (self.register(),), count))
         return Bit(opened, rho, count)
+
+    def _joined(self, gp: int, count: int, m: int) -> int:
+        """(G, P) of two groups from those of m."""
+        for r in plan(m, count):
+            nodes = -(-m // r)
+            if r == 2:
+                gp = self.append(Combine((gp,), (self.register(),), count, m))
+            else:
+                products = self.append(Prepared((), (self.register(),), count, nodes, r, 2))
+                products = self.append(Prepared((products,), (self.register(),), count, nodes, r, 4))
+                if r > 4:
+                    products = self.append(Prepared((products,), (self.register(),), count, nodes, r, 8))
+                gp = self.append(Lookahead((gp, products), (self.register(),), count, m, r))
+            m = nodes
+        return gp
 
     def carry_saved(self, terms: tuple[int, ...], count: int, k: int) -> tuple[int, ...]:
         """One layer of three-to-two additions."""

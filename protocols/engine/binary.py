@@ -147,6 +147,11 @@ class Gate(Round):
     def complete(self, seat: Seat, values: Values, form: Words) -> Values:
         """Outputs from the form's fresh sharing (held, width, words) and linear terms."""
 
+    def prepared(self, seat: Seat, step: int, values: Values) -> Values:
+        """What `form` and `complete` get as values; a gate of random bits draws them here."""
+        del seat, step
+        return values
+
     def words(self, committee: Committee, step: int, point: int) -> int:
         """A bit a gate from each member of the quorum."""
         del step
@@ -160,7 +165,7 @@ class Gate(Round):
         fresh = np.stack([np.frombuffer(s.read(8 * size), dtype="<u8").reshape(shape) for s in streams])
         if seat.point not in seat.committee.quorum:
             return np.zeros(0, dtype=np.uint64), fresh
-        payload = self.form(seat, values) ^ summands(seat, fresh)
+        payload = self.form(seat, self.prepared(seat, step, values)) ^ summands(seat, fresh)
         payload ^= seat.zeros(step, seat.committee.quorum).words(size).reshape(shape)
         return payload.ravel(), fresh
 
@@ -168,7 +173,7 @@ class Gate(Round):
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
     ) -> Values:
         """Add the opened word to the mask's sharing."""
-        del step
+        values = self.prepared(seat, step, values)
         opened = np.bitwise_xor.reduce(np.stack(list(payloads.values())), axis=0)
         return self.complete(seat, values, xor_public(seat, kept, opened.reshape(kept.shape[1:])))
 

@@ -7,7 +7,7 @@ With w = 1 the layout is the planes themselves.
 
 Group carry. For two numbers in this layout the carry G out of a group and its propagate P are
 bilinear in the monomials of the two sides (algebraic normal form), so one round gives the (G, P) of
-all groups. Tree: (G, P) of a pair is (Gh + Ph Gl, Ph Pl); log2 rounds.
+all groups. Tree: (G, P) of a pair is (Gh + Ph Gl, Ph Pl); `lookahead` joins more than two.
 Carry save: three numbers become two, sum and carry, in one round.
 
 Symbols: k planes that carry, w group width, m groups, a, b numbers, G, P, h high, l low.
@@ -31,17 +31,6 @@ WIDEST = 5
 def groups(k: int, w: int) -> int:
     """Groups of the layout; at least two, because the last pair is joined in the final opening."""
     return max(2, -(-k // w))
-
-
-def levels(m: int) -> int:
-    """Rounds of the tree over m groups."""
-    return (m - 1).bit_length()
-
-
-@cache
-def best_width(k: int) -> int:
-    """The w with the fewest tree levels, and among these the fewest monomials."""
-    return min(range(1, WIDEST + 1), key=lambda w: (levels(groups(k, w)), groups(k, w) * (2**w)))
 
 
 def layout_planes(k: int, w: int) -> int:

@@ -8,7 +8,7 @@ x + 2^k = (c - r_B) + (-r_1) + ... + (-r_t) mod 2^(k+1), and x < 0 iff plane k o
   - c - r_B mod 2^(k+1) is known to B: a replicated sharing of its bits without a message;
   - -r_j mod 2^(k+1) does not depend on c: its single shares the bits in the round of the opening, as
     e_j = bits + sum over sets A of its own of R_A. A* is among them when j is honest, so e_j is uniform.
-With t = 1 there are two terms, given as monomials of groups (`carry`): a comparison of 40 bits takes 5
+With t = 1 there are two terms, given as monomials of groups (`carry`): a comparison of 40 bits takes 4
 rounds. With larger t carry-save layers come first.
 
 Shared bit to field: e = b + rho is opened, rho from `randombit`, in the round of the last gate, because

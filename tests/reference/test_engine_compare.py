@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from protocols.arithmetic import field, rns
-from protocols.engine import binary, carry, randombit
+from protocols.engine import binary, carry, lookahead, randombit
 from protocols.engine.assembler import Assembler
 from protocols.engine.committee import Committee, whole
 from protocols.errors import LocalMisuse
@@ -79,10 +79,27 @@ def test_sign_is_exact(committee: Committee, k: int) -> None:
 
 
 def test_rounds_of_a_comparison() -> None:
-    expected = {(3, 1): 5, (5, 2): 9, (7, 2): 9, (7, 3): 10}
+    """Few lanes look ahead, many lanes use the binary tree."""
+    expected = {(3, 1): (4, 5), (5, 2): (6, 9), (7, 2): (6, 9), (7, 3): (7, 10)}
     for shape, rounds in expected.items():
-        build = Assembler(whole(*shape))
-        assert build.program(build.bit_share(build.negative(build.input(), 10, 40))).rounds == rounds
+        for lanes, wanted in zip((10, 10**5), rounds, strict=True):
+            build = Assembler(whole(*shape))
+            assert build.program(build.bit_share(build.negative(build.input(), lanes, 40))).rounds == wanted
+
+
+def test_both_trees_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(4).integers(-(2**30), 2**30, 100)
+    for lanes in (0, 1 << 14):
+        monkeypatch.setattr(lookahead, "LOOKAHEAD_LANES", lanes)
+        lookahead.best_width.cache_clear()
+        for committee in (whole(3, 1), whole(5, 2)):
+            build = Assembler(committee)
+            register = build.input()
+            program = build.program(build.bit_share(build.negative(register, 100, 31)))
+            done = run(program, seats(committee), {register: deal(rns.from_ints(x), committee)})
+            shares = {p: out[0] for p, out in done.outputs.items()}
+            assert rns.to_ints(reconstruct(shares, committee.t)).tolist() == (x < 0).astype(int).tolist()
+    lookahead.best_width.cache_clear()
 
 
 def test_too_wide_a_comparison_is_refused() -> None:
