@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from mesh.api.outcome import NodeUnreachable
 from mesh.cli.options import COMMON, Common
-from mesh.version import VERSION
+from mesh.version import STARTED, VERSION
 
 
 def version(*, common: Common = COMMON) -> None:
@@ -44,4 +44,6 @@ def demo(
     from mesh.runtime.demo import main
 
     chosen = tuple(part.strip() for part in columns.split(",") if part.strip()) if columns else ()
-    return main(peers=peers, keep=keep, data=data, columns=chosen, seed=seed, as_json=common.json)
+    return main(
+        peers=peers, keep=keep, data=data, columns=chosen, seed=seed, as_json=common.json, started=STARTED
+    )

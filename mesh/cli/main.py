@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cyclopts import CycloptsError
 
+import mesh.version  # noqa: F401 - its clock starts with the process
 from mesh.api.outcome import Exit, outcome
 from mesh.cli.app import build
 from mesh.cli.output import Output

@@ -89,6 +89,8 @@ async def _serve(
         gate = Gatekeeper(identity.mesh, identity.certificate, lambda: admissions.admits_guests)
         transport = _transport(identity, config, gate, tap)
         await nursery.start(transport.run)
+        if config.mdns:
+            nursery.start_soon(_discover, identity, transport, service)
         postman = Postman(transport, identity.keys.identity.reveal(), identity.mesh.mesh)
         await nursery.start(postman.run)
         await nursery.start(serve_api, service, home)
@@ -106,6 +108,19 @@ async def _serve(
         if head is None:
             ready()
         _trim_memory()
+
+
+async def _discover(identity: NodeIdentity, transport: Transport, service: SwitchingService) -> None:
+    """Tell whoever is in charge, joiner or member, whom multicast DNS finds on the local network."""
+    from mesh.net.discovery import Discovery
+
+    discovery = Discovery(identity.party, identity.network_key, transport.addresses())
+    if not discovery.worthwhile:
+        return
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(discovery.run)
+        async for candidate in discovery.candidates:
+            service.sighted(candidate.party, candidate.addresses)
 
 
 def _transport(identity: NodeIdentity, config: Config, gate: Gatekeeper, tap: Tap | None) -> Transport:

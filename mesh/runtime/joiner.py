@@ -19,6 +19,7 @@ from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.journal import Journal
 from mesh.runtime.postman import Postman
 from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
+from protocols.identifiers import PartyId
 from protocols.wire import codec, envelope
 
 ASK_AGAIN_S = 5.0
@@ -75,6 +76,12 @@ class Joiner:
             raise self._failure
         assert self._answer is not None
         return await self._keep(self._answer)
+
+    def sighted(self, party: PartyId, addresses: tuple[str, ...]) -> None:
+        """A node of the mesh was seen on the local network: the inviter may have moved."""
+        if party == self._ticket.inviter:
+            known = tuple(dict.fromkeys((*addresses, *self._ticket.addresses)))
+            self._transport.want({party: known})
 
     async def _next_link(self) -> None:
         """Wait for any link event, telling meanwhile what is in the way."""

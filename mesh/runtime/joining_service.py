@@ -31,6 +31,7 @@ from mesh.runtime.service import MemberService
 from mesh.settings import Config
 from mesh.version import VERSION
 from protocols.errors import Refused
+from protocols.identifiers import PartyId
 
 
 class SwitchingService:
@@ -43,6 +44,13 @@ class SwitchingService:
         self._identity = identity
         self._stop = stop
         self._since = time.time()
+
+    def sighted(self, party: PartyId, addresses: tuple[str, ...]) -> None:
+        """A node of this mesh was seen on the local network."""
+        if self.member is not None:
+            self.member.sighted(party, addresses)
+        elif self.joining is not None:
+            self.joining.sighted(party, addresses)
 
     def _ready(self) -> MemberService:
         if self.member is None:

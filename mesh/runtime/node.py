@@ -17,6 +17,7 @@ import trio
 
 from mesh.data.room import DataRoom
 from mesh.net.transport import Frame, LinkDown, LinkUp, Transport
+from mesh.overlay.announcement import MAX_ADDRESSES
 from mesh.overlay.clustering import ClusterSizes
 from mesh.overlay.epoch_messages import EPOCH_MESSAGES, EpochChanged, StartBeacon
 from mesh.overlay.epoch_record import EpochRecord
@@ -27,12 +28,14 @@ from mesh.runtime.admissions import Admissions
 from mesh.runtime.bulk import BULK_MESSAGES
 from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.identity import NodeIdentity
+from mesh.runtime.inputs import INPUT_MESSAGES, InputPiece, InputRequest, Inputs
 from mesh.runtime.inquiry import Inquiry, InquiryAnswer, Poll
 from mesh.runtime.journal import Journal
 from mesh.runtime.known import KnownMembers
 from mesh.runtime.overlay_driver import GOSSIP_MESSAGES, OverlayDriver
 from mesh.runtime.postman import Postman
 from mesh.runtime.sessions import Picture, Sessions
+from mesh.runtime.training_runs import Runs
 from mesh.settings import Config
 from protocols.errors import MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
@@ -58,10 +61,12 @@ _MESSAGES: dict[str, type] = {
         Inquiry,
         InquiryAnswer,
         *BULK_MESSAGES,
+        *INPUT_MESSAGES,
     )
 }
 MAX_POLLS = 64
 MAX_INQUIRIES = 16
+MAX_SIGHTINGS = 256
 GOODBYE_S = 0.5
 LINKS_EVERYWHERE = 64
 """Meshes up to this size keep every member linked to every other."""
@@ -101,6 +106,7 @@ class Node:
         self._nursery: trio.Nursery | None = None
         self._wanted: dict[PartyId, tuple[str, ...]] = {}
         self._hints = _hints(journal)
+        self._sightings: dict[PartyId, tuple[str, ...]] = {}
         addresses = config.announce or tuple(transport.addresses())
         self.overlay = OverlayDriver(
             identity, config, journal, postman, self._on_overlay, addresses, head, clock
@@ -111,12 +117,16 @@ class Node:
             collect_ms=int(config.collect_s * 1000),
             total_ms=int(config.total_s * 1000),
         )
+        self.inputs = Inputs(postman)
+        self.runs = Runs(journal.folder / "models", self.inputs)
         self.sessions = Sessions(
             identity.party_keys, journal, postman, room, self.picture, lambda: set(transport.links()),
             self._on_session,
             self.overlay.keeper.check_beacon,
             config.max_sessions,
             journal.folder / "spool",
+            self.inputs,
+            self.runs,
         )  # fmt: skip
 
     @property
@@ -187,6 +197,8 @@ class Node:
         elif isinstance(message, InquiryAnswer):
             if message.id in self._polls:
                 self._polls[message.id].answer(letter.sender, message)
+        elif isinstance(message, InputRequest | InputPiece):
+            self.inputs.receive(letter.sender, message)
         elif isinstance(message, PlanOffer):
             self._check_binding(letter, message.plan)
             self.sessions.offered(letter.sender, message.plan)
@@ -223,13 +235,20 @@ class Node:
             if info.rtt_s is not None and not info.guest:
                 self.overlay.membership.measured(peer, info.rtt_s)
 
+    def sighted(self, party: PartyId, addresses: tuple[str, ...]) -> None:
+        """A node of this mesh was seen on the local network: try these addresses too."""
+        if party != self.me and (party in self._sightings or len(self._sightings) < MAX_SIGHTINGS):
+            self._sightings[party] = addresses[:MAX_ADDRESSES]
+            self._want()
+
     def _want(self) -> None:
         """Which peers to keep linked: all that are here, and after a start those we remember."""
-        wanted = dict(self._hints)
+        wanted = {**self._hints, **self._sightings}
         for member in self.overlay.view().members:
             wanted.pop(member.party, None)
             if member.party != self.me and member.status is not Status.LEFT and member.addresses:
-                wanted[member.party] = member.addresses
+                seen = self._sightings.get(member.party, ())
+                wanted[member.party] = tuple(dict.fromkeys((*seen, *member.addresses)))
         most = min(LINKS_EVERYWHERE, self.config.max_links)
         wanted = dict(sorted(wanted.items())[:most])
         if wanted != self._wanted:
@@ -273,6 +292,8 @@ class Node:
                 total = [int(value) for value in event.total]
                 self._soon(self.overlay.beacon_opened, plan, total)
             return
+        if plan.job.inputs:
+            self._soon(self.runs.ended, plan, event)
         for listener in self.listeners:
             listener(plan, event)
 

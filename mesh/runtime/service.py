@@ -143,6 +143,10 @@ class MemberService:
         """Stop the node."""
         self._stop.set()
 
+    def sighted(self, party: PartyId, addresses: tuple[str, ...]) -> None:
+        """A node of this mesh was seen on the local network."""
+        self._node.sighted(party, addresses)
+
     async def goodbye(self) -> None:
         """Tell the mesh that this node leaves."""
         await self._node.goodbye()

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 from mesh.runtime.demo.report import Report
@@ -23,19 +21,26 @@ COLUMNS = ("mean_radius", "mean_texture", "mean_smoothness")
 
 
 def main(
-    *, peers: int, keep: bool, data: Path | None, columns: tuple[str, ...], seed: int, as_json: bool
+    *,
+    peers: int,
+    keep: bool,
+    data: Path | None,
+    columns: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+    started: float,
 ) -> int:
-    """Run the demo; 0 if every answer agreed with the plaintext. Raises MeshError."""
+    """Run the demo; 0 if every answer agreed with the plaintext. `started`: monotonic. Raises MeshError."""
     if not MIN_PEERS <= peers <= MAX_PEERS:
         raise ConfigError(
             f"--peers {peers}: the demo takes {MIN_PEERS} to {MAX_PEERS}",
-            code="C-130",
+            code="C-101",
             fix="three peers and more can compute; with fewer than four none can be killed on the way",
         )
     if data is not None and not columns:
-        raise ConfigError("--data without --columns", code="C-130", fix="name them: --columns age,bmi")
+        raise ConfigError("--data without --columns", code="C-101", fix="name them: --columns age,bmi")
     folder = Path(tempfile.mkdtemp(prefix="coppice-demo-"))
-    report = Report(as_json, _process_started())
+    report = Report(as_json, started)
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     kept = False
     try:
@@ -46,13 +51,3 @@ def main(
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
     return report.finish()
-
-
-def _process_started() -> float:
-    """When this process began, on the monotonic clock: what a person waits counts from there."""
-    if sys.platform == "linux":
-        import os
-
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        return ticks / os.sysconf("SC_CLK_TCK") + time.monotonic() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()

@@ -21,6 +21,7 @@ from mesh.api.client import Client
 from mesh.api.outcome import NodeUnreachable
 from mesh.api.shapes import InviteSpec
 from mesh.config import resolve
+from mesh.net.transport import Tap
 from mesh.runtime import keystore
 from mesh.runtime.home import Home
 from protocols.errors import DeadlinePassed, MeshError
@@ -47,13 +48,21 @@ class LocalMesh:
     """Starts, watches and ends the peers. Use as a context manager: leaving it ends every process."""
 
     def __init__(
-        self, folder: Path, names: Sequence[str], settings: Mapping[str, object] | None = None
+        self,
+        folder: Path,
+        names: Sequence[str],
+        settings: Mapping[str, object] | None = None,
+        tap: Callable[[Peer], Tap] | None = None,
     ) -> None:
-        """`settings` maps dotted keys to values, on top of the localhost profile."""
+        """`settings` maps dotted keys to values, on top of the localhost profile.
+
+        `tap` is called in each peer's process; what it returns sees every frame before encryption.
+        """
         import mesh.net.libp2p_transport
         import mesh.runtime.daemon  # noqa: F401 - imported before the fork, so that all peers share it
 
         self.folder = folder
+        self._tap = tap
         self.peers: dict[str, Peer] = {}
         for name in names:
             home = Home(folder / name)
@@ -140,7 +149,7 @@ class LocalMesh:
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            _child(peer, writer)
+            _child(peer, writer, self._tap)
         os.close(writer)
         peer.pid = pid
         return reader
@@ -180,7 +189,7 @@ class LocalMesh:
         return all(cluster.adder and cluster.committee for cluster in tree.clusters)
 
 
-def _child(peer: Peer, writer: int) -> None:
+def _child(peer: Peer, writer: int, tap: Callable[[Peer], Tap] | None) -> None:
     """The peer's process. Never returns."""
     code = 1
     try:
@@ -192,7 +201,7 @@ def _child(peer: Peer, writer: int) -> None:
         os.dup2(null, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        code = _serve(peer, writer)
+        code = _serve(peer, writer, tap(peer) if tap else None)
     except KeyboardInterrupt:
         code = 0
     except MeshError as error:
@@ -203,7 +212,7 @@ def _child(peer: Peer, writer: int) -> None:
         os._exit(code)
 
 
-def _serve(peer: Peer, writer: int) -> int:
+def _serve(peer: Peer, writer: int, tap: Tap | None) -> int:
     from mesh.runtime import logs
     from mesh.runtime.daemon import run
 
@@ -215,7 +224,7 @@ def _serve(peer: Peer, writer: int) -> int:
         os.close(writer)
 
     with peer.home.lock("node"):
-        return run(peer.home, config, ready=ready)
+        return run(peer.home, config, ready=ready, tap=tap)
 
 
 def _wait_for(readers: Sequence[int], patience_s: float) -> None:
