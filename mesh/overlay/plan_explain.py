@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mesh.overlay.view import View
 from protocols.identifiers import PartyId
 from protocols.sessions.plan import Plan, Stage
+from protocols.statistics import names
 
 BANDWIDTH_BYTES_S = 2_000_000
 """What a link is taken to carry when nothing better is known: a slow upstream."""
@@ -139,10 +140,8 @@ def _rtt_s(view: View, party: PartyId) -> float:
 
 
 def _revealed(plan: Plan, view: View) -> tuple[str, ...]:
-    what = ", ".join(
-        f"{query.statistic} of {query.column}" if query.column else query.statistic
-        for query in plan.job.queries
-    )
+    words = [item for query in plan.job.queries for item in names.reveals(query.statistic, query.column)]
+    what = ", ".join(dict.fromkeys(words)) or "a random number that chooses the next epoch's committees"
     return (
         f"to all {len(plan.parties)} participants: {what}, over at least {plan.job.min_sites} sites, "
         "and which sites were counted",
