@@ -107,6 +107,18 @@ class Client:
         """Queue a job; its id."""
         return self._post(shapes.JobAccepted, "/v1/jobs", spec).job
 
+    def train(self, spec: shapes.TrainSpec) -> str:
+        """Start a training run; its job's id."""
+        return self._post(shapes.JobAccepted, "/v1/train", spec).job
+
+    def models(self) -> tuple[shapes.ModelInfo, ...]:
+        """Certified models, newest first, without weights."""
+        return self._list(shapes.ModelInfo, "/v1/models", "models")
+
+    def model(self, name: str) -> shapes.ModelInfo:
+        """One model, by its job or run."""
+        return self._get(shapes.ModelInfo, f"/v1/models/{quote(name, safe='')}")
+
     def jobs(self) -> tuple[shapes.JobInfo, ...]:
         """Jobs, newest first."""
         return self._list(shapes.JobInfo, "/v1/jobs", "jobs")

@@ -3,6 +3,7 @@
     GET  /v1/status /v1/peers /v1/tree /v1/metrics /v1/requests /v1/data /v1/jobs /v1/join
     POST /v1/invite /v1/join /v1/requests/ID /v1/data /v1/plan /v1/jobs /v1/jobs/ID/cancel /v1/shutdown
     GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/policy/test
+    POST /v1/train · GET /v1/models /v1/models/ID
     GET  /v1/jobs/ID /v1/jobs/ID/result /v1/jobs/ID/log · /v1/jobs/ID/events (text/event-stream)
 
 Answers are one JSON object with `schema_version`; errors are {"error": {code, what, fix, exit}}.
@@ -223,6 +224,18 @@ async def _submit(service: NodeService, request: Request) -> Response:
     return _shape(shapes.JobAccepted(await service.submit(await _body(request, shapes.JobSpec))))
 
 
+async def _train(service: NodeService, request: Request) -> Response:
+    return _shape(shapes.JobAccepted(await service.train(await _body(request, shapes.TrainSpec))))
+
+
+async def _models(service: NodeService, _: Request) -> Response:
+    return _shapes("models", await service.models())
+
+
+async def _model(service: NodeService, request: Request) -> Response:
+    return _shape(await service.model(request.path_params["id"]))
+
+
 async def _jobs(service: NodeService, _: Request) -> Response:
     return _shapes("jobs", await service.jobs())
 
@@ -265,6 +278,9 @@ _NODE_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/requests", _requests),
     ("POST", "/v1/requests/{id}", _answer),
     ("POST", "/v1/plan", _plan),
+    ("POST", "/v1/train", _train),
+    ("GET", "/v1/models", _models),
+    ("GET", "/v1/models/{id}", _model),
     ("GET", "/v1/jobs", _jobs),
     ("POST", "/v1/jobs", _submit),
     ("GET", "/v1/jobs/{id}", _job),

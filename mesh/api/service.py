@@ -24,10 +24,12 @@ from mesh.api.shapes import (
     JoinSpec,
     JoinStatus,
     Metrics,
+    ModelInfo,
     PeerInfo,
     PlanReport,
     RequestInfo,
     Status,
+    TrainSpec,
     Tree,
 )
 
@@ -64,6 +66,15 @@ class NodeService(Protocol):
 
     async def submit(self, spec: JobSpec) -> str:
         """Queue a job; its id. Raises as `plan` does when it cannot even be planned."""
+
+    async def train(self, spec: TrainSpec) -> str:
+        """Start a training run, a job like others; its id. Raises ConfigError C-649 for one without sense."""
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """Certified models here, newest first, without their weights."""
+
+    async def model(self, name: str) -> ModelInfo:
+        """One model, by its job's id or the start of its run's. Raises ConfigError C-404."""
 
     async def jobs(self) -> Sequence[JobInfo]:
         """Jobs of this node, newest first, bounded by session.max_jobs."""

@@ -106,6 +106,10 @@ class DataRoom:
         """
         return tuple(name for name, info in sorted(self._catalog.all().items()) if info.has_policy)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a data set of that name. Raises DataError C-615."""
+        return name in self._catalog.all()
+
     def show(self, name: str) -> DatasetInfo:
         """One data set. Raises DataError C-612."""
         return self._catalog.get(name)

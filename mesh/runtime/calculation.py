@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import trio
@@ -56,23 +58,37 @@ class Calculation:
         self._outcome: events.Opened | events.Aborted | None = None
         self._over = trio.Event()
         self._started = time.monotonic()
-        self._bytes_sent = 0
+        self.bytes_sent = 0
+        self._quiet = False
 
     async def run(self) -> None:
         """Until the job has its result or an error, which it keeps."""
-        self._node.listeners.append(self._listen)
         try:
             job = job_of(self._work.info.spec, self._node.config.min_sites)
-            self._work.finish(await self._attempts(job))
+            with self.listening():
+                self._work.finish(self._result(*await self.opened(job)))
         except MeshError as error:
             self._work.fail(error)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear the events of our sessions; `opened` wants it."""
+        self._node.listeners.append(self._listen)
+        try:
+            yield
         finally:
             self._node.listeners.remove(self._listen)
 
-    async def _attempts(self, job: Job) -> JobResult:
+    async def opened(self, job: Job, *, quiet: bool = False) -> tuple[Plan, Explanation, events.Opened]:
+        """Plan and run sessions until one opened its total. `quiet`: say only what goes wrong.
+
+        Raises SessionAborted, Refused, ConfigError.
+        """
+        self._quiet = quiet
+        work = None if quiet else self._work
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                plan, explanation = await prepare(self._node, self._work.info.spec, job, self._work)
+                plan, explanation = await prepare(self._node, self._work.info.spec, job, work)
             except Refused as refusal:
                 if refusal.reasons or attempt == ATTEMPTS:
                     raise
@@ -80,7 +96,7 @@ class Calculation:
                 continue
             outcome = await self._session(plan)
             if isinstance(outcome, events.Opened):
-                return self._result(plan, explanation, outcome)
+                return plan, explanation, outcome
             error = self._error(outcome)
             if not outcome.definite or outcome.code == "C-301" or attempt == ATTEMPTS:
                 raise error
@@ -93,12 +109,13 @@ class Calculation:
 
     async def _session(self, plan: Plan) -> events.Opened | events.Aborted:
         self._plan, self._outcome, self._over = plan, None, trio.Event()
-        self._work.phase("session", f"session {plan.session.short()}", session=plan.session.hex())
+        if not self._quiet:
+            self._work.phase("session", f"session {plan.session.short()}", session=plan.session.hex())
         self._node.sessions.begin(plan)
         with trio.move_on_after(plan.total_ms / 1000 + SPARE_S):
             await self._over.wait()
         driver = self._node.sessions.registry.live.get(plan.session)
-        self._bytes_sent += driver.bytes_sent if driver else 0
+        self.bytes_sent += driver.bytes_sent if driver else 0
         if self._outcome is None:
             return events.Aborted("C-303", "the session did not end in time", definite=False)
         return self._outcome
@@ -108,7 +125,7 @@ class Calculation:
             return
         name = self._node.overlay.view().name
         match event:
-            case events.Progress():
+            case events.Progress() if not self._quiet:
                 label = plan.stages[event.stage].label
                 self._work.emit(
                     "progress", f"{label}: {event.phase} · {event.detail}", phase=event.phase, stage=label
@@ -169,7 +186,7 @@ class Calculation:
             answers=shown,
             session=plan.session.hex(),
             seconds=round(time.monotonic() - self._started, 3),
-            bytes_sent=self._bytes_sent,
+            bytes_sent=self.bytes_sent,
             revealed=explanation.revealed,
             missing=tuple(name(party) for party in absent),
             counted=tuple(name(party) for party in opened.contributors),

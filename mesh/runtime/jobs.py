@@ -40,6 +40,8 @@ class Job:
 
     def refused(self, name: str, reason: str) -> None:
         """A party will not take part."""
+        if (name, reason) in self.info.refusals:
+            return
         self.info = replace(self.info, refusals=(*self.info.refusals, (name, reason)))
         self.emit("refused", f"{name}: {reason}", party=name)
 

@@ -19,10 +19,12 @@ from mesh.api.shapes import (
     JoinSpec,
     JoinStatus,
     Metrics,
+    ModelInfo,
     PeerInfo,
     PlanReport,
     RequestInfo,
     Status,
+    TrainSpec,
     Tree,
 )
 from mesh.runtime.identity import NodeIdentity
@@ -125,6 +127,18 @@ class SwitchingService:
     async def submit(self, spec: JobSpec) -> str:
         """See MemberService."""
         return await self._ready().submit(spec)
+
+    async def train(self, spec: TrainSpec) -> str:
+        """See MemberService."""
+        return await self._ready().train(spec)
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """See MemberService."""
+        return await self._ready().models()
+
+    async def model(self, name: str) -> ModelInfo:
+        """See MemberService."""
+        return await self._ready().model(name)
 
     async def jobs(self) -> Sequence[JobInfo]:
         """See MemberService."""

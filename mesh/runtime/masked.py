@@ -26,6 +26,7 @@ from protocols.masking.layout import Layout
 from protocols.masking.parameters import TABLE, Choice, choose
 from protocols.sessions.plan import Bulk, Job, Plan
 from protocols.statistics import registry as statistics
+from protocols.statistics.update import width
 
 BYTES_A_SECOND = 1_000_000
 """The slowest link for which a plan leaves time to send a vector."""
@@ -43,8 +44,8 @@ def choice_for(job: Job, devices: int, seats: int) -> Choice | None:
     """How the job's vector is best sent; None if it cannot be masked. Raises LocalMisuse if too long."""
     if len(job.queries) != 1 or job.queries[0].statistic != "update":
         return None
-    length, _, value_bits = job.queries[0].parameters[:3]
-    return choose(int(length), int(value_bits), devices, seats=seats)
+    parameters = job.queries[0].parameters
+    return choose(int(parameters[0]), width(parameters), devices, seats=seats)
 
 
 def bulk_of(job: Job, choice: Choice) -> tuple[Bulk, int] | None:
@@ -70,7 +71,7 @@ def check_fits(plan: Plan, bulk: Bulk) -> None:
     choice = choice_for(plan.job, len(plan.dealers), plan.stages[0].size)
     if choice is None or bulk.length != statistics.job_length(plan.job) - 1:
         raise MalformedMessage("a mask is planned for a job that is no single long vector")
-    if int(plan.job.queries[0].parameters[2]) > layout_of(bulk).parameters.value_bits:
+    if width(plan.job.queries[0].parameters) > layout_of(bulk).parameters.value_bits:
         raise MalformedMessage("the job's values are wider than the mask takes")
 
 

@@ -118,7 +118,8 @@ class Node:
             total_ms=int(config.total_s * 1000),
         )
         self.inputs = Inputs(postman)
-        self.runs = Runs(journal.folder / "models", self.inputs)
+        self.models = journal.folder / "models"
+        self.runs = Runs(self.models, self.inputs)
         self.sessions = Sessions(
             identity.party_keys, journal, postman, room, self.picture, lambda: set(transport.links()),
             self._on_session,

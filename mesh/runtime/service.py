@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import asdict, fields
 
 import trio
@@ -23,20 +23,25 @@ from mesh.api.shapes import (
     JoinSpec,
     JoinStatus,
     Metrics,
+    ModelInfo,
     PeerInfo,
     PlanReport,
     RequestInfo,
     RoleCost,
     Status,
+    TrainSpec,
     Tree,
 )
 from mesh.overlay import sortition
 from mesh.overlay.clustering import clusters
 from mesh.overlay.planner import leaf_labels
 from mesh.overlay.view import View
+from mesh.runtime import training_recipe
 from mesh.runtime.calculation import Calculation, job_of, prepare
 from mesh.runtime.jobs import Job, Jobs, cancelled_by_person
 from mesh.runtime.node import Node
+from mesh.runtime.training import Training, work_spec
+from mesh.runtime.training_models import Ledger
 from mesh.version import VERSION
 from protocols.errors import LocalMisuse, MeshError, Refused
 from protocols.identifiers import PartyId
@@ -50,6 +55,7 @@ class MemberService:
         self._nursery = nursery
         self._stop = stop
         self._jobs = Jobs(node.config.max_jobs)
+        self._models = Ledger(node.models, node.runs)
 
     # -- the node -------------------------------------------------------------------------------------
 
@@ -193,14 +199,31 @@ class MemberService:
         picture = self._node.picture()
         sortition.committee_size(len(picture.view.alive_gateways))
         work = self._jobs.new(spec)
-        self._nursery.start_soon(self._calculate, work)
+        self._nursery.start_soon(self._until_ended, work, Calculation(self._node, work).run)
         return work.info.id
 
-    async def _calculate(self, work: Job) -> None:
+    async def _until_ended(self, work: Job, run: Callable[[], Awaitable[None]]) -> None:
         with work.scope:
-            await Calculation(self._node, work).run()
+            await run()
         if not work.info.ended:
             work.fail(cancelled_by_person(), cancelled=True)
+
+    async def train(self, spec: TrainSpec) -> str:
+        """Start a training run."""
+        training_recipe.check(spec)
+        sortition.committee_size(len(self._node.picture().view.alive_gateways))
+        work = self._jobs.new(work_spec(spec))
+        run = Training(self._node, work, spec, self._models)
+        self._nursery.start_soon(self._until_ended, work, run.run)
+        return work.info.id
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """Certified models here."""
+        return await trio.to_thread.run_sync(self._models.all)
+
+    async def model(self, name: str) -> ModelInfo:
+        """One of them."""
+        return await trio.to_thread.run_sync(self._models.get, name)
 
     async def jobs(self) -> Sequence[JobInfo]:
         """Newest first."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 import trio
 
-from mesh.data.policy import Decision
+from mesh.data.policy import Decision, deny
 from mesh.data.room import DataRoom
 from mesh.overlay import plan_check
 from mesh.overlay.epoch_record import EpochRecord
@@ -25,18 +25,21 @@ from mesh.overlay.sortition import Standing
 from mesh.overlay.view import View
 from mesh.runtime import masked
 from mesh.runtime.driver import Driver
+from mesh.runtime.inputs import Inputs
 from mesh.runtime.inquiry import Inquiry
 from mesh.runtime.journal import Journal
 from mesh.runtime.postman import Postman
 from mesh.runtime.registry import Registry
+from mesh.runtime.training_runs import Runs
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
+from protocols.learning.rounds import Round
 from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import NO_VECTOR, Decline, PeersLost, VectorStored
 from protocols.sessions.party import SessionParty
-from protocols.sessions.plan import Plan
+from protocols.sessions.plan import Job, Plan
 from protocols.statistics import registry as statistics
 
 if TYPE_CHECKING:
@@ -74,6 +77,8 @@ class Sessions:
         check_beacon: Callable[[Plan], None],
         max_live: int,
         spool: Path,
+        inputs: Inputs,
+        runs: Runs,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.registry = Registry(self.counters)
@@ -87,6 +92,8 @@ class Sessions:
         self._check_beacon = check_beacon
         self._max_live = max_live
         self._spool = spool
+        self._inputs = inputs
+        self._runs = runs
         self._considering: set[SessionId] = set()
         self._data_lock = trio.CapacityLimiter(1)
         self._nursery: trio.Nursery | None = None
@@ -131,9 +138,21 @@ class Sessions:
 
     async def would_contribute(self, inquiry: Inquiry, requester: PartyId, name: str) -> Decision:
         """What the owner's policy says of a job before there is a plan; binds nobody."""
+        job = inquiry.job
+        blobs: tuple[bytes, ...] = ()
+        if job.inputs and self._room.has(job.dataset):
+            try:
+                blobs, _ = await self._public(job, requester)
+            except MeshError as error:
+                return deny("model", error.sentence())
         return await self._in_room(
-            self._room.consider, inquiry.job, requester, name, inquiry.sites, inquiry.threshold
+            self._room.consider, job, requester, name, inquiry.sites, inquiry.threshold, blobs
         )
+
+    async def _public(self, job: Job, source: PartyId) -> tuple[tuple[bytes, ...], Round | None]:
+        """The job's public inputs, and the model among them, checked against what is certified here."""
+        blobs = await self._inputs.obtain(job.inputs, source)
+        return blobs, await self._runs.check(blobs[0]) if blobs else None
 
     # -- one session --------------------------------------------------------------------------------
 
@@ -225,13 +244,16 @@ class Sessions:
         """Our vector, or None and the reason why not."""
         if self._keys.party not in plan.dealers:
             return None, "no dealer"
+        blobs, model = await self._public(plan.job, plan.initiator)
         if not is_beacon(plan):
             name = self._picture().view.name(plan.initiator)
-            decision = await self._in_room(self._room.authorize, plan, self._keys.party, name)
+            decision = await self._in_room(self._room.authorize, plan, self._keys.party, name, blobs)
             if not decision.allowed:
                 return None, decision.sentence()
         try:
-            vector, _ = await self._in_room(self._room.contribution, plan)
+            vector, _ = await self._in_room(self._room.contribution, plan, None, blobs)
+            if model is not None:
+                self._runs.contributing(model)
         except MeshError as error:
             await self._in_room(lambda: self._room.record_use(plan, opened=False))
             return None, error.sentence()

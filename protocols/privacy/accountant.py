@@ -30,6 +30,8 @@ from protocols.privacy.skellam import DISTANCE, MAX_VARIANCE
 
 ORDERS = (*range(2, 64), *range(64, 256, 8), *range(256, 1025, 64))
 FEWEST_BITS = 4
+MOST_BITS = 22
+"""Noise needs room beside the values: both together stay below 24 bits, as masks want."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def calibrate(
     """
     if not (0 < target < math.inf and 0 < delta < 1 and rounds >= 1 and min_sites >= 2):
         raise bad_recipe("a privacy budget is an epsilon above 0, a delta between 0 and 1, and rounds")
-    for bits in range(24, FEWEST_BITS - 1, -1):
+    for bits in range(MOST_BITS, FEWEST_BITS - 1, -1):
         loudest = Release(size, clip, bits, max_weight, MAX_VARIANCE, min_sites)
         if _cost(loudest, rounds, delta) > target:
             continue

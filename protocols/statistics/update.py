@@ -138,6 +138,17 @@ def quantiser(parameters: tuple[float, ...]) -> Quantiser:
     return Quantiser(clip, int(bits), int(max_weight))
 
 
+def width(parameters: tuple[float, ...]) -> int:
+    """Bits that each value of an update may need with its noise; what a mask must hold."""
+    _, _, bits, _, noise = parameters
+    return _largest(bits, noise).bit_length() + 1 if noise else int(bits)
+
+
+def _largest(bits: float, noise: float) -> int:
+    """No value's magnitude is beyond: 16 standard deviations of a Skellam variable are never reached."""
+    return (1 << (int(bits) - 1)) + 16 * (int(noise**0.5) + 5)
+
+
 def mean_update(query: Query, total: Elements, sites: int) -> tuple[Floats, int]:
     """Weighted mean (d,) of the updates and the sum of the weights.
 
@@ -148,7 +159,7 @@ def mean_update(query: Query, total: Elements, sites: int) -> tuple[Floats, int]
     if not 1 <= weight <= sites * int(max_weight):
         raise UnattributableFault(f"a total weight of {weight} is not that of {sites} sites", code="C-633")
     steps = numbers.to_signed(total[1:])
-    largest = sites * ((1 << (int(bits) - 1)) + 16 * (int(noise**0.5) + 5))
+    largest = sites * _largest(bits, noise)
     if steps.size and int(np.abs(steps).max()) > largest:
         raise UnattributableFault("the total is outside what honest updates can add up to", code="C-633")
     return quantiser(query.parameters).mean(steps, weight), weight

@@ -107,6 +107,18 @@ if TYPE_CHECKING:
     from mesh.api.shapes.node import (
         Tree as Tree,
     )
+    from mesh.api.shapes.training import (
+        ModelInfo as ModelInfo,
+    )
+    from mesh.api.shapes.training import (
+        PluginInfo as PluginInfo,
+    )
+    from mesh.api.shapes.training import (
+        RoundInfo as RoundInfo,
+    )
+    from mesh.api.shapes.training import (
+        TrainSpec as TrainSpec,
+    )
 
 SCHEMA_VERSION = 1
 
@@ -142,6 +154,10 @@ _MODULE_OF = {
     "JobInfo": "jobs",
     "JobEvent": "jobs",
     "JobAccepted": "jobs",
+    "ModelInfo": "training",
+    "PluginInfo": "training",
+    "RoundInfo": "training",
+    "TrainSpec": "training",
 }
 
 

@@ -110,6 +110,7 @@ class JobResult:
     revealed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     counted: tuple[str, ...] = ()
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
