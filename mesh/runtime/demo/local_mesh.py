@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,6 +207,8 @@ def _child(peer: Peer, writer: int, tap: Callable[[Peer], Tap] | None) -> None:
         code = 0
     except MeshError as error:
         print(error.sentence(), file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
     finally:
         with contextlib.suppress(OSError):
             sys.stderr.flush()

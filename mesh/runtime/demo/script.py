@@ -62,6 +62,8 @@ class Script:
             self.mesh.start()
             self.mesh.wait_formed()
             tree = self.asker.client.tree()
+            adding = {stage.adder for stage in _stages(tree)}
+            self.asker = next((owner for owner in self.owners if owner.name not in adding), self.asker)
             report.clusters = len(tree.clusters)
             adders = ", ".join(cluster.adder for cluster in tree.clusters)
             text = f"{report.peers} peers on loopback · {report.clusters} clusters · sub-aggregators {adders}"
@@ -94,11 +96,12 @@ class Script:
         began = time.monotonic()
         try:
             job = self.asker.client.submit(spec)
-            killer = self._kill_soon(victim, tree) if victim else None
+            name, role = self._choose(victim, tree) if victim else ("", "")
+            killer = self._kill_soon(name) if victim else None
             handed_over = [e for e in self.asker.client.watch(job) if e.kind == "handover"]
             if killer is not None:
                 killer.join()
-                self._tell_loss(victim or "", tree, handed_over)
+                self._tell_loss(role, tree, handed_over)
             result = self.asker.client.result(job)
         except MeshError as error:
             report.problem(f"{names}: {error.sentence()}")
@@ -123,9 +126,8 @@ class Script:
 
     # -- losses -----------------------------------------------------------------------------------------
 
-    def _kill_soon(self, role: str, tree: Tree) -> threading.Thread:
-        """Kill a holder of `role` from a thread, while the job's session is under way."""
-        name = self._choose(role, tree)
+    def _kill_soon(self, name: str) -> threading.Thread:
+        """Kill a peer from a thread, while the job's session is under way."""
         self.report.killed.append(name)
         pause_s = self._random.uniform(0.02, 0.12)
 
@@ -137,17 +139,20 @@ class Script:
         thread.start()
         return thread
 
-    def _choose(self, role: str, tree: Tree) -> str:
-        """A holder of the role, preferably one without data; never the peer that asks."""
-        if role == "sub-aggregator":
-            holders = [stage.adder for stage in _stages(tree)]
-        else:
-            holders = list((tree.root or tree.clusters[0]).committee)
-        free = [name for name in holders if name != self.asker.name and name not in self.report.killed]
+    def _choose(self, role: str, tree: Tree) -> tuple[str, str]:
+        """Whom to kill, and as what: a holder of the role, preferably without data; never who asks."""
+        holders = {
+            "sub-aggregator": [stage.adder for stage in _stages(tree)],
+            "committee member": list(_stages(tree)[-1].committee),
+        }
         owners = {owner.name for owner in self.owners}
-        without = [name for name in free if name not in owners]
-        candidates = without or free or [name for name in self.mesh.peers if name != self.asker.name]
-        return self._random.choice(sorted(candidates))
+        for wanted in (role, "committee member"):
+            free = [n for n in holders[wanted] if n != self.asker.name and n not in self.report.killed]
+            without = [name for name in free if name not in owners]
+            if free:
+                return self._random.choice(sorted(without or free)), wanted
+        others = [name for name in self.mesh.peers if name != self.asker.name]
+        return self._random.choice(sorted(others)), "peer"
 
     def _tell_loss(self, role: str, before: Tree, handed_over: list[JobEvent]) -> None:
         name = self.report.killed[-1]
