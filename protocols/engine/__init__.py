@@ -9,16 +9,26 @@ The protocol, from the bottom up (docs of each module hold the details and the p
  4. `opening`             v = sum of summands, each hidden by an additive zero.
  5. `multiply`            xy + r opened once; truncation comes with it.
  6. `binary`, `carry`     64 lanes a word; replicated bits; the carry of a sum of masked terms.
- 7. `compare`, `randombit`  from a masked opening to a shared bit, and back into the field.
+ 7. `compare`, `randombit`  from a masked opening to a shared bit, and back into the field;
+    `lookahead` saves rounds, `decompose` gives all bits and exact floors.
  8. `program`             steps, their layers, exact cost; `evaluator` runs one layer a round.
+ 9. `assembler`, `numbers`  writing programs; scale and range of every value.
+10. `functions`, `ordering`  exp, reciprocal, sigmoid ...; maximum, sort.
 
 State. Between two layers a party holds registers and nothing else: (layer number, registers) is what
 is journalled. Shares in Shamir form can be reshared to a new committee; replicated bits and masks
-cannot, so a layer at which only Shamir shares and public values are alive is a checkpoint.
+cannot, so a layer before which only Shamir shares and public values are alive is a checkpoint. A
+member that falls silent is replaced from there by one outside the quorum, which followed along.
 
 Security (mode P). At most t members are corrupted and follow the protocol. Every message is a
 summand of an opened value plus an additive zero, and every opened value is uniform (field and bit
 openings) or within 2^-KAPPA of independent of the secret (integer masks). Given the opened values, the
 corrupted members' views are simulated: draw each opened value from its distribution, give the honest
 members' summands as uniform vectors that add up to it. Outputs are degree-t sharings.
+
+Not here yet: detection of members that deviate (mode A, n >= 3t+1). Every opening is a sum of summands
+without redundancy; a wrong summand gives a wrong result and no alarm. The steps keep what a check needs:
+masks can be drawn again from their streams, and v + [r] - e is a degree-2t sharing of zero for every
+opening e, so a random combination of a batch of them, masked by `prss.zero_shares` and opened from all n,
+decides; bits need the same over an extension field. It must come before the outputs are opened.
 """

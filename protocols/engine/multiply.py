@@ -12,6 +12,8 @@ c = v + 2^bits + o + r with |v| < 2^bits and o = (1 - |sets|) 2^(f-1), and
 [v / 2^f] = floor(c / 2^f) - sum_A [floor(x_A / 2^f)] - 2^(bits-f).
 The result is floor((v + o + sum_A (x_A mod 2^f)) / 2^f); the low parts have mean (2^f-1)/2 each, so it is
 v / 2^f rounded, without bias beyond |sets| 2^-(f+1), off by at most (|sets| + 1) / 2 units.
+What is computed is this randomised rounding, not v / 2^f: whoever sees the result exactly sees one draw of
+it. `decompose.floor_to` computes the exact floor where that matters.
 c hides v up to a distance of 2^-KAPPA: x_{A*} alone has KAPPA + 1 bits more than v, and its low bits
 are uniform as well. c never wraps as |sets| 2^(bits+1+KAPPA) + 2^(bits+1) < M.
 

@@ -14,8 +14,8 @@ from protocols.engine.numbers import Calculator, Number
 from protocols.errors import LocalMisuse
 from tools.bench.engine_lockstep import deal, reconstruct, run, seats
 
-SHAPES = [whole(3, 1), whole(5, 2), whole(7, 3)]
-IDS = ["3,1", "5,2", "7,3"]
+SHAPES = [whole(3, 1), whole(5, 2)]
+IDS = ["3,1", "5,2"]
 RNG = np.random.default_rng(5)
 
 
@@ -61,7 +61,7 @@ def test_affine_and_products(committee: Committee) -> None:
     assert np.allclose(opened, (-3 * x + 1.5) * [0.5, -0.25, 2.0] * y - x, atol=(20 + 2) * 2.0**-16)
 
 
-@pytest.mark.parametrize("committee", SHAPES, ids=IDS)
+@pytest.mark.parametrize("committee", [*SHAPES, whole(7, 3)], ids=[*IDS, "7,3"])
 def test_exp(committee: Committee) -> None:
     x = quantised(np.concatenate([[0, -32, -1e-4, -1, -4], RNG.uniform(-32, 0, 200)]))
     opened = evaluate(committee, functions.exp, x, low=-32, high=0, rounds=8)
@@ -71,7 +71,7 @@ def test_exp(committee: Committee) -> None:
     assert np.abs(opened - np.exp(wide)).max() < 1e-6 * np.exp(3) + 2.0**-15
 
 
-@pytest.mark.parametrize("committee", SHAPES, ids=IDS)
+@pytest.mark.parametrize("committee", [*SHAPES, whole(7, 3)], ids=[*IDS, "7,3"])
 def test_reciprocal(committee: Committee) -> None:
     x = quantised(
         np.concatenate([[0.01, 1, 0.25, 4, 1000, 999.9, 0.0101], np.exp(RNG.uniform(-4.6, 6.9, 200))])

@@ -21,7 +21,7 @@ VALUES = np.array([[3.5, -2.0, 7.25, 0.0, -9.0], [1.0, 1.0, -1.0, 2.0, 0.5]])
 
 def written() -> tuple[Program, int]:
     """relu, then the maximum of squares: comparisons and products behind each other."""
-    c = Calculator(whole(7, 2))
+    c = Calculator(whole(4, 1))
     x = c.given(VALUES.shape, -10, 10)
     kept = ordering.relu(c, x)
     return c.program(ordering.maximum_and_position(c, c.mul(kept, kept))[0].register), x.register
@@ -29,12 +29,12 @@ def written() -> tuple[Program, int]:
 
 PROGRAM, INPUT = written()
 EXPECTED = (np.maximum(VALUES, 0) ** 2).max(axis=1)
-SHARES = deal(rns.encode(VALUES, 16), whole(7, 2))
+SHARES = deal(rns.encode(VALUES, 16), whole(4, 1))
 
 
 def seats(quorum: tuple[int, ...], attempt: int, present: set[int]) -> list[Seat]:
-    keys = deal_keys(7, 2, bytes(32))
-    committee = Committee(7, 2, quorum)
+    keys = deal_keys(4, 1, bytes(32))
+    committee = Committee(4, 1, quorum)
     return [Seat(committee, keys[p - 1], bytes([p]) * 32, b"s", attempt) for p in sorted(present)]
 
 
@@ -45,12 +45,12 @@ def advance(parties: dict[int, Evaluator], quorum: tuple[int, ...]) -> None:
 
 
 def opened(parties: dict[int, Evaluator]) -> np.ndarray:
-    return rns.decode(reconstruct({p: e.outputs[0] for p, e in parties.items()}, 2), 16)
+    return rns.decode(reconstruct({p: e.outputs[0] for p, e in parties.items()}, 1), 16)
 
 
 def test_followers_outside_the_quorum_hold_good_shares() -> None:
-    quorum = (1, 2, 4, 5, 7)
-    everybody = set(range(1, 8))
+    quorum = (1, 2, 4)
+    everybody = set(range(1, 5))
     parties = {s.point: Evaluator(s, PROGRAM, {INPUT: SHARES[s.point]}) for s in seats(quorum, 0, everybody)}
     while not parties[1].finished:
         assert all(party.outgoing.size == 0 for point, party in parties.items() if point not in quorum)
@@ -60,16 +60,16 @@ def test_followers_outside_the_quorum_hold_good_shares() -> None:
 
 @pytest.mark.parametrize("killed_at", range(PROGRAM.rounds))
 def test_a_member_killed_at_any_layer_is_replaced(killed_at: int) -> None:
-    quorum, everybody = (1, 2, 3, 4, 5), set(range(1, 8))
+    quorum, everybody = (1, 2, 3), set(range(1, 5))
     parties = {s.point: Evaluator(s, PROGRAM, {INPUT: SHARES[s.point]}) for s in seats(quorum, 0, everybody)}
     for _ in range(killed_at):
         advance(parties, quorum)
     del parties[3]
-    quorum = (1, 2, 5, 6, 7)
+    quorum = (1, 2, 4)
     states = {point: party.checkpoint for point, party in parties.items()}
     layers = {layer for layer, _ in states.values()}
     assert len(layers) == 1
-    assert killed_at - 9 <= min(layers) <= killed_at
+    assert killed_at - 5 <= min(layers) <= killed_at
     parties = {
         s.point: Evaluator(s, PROGRAM, states[s.point][1], states[s.point][0])
         for s in seats(quorum, 1, set(parties))
@@ -83,5 +83,5 @@ def test_there_is_a_checkpoint_between_comparisons() -> None:
     marks = sorted(PROGRAM.checkpoints)
     assert marks[0] == 0
     assert marks[-1] == PROGRAM.rounds
-    assert max(b - a for a, b in itertools.pairwise(marks)) <= 9
+    assert max(b - a for a, b in itertools.pairwise(marks)) <= 5
     assert len(marks) >= 5
