@@ -112,6 +112,8 @@ class SessionParty:
         self._ends = now + self.plan.total_ms / 1000
         effects: list[Effect] = self.initiator.start() if self.initiator else []
         for index, stage in enumerate(self.plan.stages):
+            if self.me not in stage.adders and self.me not in stage.members:
+                continue
             assembly = first_generation(self.plan, index)
             if self.me in stage.adders:
                 self._adders[index, 0] = Adder(assembly, self.me, self.bulk.vectors)

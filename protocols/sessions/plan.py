@@ -167,12 +167,13 @@ class Plan:
                 return index
         raise LocalMisuse(f"stage {stage} has no parent")
 
+    @cached_property
+    def _clusters(self) -> dict[PartyId, int]:
+        return {dealer: index for index, stage in enumerate(self.stages) for dealer in stage.dealers}
+
     def cluster_of(self, dealer: PartyId) -> int | None:
         """Index of the stage that `dealer` deals to, or None."""
-        for index, stage in enumerate(self.stages):
-            if dealer in stage.dealers:
-                return index
-        return None
+        return self._clusters.get(dealer)
 
 
 def hops_needed(depth: int) -> int:

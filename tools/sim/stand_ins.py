@@ -23,7 +23,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from nacl import bindings as sodium
 from nacl.signing import SigningKey
@@ -31,7 +31,8 @@ from nacl.signing import SigningKey
 from protocols.errors import MalformedMessage
 from protocols.identifiers import PartyId
 from protocols.sessions import dealing, roster
-from protocols.wire import sealing
+from protocols.sessions.messages import Roster
+from protocols.wire import codec, sealing
 from protocols.wire.sealing import OVERHEAD_BYTES, Disclosure, SealBroken
 from tools.sim import short_vectors
 
@@ -99,6 +100,23 @@ def open_disclosed(
     return _open(recipient_public, sealed, context)
 
 
+_encode: Final = codec.encode
+_encodings: dict[int, tuple[Roster, bytes]] = {}
+
+
+def encode(value: Any) -> bytes:
+    """As `codec.encode`; remembers the encodings of rosters, which every machine hashes again and again."""
+    if type(value) is not Roster:
+        return _encode(value)
+    known = _encodings.get(id(value))
+    if known is None:
+        if len(_encodings) > 256:
+            _encodings.clear()
+        known = (value, _encode(value))  # holding the roster keeps its id from being used again
+        _encodings[id(value)] = known
+    return known[1]
+
+
 _REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
     (dealing, "sign_statement", sign_statement),
     (dealing, "check_statement", check_statement),
@@ -108,6 +126,7 @@ _REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
     (sealing, "unseal", unseal),
     (sealing, "disclose", disclose),
     (sealing, "open_disclosed", open_disclosed),
+    (codec, "encode", encode),
     *short_vectors.REPLACED,
 )
 

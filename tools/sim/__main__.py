@@ -1,0 +1,99 @@
+"""`python -m tools.sim`: simulate sessions under faults.
+
+    run --seeds N [--first S] [--json]     many seeds; the last line is one JSON object
+    run --scenario FILE                    the scenario of a TOML file
+    replay SEED | replay --scenario FILE   one seed, step by step
+    scale [--devices N] [--clusters C]     one big session without faults: cost per role
+
+Exit code 0: no violation; 1: a checker spoke up, with the seed, the commit and the command that replays it;
+2: wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from protocols.errors import MeshError
+from tools.sim import runner, scale
+from tools.sim.scenario import Scenario, draw, read
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.verb == "run":
+            return _run(options)
+        if options.verb == "replay":
+            return _replay(options)
+        return _scale(options)
+    except MeshError as error:
+        print(error.sentence(), file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.sim", description="Simulate sessions under faults."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="many seeds, or one scenario file")
+    run.add_argument("--seeds", type=int, default=100, help="how many")
+    run.add_argument("--first", type=int, default=0, help="the first seed")
+    run.add_argument("--json", action="store_true", help="nothing but the JSON object")
+    run.add_argument("--scenario", type=Path, help="TOML file of scenario fields")
+    replay = verbs.add_parser("replay", help="one seed, step by step")
+    replay.add_argument("seed", type=int, nargs="?", default=0)
+    replay.add_argument("--scenario", type=Path, help="TOML file of scenario fields")
+    big = verbs.add_parser("scale", help="cost per role of one big session")
+    big.add_argument("--devices", type=int, default=10_000)
+    big.add_argument("--clusters", type=int, default=700)
+    big.add_argument("--json", action="store_true", help="nothing but the JSON object")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.scenario is not None:
+        scenarios: list[Scenario] = [read(options.scenario)]
+        again = f"replay --scenario {options.scenario}"
+        tally = runner.run(scenarios, lambda failure: _tell(failure, again))
+    else:
+        seeds = range(options.first, options.first + options.seeds)
+        tally = runner.run(map(draw, seeds), lambda failure: _tell(failure, f"replay {failure.seed}"))
+    if not options.json:
+        print(f"{tally.sessions} sessions, {tally.faults} faults, {len(tally.failures)} violations")
+    print(json.dumps(tally.summary()))
+    return 1 if tally.failures else 0
+
+
+def _tell(failure: runner.Failure, again: str) -> None:
+    print(f"seed {failure.seed} commit {runner.commit()}: {failure.violations[0]}", file=sys.stderr)
+    print(f"  see it again: python -m tools.sim {again}", file=sys.stderr)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    scenario = read(options.scenario) if options.scenario is not None else draw(options.seed)
+    world = runner.simulate(scenario, tracing=True)
+    print(f"seed {scenario.seed} commit {runner.commit()}")
+    print(scenario)
+    for line in world.trace or ():
+        print(line)
+    print(f"digest {world.digest()}")
+    for violation in world.violations:
+        print(f"VIOLATION {violation}")
+    return 1 if world.violations else 0
+
+
+def _scale(options: argparse.Namespace) -> int:
+    report = scale.measure(options.devices, options.clusters)
+    if not options.json:
+        print(scale.table(report))
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

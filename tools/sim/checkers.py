@@ -1,0 +1,238 @@
+"""What must hold in every simulated session, checked apart from whatever drives it.
+
+Each checker sees what the world shows it and answers with sentences; an empty list means that all is well.
+Rules of the whole: the opened value is the sum over the certified roster; one roster and one total at most;
+no sharing has more than t shares at corrupt parties, counting shares that should have been erased; nobody
+honest is accused; once faults stop every session ends; machines keep a bounded number of things.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from protocols.arithmetic import field
+from protocols.errors import MalformedMessage, ProtocolError
+from protocols.identifiers import PartyId
+from protocols.sessions import events
+from protocols.sessions.messages import Certificate, Roster
+from protocols.sessions.party import INITIATOR_PATIENCE_S, SessionParty
+
+if TYPE_CHECKING:
+    from tools.sim.world import World
+
+SLACK_S = 1.0
+MAX_ITEMS = 6000
+"""Things one machine of a small session may keep: dealings, shares, ballots, early messages."""
+
+
+class Checker:
+    """Sees what happens; says at the end, or at once, what was wrong."""
+
+    name = "checker"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def certificate(self, certificate: Certificate) -> list[str]:
+        """A certificate, true or forged, is being delivered."""
+        del certificate
+        return []
+
+    def event(self, party: PartyId, event: object) -> list[str]:
+        """An honest machine published something."""
+        del party, event
+        return []
+
+    def refused(self, sender: PartyId, to: PartyId, error: ProtocolError) -> list[str]:
+        """An honest machine refused a message."""
+        del sender, to, error
+        return []
+
+    def end(self) -> list[str]:
+        """The simulation is over."""
+        return []
+
+    def honest(self) -> list[tuple[PartyId, SessionParty]]:
+        """Machines of parties that were reached by the plan, are not Byzantine and did not crash."""
+        machines = self.world.machines.items()
+        return [(p, m) for p, m in machines if self.world.is_honest(p) and self.world.is_running(p)]
+
+
+class RightTotal(Checker):
+    """An opened value is the sum of what the certified roster's contributors put in."""
+
+    name = "right total"
+
+    def event(self, _party: PartyId, event: object) -> list[str]:
+        if not isinstance(event, events.Opened):
+            return []
+        if len(event.contributors) < self.world.plan.job.min_sites:
+            return [f"opened over {len(event.contributors)} sites only"]
+        strangers = [who for who in event.contributors if who not in self.world.inputs]
+        if strangers:
+            return [f"{self.world.label(strangers[0])} is on the roster but gave nothing"]
+        expected = field.total(np.stack([self.world.inputs[who] for who in event.contributors]))
+        return [] if np.array_equal(expected, event.total) else ["opened a wrong total"]
+
+
+class OneRoster(Checker):
+    """At most one roster is certified for a stage and generation, at most one total opened, or none."""
+
+    name = "one roster"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.certified: dict[tuple[int, int], Roster] = {}
+        self.totals: set[tuple[bytes, tuple[PartyId, ...]]] = set()
+        self.definite = False
+        self.seen: set[int] = set()
+
+    def certificate(self, certificate: Certificate) -> list[str]:
+        if not self.world.accepts(certificate):
+            return []
+        place = (certificate.roster.stage, certificate.roster.generation)
+        first = self.certified.setdefault(place, certificate.roster)
+        return [] if first == certificate.roster else [f"two rosters certified for stage {place}"]
+
+    def event(self, _party: PartyId, event: object) -> list[str]:
+        if isinstance(event, events.Opened):
+            self.totals.add((event.total.tobytes(), event.contributors))
+        if isinstance(event, events.Aborted) and event.definite:
+            self.definite = True
+        if len(self.totals) > 1:
+            return ["two totals were opened"]
+        return ["opened after a definite abort"] if self.totals and self.definite else []
+
+
+class FewShares(Checker):
+    """Per sharing, corrupt parties plus honest ones that should have erased theirs hold at most t shares.
+
+    Whoever breaks into an honest member later finds what it did not erase; so a share counts from the
+    moment on at which its holder knew that the next committee was certified, or knew the result. Shares are
+    in memory only: what a crashed party held is gone.
+    """
+
+    name = "few shares"
+
+    def end(self) -> list[str]:
+        exposed: dict[tuple[int, int], int] = {}
+        thresholds: dict[tuple[int, int], int] = {}
+        for party, machine in self.world.machines.items():
+            if not self.world.is_running(party):
+                continue
+            passed_on = {
+                dealer.origin
+                for dealer in machine._dealers
+                if dealer.certificate is not None and dealer.origin is not None
+            }
+            for place, member in machine._members.items():
+                thresholds[place] = member.assembly.threshold
+                due = place in passed_on or isinstance(machine.outcome, events.Opened)
+                kept = member.sum is not None or bool(member._held)
+                if not self.world.is_honest(party, even_if_crashed=True) or (due and kept):
+                    exposed[place] = exposed.get(place, 0) + 1
+        return [
+            f"{count} shares of stage {place} exposed, t = {thresholds[place]}"
+            for place, count in exposed.items()
+            if count > thresholds[place]
+        ]
+
+
+class HonestBlameless(Checker):
+    """Nobody honest is named, with proof or without, nor blamed for a message that it really sent."""
+
+    name = "honest blameless"
+
+    def event(self, _party: PartyId, event: object) -> list[str]:
+        if isinstance(event, events.Named) and self.world.is_honest(event.party, even_if_crashed=True):
+            return [f"{self.world.label(event.party)} is honest but was named: {event.fault}"]
+        return []
+
+    def refused(self, _sender: PartyId, _to: PartyId, error: ProtocolError) -> list[str]:
+        blamed = getattr(error, "blame", None) if isinstance(error, MalformedMessage) else None
+        if blamed is not None and self.world.is_honest(blamed, even_if_crashed=True):
+            return [f"{self.world.label(blamed)} is honest but was blamed: {error}"]
+        return []
+
+
+class Ends(Checker):
+    """Every honest machine has an outcome when its time is over; in a clean scenario, the total."""
+
+    name = "ends"
+
+    def end(self) -> list[str]:
+        wrong = []
+        for party, machine in self.honest():
+            if machine.outcome is None:
+                wrong.append(f"{self.world.label(party)} never ended")
+            elif self.world.scenario.clean and not isinstance(machine.outcome, events.Opened):
+                wrong.append(f"{self.world.label(party)} aborted although nothing went wrong")
+        limit = self.world.plan.total_ms / 1000 + INITIATOR_PATIENCE_S + SLACK_S
+        for party, took in self.world.ended_after.items():
+            if took > limit and self.world.is_honest(party):
+                wrong.append(f"{self.world.label(party)} took {took:.1f} s")
+        return wrong
+
+
+class BoundedMemory(Checker):
+    """No machine keeps more things than a small session can have."""
+
+    name = "bounded memory"
+
+    def end(self) -> list[str]:
+        flooded = any(name == "flood" for _, name in self.world.scenario.byzantine)
+        if not flooded and self.world.scenario.seed % 16:
+            return []  # weighing costs as much as the session
+        wrong = []
+        for party, machine in self.honest():
+            items = weigh(machine)
+            if items > MAX_ITEMS:
+                wrong.append(f"{self.world.label(party)} keeps {items} things")
+        return wrong
+
+
+SHARED = ("plan", "keys", "assembly", "target", "generations", "blueprint")
+
+
+def weigh(root: object) -> int:
+    """How many objects hang on `root`: entries of containers and attributes, the plan apart."""
+    seen: set[int] = set()
+    stack: list[Any] = [root]
+    count = 0
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str | bytes | int | float | type(None) | np.ndarray) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        children = _children(item)
+        count += len(children)
+        stack.extend(children)
+    return count
+
+
+def _children(item: Any) -> list[Any]:
+    if isinstance(item, dict):
+        return [*item.values()]
+    if isinstance(item, list | tuple | set | frozenset):
+        return [*item]
+    if hasattr(item, "popleft"):
+        return [*item]
+    if is_dataclass(item):
+        return [getattr(item, f.name) for f in fields(item) if f.name not in SHARED]
+    state = getattr(item, "__dict__", None)
+    if state is None or callable(item):
+        return []
+    return [value for name, value in state.items() if name not in SHARED]
+
+
+CHECKERS: tuple[type[Checker], ...] = (
+    RightTotal,
+    OneRoster,
+    FewShares,
+    HonestBlameless,
+    Ends,
+    BoundedMemory,
+)

@@ -1,0 +1,139 @@
+"""One big session without faults: what it costs each role in messages, bytes and rounds.
+
+Three levels: devices in clusters, clusters under regions, regions under the root. A cluster's committee
+and adder are devices of it, a region's and the root's are devices of clusters below: everybody deals, and
+some have other roles besides. `device` are those that have none.
+
+A round is one message after another: the longest chain of messages that ends at the party.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import Any
+
+from protocols.identifiers import Digest, PartyId
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import PlanOffer, Result
+from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, hops_needed
+from protocols.wire import codec
+from tools.sim.mesh_plan import keys_of
+from tools.sim.scenario import Scenario
+from tools.sim.stand_ins import fast_crypto
+from tools.sim.world import World
+
+N, T = 4, 1
+REGION = 27
+
+
+def big_plan(keys: list[PartyKeys], clusters: int) -> tuple[Plan, dict[PartyId, str]]:
+    """The plan, and each party's most costly role; wants at least seven devices in each cluster."""
+    roles = {key.party: "device" for key in keys}
+    groups = [keys[index::clusters] for index in range(clusters)]
+
+    def stage(label: str, name: str, seats: list[PartyKeys], adder: PartyKeys, **rest: Any) -> Stage:
+        roles.update({key.party: f"{name} member" for key in seats})
+        roles[adder.party] = f"{name} adder"
+        members = tuple(Seat(key.party, key.sealing_key) for key in seats)
+        return Stage(label, members, T, (adder.party,), (), rest.get("dealers", ()), rest.get("children", ()))
+
+    stages = [
+        stage(f"c{i}", "cluster", g[:N], g[N], dealers=tuple(sorted(k.party for k in g)))
+        for i, g in enumerate(groups)
+    ]
+    regions = [range(first, min(first + REGION, clusters)) for first in range(0, clusters, REGION)]
+    for number, region in enumerate(regions):
+        chosen = [groups[region[i % len(region)]][N + 1 + i // len(region)] for i in range(N + 1)]
+        stages.append(stage(f"r{number}", "region", chosen[:N], chosen[N], children=tuple(region)))
+    spare = [key for group in reversed(groups) for key in group if roles[key.party] == "device"]
+    children = tuple(range(clusters, clusters + len(regions)))
+    stages.append(stage("root", "root", spare[:N], spare[N], children=children))
+    job = Job("data", (Query("sum", "x", ()),), 2, "scale")
+    hops = hops_needed(3)
+    mesh, initiator = Digest(bytes(32)), spare[N + 1].party
+    roles[initiator] = "initiator"
+    plan = Plan(mesh, 1, b"scale", initiator, job, 1, hops, 5_000, 60_000, tuple(stages), ())
+    return plan, roles
+
+
+class Metered(World):
+    """Counts what each party sends and receives, and the depth of the chain of messages it stands in."""
+
+    def __init__(self, plan: Plan, keys: list[PartyKeys]) -> None:
+        self.sent: dict[PartyId, list[int]] = defaultdict(lambda: [0, 0])
+        self.received: dict[PartyId, list[int]] = defaultdict(lambda: [0, 0])
+        self.shared: dict[PartyId, int] = defaultdict(int)
+        self.depth: dict[PartyId, int] = defaultdict(int)
+        self._sizes: dict[int, tuple[object, int]] = {}
+        super().__init__(Scenario(1, latency_s=(0.01, 0.01), total_s=60.0, collect_s=5.0), cast=(plan, keys))
+
+    def _size(self, message: Any) -> int:
+        known = self._sizes.get(id(message))
+        if known is None:
+            if len(self._sizes) > 4096:
+                self._sizes.clear()
+            known = (message, len(codec.encode(message)))
+            self._sizes[id(message)] = known
+        return known[1]
+
+    def _post(self, sender: PartyId, to: PartyId, message: object) -> None:
+        size = self._size(message)
+        self.sent[sender][0] += 1
+        self.sent[sender][1] += size
+        super()._post(sender, to, (self.depth[sender] + 1, message, size))
+
+    def _deliver(self, sender: PartyId, to: PartyId, message: Any) -> None:
+        depth, inner, size = message
+        self.depth[to] = max(self.depth[to], depth)
+        self.received[to][0] += 1
+        self.received[to][1] += size
+        if isinstance(inner, PlanOffer | Result):
+            self.shared[to] += size
+        super()._deliver(sender, to, inner)
+
+
+def measure(devices: int, clusters: int) -> dict[str, Any]:
+    """Simulate one session; per role the mean of messages and bytes, and the most rounds."""
+    begun = time.perf_counter()
+    keys = [keys_of(index) for index in range(devices)]
+    plan, roles = big_plan(keys, clusters)
+    made = time.perf_counter()
+    with fast_crypto():
+        world = Metered(plan, keys)
+        world.run()
+    ended = time.perf_counter()
+    per_role = {}
+    for role in sorted(set(roles.values())):
+        parties = [party for party, name in roles.items() if name == role]
+        count = len(parties)
+        per_role[role] = {
+            "parties": count,
+            "messages_sent": round(sum(world.sent[p][0] for p in parties) / count, 1),
+            "messages_received": round(sum(world.received[p][0] for p in parties) / count, 1),
+            "bytes_sent": round(sum(world.sent[p][1] for p in parties) / count),
+            "bytes_received": round(sum(world.received[p][1] - world.shared[p] for p in parties) / count),
+            "plan_and_result_bytes": round(sum(world.shared[p] for p in parties) / count),
+            "rounds": max(world.depth[p] for p in parties),
+        }
+    opened = sum(type(machine.outcome).__name__ == "Opened" for machine in world.machines.values())
+    return {
+        "schema_version": 1,
+        "devices": devices,
+        "clusters": clusters,
+        "opened": opened,
+        "violations": world.violations[:3],
+        "messages": world.messages,
+        "seconds": round(ended - made, 1),
+        "seconds_to_make_keys": round(made - begun, 1),
+        "roles": per_role,
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """For people."""
+    columns = ("parties", "messages_sent", "messages_received", "bytes_sent", "bytes_received", "rounds")
+    lines = [f"{'role':16}" + "".join(f"{name.replace('_', ' '):>19}" for name in columns)]
+    for role, row in report["roles"].items():
+        lines.append(f"{role:16}" + "".join(f"{row[name]:>19}" for name in columns))
+    return "\n".join(lines)
