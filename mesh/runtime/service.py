@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import asdict, fields
 
+import structlog
 import trio
 
 from mesh.api.shapes import (
@@ -45,6 +46,8 @@ from mesh.runtime.training_models import Ledger
 from mesh.version import VERSION
 from protocols.errors import LocalMisuse, MeshError, Refused
 from protocols.identifiers import PartyId
+
+log = structlog.get_logger("coppice.jobs")
 
 
 class MemberService:
@@ -204,7 +207,11 @@ class MemberService:
 
     async def _until_ended(self, work: Job, run: Callable[[], Awaitable[None]]) -> None:
         with work.scope:
-            await run()
+            try:
+                await run()
+            except Exception:  # a bug in one job ends that job, not the node
+                log.exception("job failed by our own fault", job=work.info.id)
+                work.fail(MeshError("this node failed; its log has the details", code="C-900"))
         if not work.info.ended:
             work.fail(cancelled_by_person(), cancelled=True)
 
