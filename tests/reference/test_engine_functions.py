@@ -106,10 +106,11 @@ def test_sigmoid_and_tanh(committee: Committee) -> None:
 @pytest.mark.parametrize("committee", SHAPES, ids=IDS)
 def test_selection_and_order(committee: Committee) -> None:
     x = quantised(np.concatenate([[[3, 3, -2, 3, 1]], RNG.uniform(-50, 50, (6, 5))]))
+    x = x if committee.t == 1 else x[:3, :3]
     assert np.array_equal(evaluate(committee, ordering.relu, x, low=-50, high=50), np.maximum(x, 0))
     assert np.array_equal(evaluate(committee, ordering.absolute, x, low=-50, high=50), np.abs(x))
     y = x[::-1].copy()
-    y[2] = x[2]
+    y[0] = x[0]
     assert np.array_equal(evaluate(committee, ordering.equal, x, y, low=-50, high=50), x == y)
     assert np.array_equal(evaluate(committee, ordering.sort, x, low=-50, high=50), np.sort(x))
     top = evaluate(committee, lambda c, v: ordering.maximum_and_position(c, v)[0], x, low=-50, high=50)

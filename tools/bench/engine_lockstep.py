@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from protocols.arithmetic import rns
 from protocols.arithmetic.xof import Xof
-from protocols.engine.committee import Committee, Seat, lagrange, whole
+from protocols.engine import boundary
+from protocols.engine.committee import Committee, Seat
 from protocols.engine.evaluator import Evaluator
-from protocols.engine.opening import added
 from protocols.engine.program import Program
-from protocols.sharing.prss import deal_keys, elements
+from protocols.sharing.prss import deal_keys
 
 
 @dataclass
@@ -39,31 +37,14 @@ def seats(committee: Committee, seed: bytes = bytes(32), session: bytes = b"test
 
 
 def deal(values: rns.Residues, committee: Committee, seed: bytes = b"d" * 32) -> dict[int, rns.Residues]:
-    """Shamir shares of (2, *shape) for every member of the quorum."""
-    flat = values.reshape(2, -1)
-    xof = Xof(seed, "lockstep/deal")
-    rows = [elements(xof, flat.shape[1]) for _ in range(committee.t)]
-    shares = {}
-    for point in committee.quorum:
-        share = flat
-        for power, row in enumerate(rows, start=1):
-            share = rns.add(share, rns.scale(row, point**power))
-        shares[point] = share.reshape(values.shape)
-    return shares
+    """Shamir shares of (2, *shape) for every member."""
+    shares = boundary.deal(values, committee.n, committee.t, Xof(seed, "lockstep/deal"))
+    return {point: shares[point - 1] for point in range(1, committee.n + 1)}
 
 
 def reconstruct(shares: dict[int, rns.Residues], t: int) -> rns.Residues:
-    """The value from the last t+1 shares, after checking that all of them lie on one polynomial."""
-    points = sorted(shares)
-
-    def opened(chosen: Sequence[int]) -> rns.Residues:
-        parts = {p: rns.scale(shares[p].reshape(2, -1), lagrange(tuple(chosen), p)).ravel() for p in chosen}
-        return added(parts, slice(None)).reshape(shares[chosen[0]].shape)
-
-    value = opened(points[-t - 1 :])
-    if not np.array_equal(value, opened(points[: t + 1])):
-        raise AssertionError("shares do not lie on a polynomial of degree t")
-    return value
+    """The value, after checking that all shares lie on one polynomial."""
+    return boundary.reconstruct(shares, t)
 
 
 def run(
@@ -99,8 +80,3 @@ def run(
         result.rounds += 1
     result.outputs = {point: party.outputs for point, party in parties.items()}
     return result
-
-
-def committee_of(n: int, t: int) -> Committee:
-    """Everybody of (n, t)."""
-    return whole(n, t)

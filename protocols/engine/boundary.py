@@ -1,0 +1,73 @@
+"""Where values enter and leave a program: dealing to a committee, and opening its results.
+
+An owner shares residues (2, *shape) with polynomials of degree t mod both primes and sends each member
+its share. A result leaves as a degree-t sharing. Row 0 of it is a sharing over AGG, so a result below 2^59
+in magnitude is opened, corrected and resharded by the machinery for sums without conversion; wider
+results are opened here, where lies are detected but not attributed.
+
+Symbols: n members, t threshold = degree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from protocols.arithmetic import rns
+from protocols.arithmetic.field import Elements
+from protocols.arithmetic.rns import Residues
+from protocols.arithmetic.xof import Xof
+from protocols.engine.committee import lagrange
+from protocols.engine.numbers import Number
+from protocols.errors import LocalMisuse, UnattributableFault
+from protocols.sharing.prss import elements
+
+WIDEST_AGG = 59
+"""Magnitude bits that a signed number may have mod 2^61-1."""
+
+
+def deal(values: Residues, n: int, t: int, xof: Xof) -> Residues:
+    """Shares of fresh random polynomials: (2, *shape) -> (n, 2, *shape), row i for point i+1."""
+    flat = values.reshape(2, -1)
+    coefficients = [elements(xof, flat.shape[1]) for _ in range(t)]
+    shares = np.empty((n, *flat.shape), dtype=np.uint64)
+    for point in range(1, n + 1):
+        share = coefficients[-1] if t else flat
+        for coefficient in (*coefficients[-2::-1], flat) if t else ():
+            share = rns.add(rns.scale(share, point), coefficient)
+        shares[point - 1] = share
+    return shares.reshape(n, *values.shape)
+
+
+def reconstruct(shares: Mapping[int, Residues], t: int) -> Residues:
+    """The value (2, *shape) from shares by point, all of which must lie on one polynomial of degree t.
+
+    Raises LocalMisuse for fewer than t+1 shares, UnattributableFault when they disagree.
+    """
+    points = tuple(sorted(shares))
+    if len(points) <= t:
+        raise LocalMisuse(f"{len(points)} shares cannot open degree {t}")
+    base = points[: t + 1]
+    for other in points[t + 1 :]:
+        if not np.array_equal(_at(shares, base, other), shares[other]):
+            raise UnattributableFault("the shares of a result do not lie on one polynomial")
+    return _at(shares, base, 0)
+
+
+def _at(shares: Mapping[int, Residues], base: tuple[int, ...], at: int) -> Residues:
+    """Value at a point: shift the points so that it becomes 0."""
+    total = np.zeros_like(shares[base[0]])
+    moved = tuple(point - at for point in base)
+    for point, place in zip(base, moved, strict=True):
+        total = rns.add(total, rns.scale(shares[point], lagrange(moved, place)))
+    return total
+
+
+def agg_share(number: Number, share: Residues) -> Elements:
+    """Row 0: a share mod 2^61-1 of the same signed integer. Raises LocalMisuse when it could wrap."""
+    if number.bits > WIDEST_AGG:
+        raise LocalMisuse(
+            f"a result of {number.bits} bits does not fit 2^61-1", fix="truncate it, or open both residues"
+        )
+    return np.ascontiguousarray(share[0])
