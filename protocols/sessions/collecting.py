@@ -113,6 +113,11 @@ class Member:
         self._seed = b""
 
     @property
+    def voted(self) -> bool:
+        """Whether our ballot for a roster is out, so that its certificate may exist."""
+        return self._vote is not None
+
+    @property
     def deadline(self) -> float | None:
         """End of the grace period for check shares."""
         if self.sum is not None or self._checked_since is None or not self._patient:

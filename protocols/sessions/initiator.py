@@ -1,9 +1,14 @@
 """The asking side of a session: hand out the plan, hear refusals, wait for the result or a definite abort.
 
 An abort ballot is a root member's promise not to vote for a roster or a handover, nor to open, from then
-on; who had voted for a handover before says so, for then others may open in its place. With
-n - q + 1 + t ballots of members that had done neither, at least n - q + 1 honest members keep the
-promise, so no certificate, and hence no opening, can come into being any more: the abort is definite.
+on; who had voted for a roster or a handover before says so. An abort is definite in two cases:
+
+    no certificate can come   n - q + 1 + t ballots of members that had voted for nothing: n - q + 1 of them
+                              are honest and keep the promise, the other q - 1 make no quorum
+    nobody will open it       ballots of all n members, none of which had opened or handed over. One fewer
+                              would not do: with a certificate that was held back, a single honest member
+                              that goes on shows its share to the t liars, who then have t + 1
+
 A root member that declines the whole plan never votes either, so its refusal counts as such a ballot.
 
 Symbols: n seats, q quorum, t threshold.
@@ -43,7 +48,7 @@ class Initiator:
             return []
         self.declined[sender] = message.reason
         if message.whole and sender in self.plan.stages[self.plan.root].members:
-            self.abort_vote(sender, AbortVote("C-305", message.reason, released=False))
+            self.abort_vote(sender, AbortVote("C-305", message.reason, voted=False, released=False))
         return [Publish(events.Declined(sender, message.reason))]
 
     def complaint(self, sender: PartyId, message: Complaint) -> list[Effect]:
@@ -62,7 +67,8 @@ class Initiator:
             raise UnexpectedMessage("abort ballots come from root members")
         self._votes.setdefault(sender, message)
         binding = [vote for vote in self._votes.values() if not vote.released]
-        if len(binding) >= root.size - root.quorum + 1 + root.threshold:
+        uncast = sum(not vote.voted for vote in binding)
+        if uncast >= root.size - root.quorum + 1 + root.threshold or len(binding) == root.size:
             first = binding[0]
             self.aborted = events.Aborted(first.code, first.reason, definite=True)
         return []

@@ -261,12 +261,14 @@ class Result:
 class AbortVote:
     """Root member to initiator: I shall not vote or open any more.
 
+    `voted`: I had voted for a roster before, so its certificate may yet come into being.
     `released`: that binds nobody, for I had opened already, or agreed that others take the committee over.
     """
 
     KIND: ClassVar[str] = "abort"
     code: Annotated[str, AtMost(8)]
     reason: Reason
+    voted: bool
     released: bool
 
 

@@ -379,7 +379,8 @@ class SessionParty:
         for member in self._members.values():
             member.closed = True
         self.root.closed = True
-        vote = AbortVote(code, reason, self.root.released or self.root.handed_over)
+        voted = any(member.voted for member in self._members.values() if member.assembly.is_root)
+        vote = AbortVote(code, reason, voted, self.root.released or self.root.handed_over)
         return [Persist(self._closed), Send(self.plan.initiator, vote)]
 
     def _give_up(self, now: float) -> list[Effect]:

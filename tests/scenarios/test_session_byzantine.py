@@ -341,9 +341,43 @@ def test_a_stranger_to_the_root_cannot_make_it_abort():
     pump.start()
     for member in pump.plan.stages[root].members:
         pump.queue.appendleft((ID[7], member, Proposal(Roster(root, 0, (), ()), ())))
-    pump.inject(ID[6], pump.plan.initiator, AbortVote("C-301", "no", False))
+    pump.inject(ID[6], pump.plan.initiator, AbortVote("C-301", "no", voted=False, released=False))
     pump.run()
     opened_by_all(pump, inputs)
+
+
+def test_an_abort_is_not_definite_while_a_held_back_certificate_may_yet_be_opened():
+    """A lying adder keeps the root's certificate until most members have closed, then shows it to the rest."""
+    pump, _ = session(size=(7, 2))
+    root = pump.plan.stages[pump.plan.root]
+    adder, helper = root.adders[0], next(m for m in root.members if m != root.adders[0])
+    honest = [member for member in root.members if member not in (adder, helper)]
+    held = []
+
+    def tamper(sender, to, message):
+        if isinstance(message, Certificate) and message.roster.stage == pump.plan.root:
+            held.append((sender, to, message))
+            return None
+        return message
+
+    pump.tamper = tamper
+    pump.start()
+    pump.run(until=5.0)
+    assert held
+    closing, late = honest[:3], honest[3:]
+    for member in closing:  # their clocks are ahead, or they heard of the plan first
+        pump._carry_out(member, pump.parties[member].expire(pump.now + pump.plan.total_ms / 1000))
+    for liar in (adder, helper):
+        if liar != pump.plan.initiator:
+            pump.inject(liar, pump.plan.initiator, AbortVote("C-303", "late", voted=False, released=False))
+    pump.tamper = None
+    pump.run(until=0.0)
+    outcome = pump.parties[pump.plan.initiator].outcome
+    pump.queue.extend(held)
+    pump.run(until=3.0)
+    shown = {s for s, _, m, _ in pump.wire if isinstance(m, OpeningShare) and s in honest}
+    assert shown & set(late), "with the liars' own shares these are enough to open"
+    assert not (isinstance(outcome, events.Aborted) and outcome.definite)
 
 
 # -- forgeries and replays ------------------------------------------------------------------------------
