@@ -35,6 +35,10 @@ CATALOGUE: Mapping[str, tuple[str, str]] = {
         "Free some space and start the node again; it continues without contradicting itself.",
     ),
     "C-117": ("The journal cannot be opened.", "Free some space, or move a damaged journal.db away."),
+    "C-119": (
+        "The spool for masked vectors cannot be written.",
+        "Free some space: a long vector needs its packed size for each device of the cluster.",
+    ),
     "C-118": ("The journal lost the mesh's epoch record.", _BACKUP),
     "C-120": ("A name or site label is empty, too long or unprintable.", "Choose a short printable one."),
     "C-130": (
