@@ -27,7 +27,8 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="coppice-chaos-"))
     ok = False
     try:
-        ground = Ground(folder, arguments.seed)
+        settings = idle.settings() if arguments.mode == "idle" else None
+        ground = Ground(folder, arguments.seed, settings)
         with ground.mesh:
             code = _idle(ground, arguments) if arguments.mode == "idle" else _loop(ground, arguments)
         ok = code == 0
