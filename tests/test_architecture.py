@@ -68,7 +68,7 @@ _MAY_IMPORT: dict[str, set[str]] = {
     "mesh.runtime.demo": _EVERYTHING_BELOW,
     "mesh.cli": _SETTINGS
     | {"mesh.api", "mesh.runtime", "mesh.data", "mesh.overlay.ticket", "mesh", "protocols.errors"},
-    "mesh": {"mesh.api", "protocols.errors"},
+    "mesh": {"mesh.api", "mesh.runtime.home", "mesh.facade", "protocols.errors"},
     "node": {"mesh.cli"},
     "tools.sim": {"protocols", "mesh.overlay"},
     "tools": {"protocols", "mesh", "tools"},

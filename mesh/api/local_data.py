@@ -66,7 +66,8 @@ class LocalData:
                 fix=f"coppice policy init {dataset} --allow mean,histogram --min-sites 3",
             )
         path = self._catalog.policy_path(dataset)
-        return shapes.PolicyInfo(dataset, str(path), policy.render(rules, dataset))
+        spent = self._room.spent(dataset) if rules.dp_epsilon_budget else None
+        return shapes.PolicyInfo(dataset, str(path), policy.render(rules, dataset), spent)
 
     def policy_test(self, spec: shapes.JobFile) -> shapes.Verdict:
         """Judge a job file. Raises DataError C-612, C-620."""

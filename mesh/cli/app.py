@@ -17,6 +17,7 @@ _VERBS = {
     "invite": "joining:invite",
     "join": "joining:join",
     "plan": "jobs:plan",
+    "train": "train:train",
     "doctor": "doctor:doctor",
     "explain": "explain:explain",
     "version": "about:version",
@@ -52,6 +53,14 @@ _GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "logs": "jobs:logs",
             "result": "jobs:result",
         },
+    ),
+    "models": (
+        "Certified models, and files of them.",
+        {"list": "train:models_list", "show": "train:models_show", "save": "train:models_save"},
+    ),
+    "plugins": (
+        "Programs of this site's owner that compute updates; installed here, never sent.",
+        {"add": "train:plugins_add", "list": "train:plugins_list", "remove": "train:plugins_remove"},
     ),
     "config": ("Settings of this node.", {"check": "settings:check", "show": "settings:show"}),
 }

@@ -64,7 +64,7 @@ def submit(
         output.show(shapes.JobAccepted(job), f"{job} · follow it: coppice jobs watch {job}")
         return 0
     output.say(f"▸ {job} · {statistic} of {target}")
-    return _follow(common, job, timeout)
+    return follow(common, job, timeout)
 
 
 def list_(*, common: Common = COMMON) -> None:
@@ -76,7 +76,7 @@ def list_(*, common: Common = COMMON) -> None:
 
 def watch(job: str, *, timeout: Timeout = None, common: Common = COMMON) -> int:
     """Follow a job until it ends and print its result."""
-    return _follow(common, job, timeout)
+    return follow(common, job, timeout)
 
 
 def result(job: str, *, common: Common = COMMON) -> None:
@@ -147,7 +147,8 @@ def _edges(text: str) -> tuple[float, ...]:
     return edges
 
 
-def _follow(common: Common, job: str, timeout: float | None) -> int:
+def follow(common: Common, job: str, timeout: float | None) -> int:
+    """Show a job's events until it ends, and its result; the exit code."""
     client, output = common.client, common.output
     try:
         for event in client.watch(job, None if timeout is None else timeout + GRACE_S):
@@ -192,6 +193,8 @@ def _result_text(answer: shapes.JobResult) -> str:
         for item in answer.answers
     ]
     lines.append(f"  {answer.sites} sites · {answer.seconds:.1f} s · receipt {answer.receipt[:16]}…")
+    if answer.model:
+        lines.append(f"  model {answer.model[:12]} · coppice models show {answer.model[:12]}")
     if answer.missing:
         lines.append(f"  missing: {', '.join(answer.missing)}")
     lines += [f"  revealed {item}" for item in answer.revealed]

@@ -244,7 +244,10 @@ class Sessions:
         """Our vector, or None and the reason why not."""
         if self._keys.party not in plan.dealers:
             return None, "no dealer"
-        blobs, model = await self._public(plan.job, plan.initiator)
+        try:
+            blobs, model = await self._public(plan.job, plan.initiator)
+        except MeshError as error:
+            return None, error.sentence()
         if not is_beacon(plan):
             name = self._picture().view.name(plan.initiator)
             decision = await self._in_room(self._room.authorize, plan, self._keys.party, name, blobs)

@@ -89,7 +89,7 @@ FORMS: dict[str, Form] = {
 OF_MODEL = frozenset({"update", "loss", "accuracy", "gram"})
 """Statistics about a model, which is the job's public input; they read all columns that the model names."""
 
-TRAINING = ("update", "loss", "accuracy", "variance")
+TRAINING = ("update", "loss", "accuracy", "mean", "variance")
 """What an owner allows so that models may be trained on the data; a linear regression needs `gram`."""
 
 MAX_WEIGHTS = 1 << 25

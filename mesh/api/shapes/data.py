@@ -43,15 +43,18 @@ class PolicySpec:
     expires: str | None = None
     max_uses: int | None = None
     replace: bool = False
+    dp_epsilon_budget: float | None = None
+    dp_delta: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyInfo:
-    """A data set's policy as it stands; `text` is its TOML."""
+    """A data set's policy as it stands; `text` is its TOML. `dp_spent`: epsilon so far, given a budget."""
 
     dataset: str
     path: str
     text: str
+    dp_spent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
