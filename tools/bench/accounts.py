@@ -6,7 +6,7 @@ CPU is that of the whole process (`time.process_time`), charged to whoever is at
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +17,7 @@ class Accounts:
     """Seconds by (role, activity), bytes sent by (role, kind of message)."""
 
     def __init__(self) -> None:
-        self.cpu_s: Counter[tuple[str, str]] = Counter()
+        self.cpu_s: defaultdict[tuple[str, str], float] = defaultdict(float)
         self.sent_bytes: Counter[tuple[str, str]] = Counter()
         self._busy = False
 

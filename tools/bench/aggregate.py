@@ -1,4 +1,4 @@
-"""One aggregation of long vectors, secure and plain, over the real machines in one process; the sum is checked.
+"""One aggregation of long vectors, secure and plain, over the real machines in one process; sums are checked.
 
 CPU by role: a device quantises, masks, deals, seals, signs and sends; adders verify, spool and add; members
 unseal, check and add shares; the initiator unmasks. All include signatures, codec, digests and the spool.
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mesh.overlay.clustering import ClusterSizes
 from mesh.runtime import masked
 from mesh.runtime.vectors import VectorStore
 from protocols.arithmetic import field
@@ -31,7 +32,7 @@ from protocols.sessions.messages import NO_VECTOR, VectorStored
 from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Bulk, Query
 from tools.bench.accounts import Accounts
-from tools.bench.network import ADDITION, SESSION, TRANSFER, Network
+from tools.bench.network import ADDITION, Network
 from tools.bench.plain import PlainParty, PlainStore, raw_layout
 from tools.bench.tree import COMMITTEE, Tree, build
 
@@ -44,13 +45,14 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What to measure. `vanish`: "before" anything is sent, or "dealt": after the dealing, before the vector."""
+    """What to measure. `vanish`: "before" anything is sent, or "dealt": between dealing and vector."""
 
     devices: int
     length: int
     drop: float = 0.0
     slots: int | None = None
     vanish: str = "before"
+    cluster: int | None = None
     seed: int = 1
 
     @property
@@ -91,7 +93,7 @@ def secure(case: Case, spool: Path) -> Run:
     parameters = case.parameters
     layout = Layout(parameters, case.length)
     bulk = Bulk(parameters.name, case.length, to_all=False)
-    tree = build(case.devices, parameters.dealt_length, bulk, _query(case))
+    tree = build(case.devices, parameters.dealt_length, bulk, _query(case), case.cluster)
     expected = np.zeros(case.length, dtype=np.int64)
 
     def device(network: Network, index: int, party: PartyId) -> tuple[Machine, Digest]:
@@ -120,7 +122,7 @@ def plain(case: Case, spool: Path) -> Run:
     """The same tree with float32 vectors that are sent and added as they are."""
     layout = raw_layout(case.length)
     bulk = Bulk(B16_N10.name, case.length, to_all=False)
-    tree = build(case.devices, B16_N10.dealt_length, bulk, _query(case))
+    tree = build(case.devices, B16_N10.dealt_length, bulk, _query(case), case.cluster)
     expected = np.zeros(case.length, dtype=np.float64)
 
     def device(network: Network, index: int, party: PartyId) -> tuple[Machine, Digest]:
@@ -171,8 +173,8 @@ def _run(
         tree.roles[party] = "vanished"
     if case.vanish == "before":
         network.lose(sorted(gone))
-    for index, party in enumerate(sorted(party for party, role in tree.roles.items()
-                                         if role not in ("device", "vanished"))):  # fmt: skip
+    serving = sorted(set(tree.roles) - set(tree.devices))
+    for index, party in enumerate(serving):
         if tree.roles[party] != "member":
             network.stores[party] = make_store(spool / party.hex())
         network.start(party, other(index, party))
@@ -225,6 +227,7 @@ def measure(case: Case, *, with_plain: bool = True) -> dict[str, object]:
         "length": case.length,
         "drop": case.drop,
         "vanish": case.vanish,
+        "cluster": case.cluster or ClusterSizes().target,
         "mode": "masked",
         "parameters": case.parameters.name,
         "exact": protected.exact,
@@ -255,6 +258,3 @@ def measure(case: Case, *, with_plain: bool = True) -> dict[str, object]:
         bare_path = bare.accounts.of("device") / live + bare.accounts.of("adder")
         figures["critical_path_over_plain"] = path / (bare_path + bare.accounts.cpu_s["initiator", UNMASK])
     return figures
-
-
-__all__ = ["SESSION", "TRANSFER", "Case", "Run", "measure", "plain", "secure", "values_of"]

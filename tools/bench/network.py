@@ -7,7 +7,7 @@ their encryption, the journal's writes, and time, which stands still while anybo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from nacl.signing import SigningKey
 
@@ -177,8 +177,3 @@ class Network:
         with self.accounts.charge(self.tree.roles[to], TRANSFER):
             _, arrived = self._open(data)
         return arrived
-
-
-def outcomes(machines: Mapping[PartyId, Machine]) -> dict[PartyId, object]:
-    """How it ended for each."""
-    return {party: machine.outcome for party, machine in machines.items()}

@@ -1,7 +1,7 @@
-"""The same tree without protection: float32 vectors sent and added, nothing masked, dealt, voted or proven.
+"""The same tree without protection: float32 vectors sent and added, nothing masked or dealt.
 
-A benchmark's counterpart of `SessionParty` and `VectorStore`, with the same framing, pieces, digests and spool,
-so that secure over plain compares protection and nothing else. No part of the product.
+A benchmark's counterpart of `SessionParty` and `VectorStore`, with the same framing, pieces, digests and
+spool, so that secure over plain compares protection and nothing else. No part of the product.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class PlainParty:
 
     def start(self, now: float) -> list[Effect]:
         """Offer the plan, and send our vector."""
+        del now
         effects: list[Effect] = []
         if self.plan.initiator == self.me:
             others = tuple(party for party in self.plan.parties if party != self.me)
@@ -122,10 +123,12 @@ class PlainParty:
 
     def expire(self, now: float) -> list[Effect]:
         """Never due."""
+        del now
         return []
 
     def receive(self, now: float, sender: PartyId, message: object) -> Sequence[Effect]:
         """Take a name, an arrival or a sum. Raises UnexpectedMessage."""
+        del now
         match message:
             case ClusterVector() if message.child in self._stages:
                 self._of_dealer[sender] = message.name

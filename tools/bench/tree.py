@@ -7,6 +7,7 @@ of each be told; clusters, committee and fan-in are the planner's defaults.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mesh.overlay.clustering import ClusterSizes
 from mesh.overlay.planner import PlanLimits
@@ -47,14 +48,14 @@ class _Builder:
         return Stage(label, seats, COMMITTEE[1], adders, (), tuple(sorted(dealers)), children)
 
 
-def build(devices: int, length: int, bulk: Bulk | None, query: Query, min_sites: int = 2) -> Tree:
-    """A tree over `devices` devices that deal `length` elements each."""
+def build(devices: int, length: int, bulk: Bulk | None, query: Query, cluster: int | None = None) -> Tree:
+    """A tree over `devices` devices that deal `length` elements each; `cluster`: how many share a leaf."""
     builder = _Builder()
     sizes, fan_in = ClusterSizes(), PlanLimits().fan_in
     dealers = [builder.party("device").party for _ in range(devices)]
-    count = max(1, devices // sizes.target)
+    count = max(1, devices // (cluster or sizes.target))
     cuts = [devices * i // count for i in range(count + 1)]
-    leaves = [tuple(dealers[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    leaves = [tuple(dealers[a:b]) for a, b in pairwise(cuts)]
     stages = [builder.stage(f"site/{i}", leaf, ()) for i, leaf in enumerate(leaves)]
     first, depth = 0, 1
     while len(stages) - first > 1:
@@ -67,7 +68,7 @@ def build(devices: int, length: int, bulk: Bulk | None, query: Query, min_sites:
         epoch=1,
         nonce=b"benchmark",
         initiator=builder.party("initiator").party,
-        job=Job("benchmark", (query,), min_sites, "benchmark"),
+        job=Job("benchmark", (query,), 2, "benchmark"),
         length=length,
         hops=hops_needed(depth),
         collect_ms=10_000,

@@ -1,0 +1,141 @@
+"""Secure and plain rounds in turn over real processes and links on this machine: median wall clock of each.
+
+Both kinds run in the same mesh, over the same links, pieces, digests and spools. Before the processes are
+forked, the seams where a node asks its owner's data and where it makes its session are replaced: a job whose
+purpose is PLAIN runs `PlainParty` with float32 vectors.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mesh.api.shapes import JobSpec, QuerySpec
+from mesh.data.policy import ALLOW
+from mesh.data.room import DataRoom
+from mesh.runtime import masked, sessions
+from mesh.runtime.demo.local_mesh import LocalMesh
+from mesh.runtime.vectors import VectorStore
+from protocols.arithmetic import field
+from protocols.arithmetic.field import Elements
+from protocols.arithmetic.xof import Xof
+from protocols.errors import UnattributableFault
+from protocols.identifiers import Digest
+from protocols.masking.quantise import Quantiser
+from protocols.sessions.party import SessionParty
+from protocols.sessions.plan import Plan
+from tools.bench.plain import PlainParty, PlainStore, raw_layout
+
+PLAIN, SECURE = "benchmark, plain", "benchmark, secure"
+SETTINGS = {"session.collect_s": 60.0, "session.total_s": 240.0}
+BITS = 16
+QUANTISER = Quantiser(1.0, BITS, 1)
+
+Integers = npt.NDArray[np.int64]
+
+_values: dict[int, npt.NDArray[np.float32]] = {}
+
+
+def measure(devices: int, length: int, rounds: int) -> dict[str, object]:
+    """Wall clock of `rounds` secure and plain rounds in turn, after one of each to warm up."""
+    _values[length] = (np.random.default_rng(1).standard_normal(length) * 0.1).astype(np.float32)
+    expected = devices * _whole(length)
+    _patch()
+    walls: dict[str, list[float]] = {SECURE: [], PLAIN: []}
+    names = [f"p{i + 1}" for i in range(devices)]
+    with (
+        tempfile.TemporaryDirectory(prefix="coppice-bench-") as folder,
+        LocalMesh(Path(folder), names, SETTINGS) as mesh,
+    ):
+        mesh.start()
+        mesh.wait_formed(60.0)
+        for index in range(rounds + 1):
+            for purpose in walls:
+                wall = _round(mesh, length, devices, purpose, expected)
+                if index:
+                    walls[purpose].append(wall)
+    secure, plain = statistics.median(walls[SECURE]), statistics.median(walls[PLAIN])
+    return {
+        "transport_devices": devices,
+        "transport_length": length,
+        "transport_rounds": rounds,
+        "transport_secure_s": secure,
+        "transport_plain_s": plain,
+        "transport_secure_all_s": [round(wall, 3) for wall in walls[SECURE]],
+        "transport_plain_all_s": [round(wall, 3) for wall in walls[PLAIN]],
+        "transport_secure_over_plain": secure / plain,
+    }
+
+
+def _whole(length: int) -> Integers:
+    """Every device's vector on the grid; the noise of rounding is the same everywhere."""
+    return QUANTISER.quantise(_values[length], 1, Xof(bytes(32), "benchmark rounding")).values.astype(
+        np.int64
+    )
+
+
+def _round(mesh: LocalMesh, length: int, devices: int, purpose: str, expected: Any) -> float:
+    client = mesh.founder.client
+    query = QuerySpec("update", "*", (float(length), 1.0, float(BITS), 1.0, 0.0))
+    began = time.perf_counter()
+    job = client.submit(JobSpec("benchmark", (query,), min_sites=devices, purpose=purpose))
+    for _ in client.watch(job):
+        pass
+    wall = time.perf_counter() - began
+    result = client.result(job)
+    got = np.asarray(result.value) * devices / QUANTISER.unit
+    if result.sites != devices or float(np.abs(got - expected).max()) > 0.01:
+        raise UnattributableFault(f"a {purpose} round did not give the sum of {devices} devices")
+    return wall
+
+
+def _patch() -> None:
+    """In this process, from which all peers are forked."""
+    open_store, mask, read, party = masked.open_store, masked.mask, masked.read, SessionParty
+    contribution = DataRoom.contribution
+
+    def contribute(room: DataRoom, plan: Plan, *rest: Any) -> tuple[Elements, int]:
+        if not plan.job.purpose.startswith("benchmark"):
+            return contribution(room, plan, *rest)
+        whole = _whole(int(plan.job.queries[0].parameters[0]))
+        return np.concatenate([field.as_elements([1]), field.from_signed(whole)]), 1
+
+    def make_store(spool: Path, plan: Plan) -> VectorStore | None:
+        if plan.job.purpose != PLAIN or plan.bulk is None:
+            return open_store(spool, plan)
+        most = len(plan.dealers) + 2 * len(plan.stages) + 2
+        return PlainStore(spool, plan.session, raw_layout(plan.bulk.length), most)
+
+    def keep(plan: Plan, store: VectorStore, elements: Elements, seed: bytes) -> masked.Masked:
+        if not isinstance(store, PlainStore):
+            return mask(plan, store, elements, seed)
+        values = field.to_signed(elements[1:]).astype(np.float32)
+        return masked.Masked(elements[:1], store.keep(store.pieces(values)))
+
+    def total(plan: Plan, store: VectorStore, opened: Elements, count: int, name: Digest) -> Elements:
+        if not isinstance(store, PlainStore):
+            return read(plan, store, opened, count, name)
+        sums = field.from_signed(store.read(name).astype(np.int64))
+        return np.concatenate([field.as_elements([count]), sums])
+
+    def make_party(plan: Plan, keys: Any, seed: bytes, vector: Any, refusal: str, name: Digest) -> Any:
+        if plan.job.purpose == PLAIN and plan.bulk is not None:
+            return PlainParty(plan, keys.party, name)
+        return party(plan, keys, seed, vector, refusal, name)
+
+    for owner, name, value in (
+        (DataRoom, "consider", lambda *_, **__: ALLOW),
+        (DataRoom, "authorize", lambda *_, **__: ALLOW),
+        (DataRoom, "contribution", contribute),
+        (masked, "open_store", make_store),
+        (masked, "mask", keep),
+        (masked, "read", total),
+        (sessions, "SessionParty", make_party),
+    ):
+        setattr(owner, name, value)
