@@ -91,6 +91,8 @@ class Calculator(Assembler):
 
     def given(self, shape: tuple[int, ...], low: float, high: float, scale: int = SCALE) -> Number:
         """An input of the program."""
+        if count_of(shape) == 0:
+            raise LocalMisuse(f"an input of shape {shape} has no elements", fix="leave it out")
         number = Number(self.input(), shape, scale, low, high)
         if number.bits > largest_bits(self.committee):
             raise LocalMisuse(f"an input of {number.bits} bits is too wide", fix="narrow its range")

@@ -61,8 +61,11 @@ def test_random_bits_are_bits_and_agree_in_both_forms(committee: Committee) -> N
     assert 60 < values.sum() < 140
 
 
-@pytest.mark.parametrize("committee", SHAPES, ids=IDS)
-@pytest.mark.parametrize("k", [1, 2, 8, 16, 40, 60])
+@pytest.mark.parametrize(
+    ("committee", "k"),
+    [(c, 40) for c in SHAPES] + [(c, k) for c in (SHAPES[0], SHAPES[2]) for k in (1, 2, 8, 16, 60)],
+    ids=lambda value: str(value) if isinstance(value, int) else f"{value.n},{value.t},{len(value.quorum)}",
+)
 def test_sign_is_exact(committee: Committee, k: int) -> None:
     top = 2**k - 1
     rng = np.random.default_rng(k)

@@ -142,6 +142,8 @@ def test_ranges_that_cannot_be_kept_are_refused() -> None:
     x = c.given((2,), -(2.0**30), 2.0**30)
     with pytest.raises(LocalMisuse, match="does not fit"):
         c.mul(c.mul(x, x, 0), x)
+    with pytest.raises(LocalMisuse, match="no elements"):
+        c.given((2, 0), 0.0, 1.0)
     with pytest.raises(LocalMisuse, match="no range"):
         c.given((2,), 0.0, float("inf"))
     with pytest.raises(LocalMisuse, match="no sign"):
