@@ -1,4 +1,4 @@
-"""The simulator: some hundred seeds without a violation, one course of events for one seed, its command line."""
+"""The simulator: some hundred seeds without a violation, one course for one seed, its command line."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def clean_run(first, count):
 
 
 def test_some_seeds_without_a_violation():
-    tally = clean_run(0, 150)
-    assert tally.outcomes["opened"] > 75, "a simulator in which nothing opens shows nothing"
+    tally = clean_run(0, 100)
+    assert tally.outcomes["opened"] > 50, "a simulator in which nothing opens shows nothing"
     assert len(tally.outcomes) > 3
-    assert tally.faults > 150
+    assert tally.faults > 100
 
 
 @pytest.mark.long
@@ -48,7 +48,12 @@ def test_one_seed_gives_one_course_of_events_in_every_process():
     for salt in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         seen.add(done.stdout)
     assert len(seen) == 1
@@ -118,10 +123,10 @@ def test_a_violation_names_seed_commit_and_command(monkeypatch, capsys):
 
 
 def test_cost_per_role_does_not_grow_with_the_mesh():
-    small, large = (scale.measure(clusters * 14, clusters) for clusters in (8, 24))
+    small, large = (scale.measure(clusters * 14, clusters) for clusters in (6, 14))
     assert not small["violations"]
     assert not large["violations"]
-    assert small["opened"] == 8 * 14
+    assert small["opened"] == 6 * 14
     for role in ("device", "cluster member", "cluster adder"):
         for cost in ("messages_sent", "messages_received"):
             assert large["roles"][role][cost] == pytest.approx(small["roles"][role][cost], abs=1.0)

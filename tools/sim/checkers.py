@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tools.sim.world import World
 
 SLACK_S = 1.0
-MAX_ITEMS = 6000
+MAX_ITEMS = 2000
 """Things one machine of a small session may keep: dealings, shares, ballots, early messages."""
 
 
@@ -66,10 +66,14 @@ class RightTotal(Checker):
 
     name = "right total"
 
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.wanted = world.plan.job.min_sites
+
     def event(self, _party: PartyId, event: object) -> list[str]:
         if not isinstance(event, events.Opened):
             return []
-        if len(event.contributors) < self.world.plan.job.min_sites:
+        if len(event.contributors) < self.wanted:
             return [f"opened over {len(event.contributors)} sites only"]
         strangers = [who for who in event.contributors if who not in self.world.inputs]
         if strangers:

@@ -1,0 +1,131 @@
+"""Deliberately broken builds of the protocol, one or more for each checker, and that the simulator sees them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from protocols.arithmetic import field
+from protocols.sessions import adder, collecting, early, initiator, opening, party, plan
+from protocols.sharing import shamir
+from tools.sim.runner import run
+from tools.sim.scenario import draw
+
+WITHIN = 1000
+
+
+def trusting_opening(patch):
+    """The first t+1 shares are taken for the truth."""
+
+    def open_vectors(points, shares, t, xof):
+        return shamir.reconstruct(points, shares, t), ()
+
+    patch.setattr(opening, "robust", SimpleNamespace(open_vectors=open_vectors))
+    patch.setattr(opening, "bounded", lambda *_: None)
+
+
+def lenient_minimum(patch):
+    """The root votes for a roster of too few sites."""
+
+    def consider(self, sender, proposal):
+        self._pending = (sender, proposal)
+        return [*self._fetch(sender, proposal), *self._try_vote()]
+
+    patch.setattr(collecting.Member, "_consider", consider)
+    honest = party.SessionParty._on_result
+
+    def on_result(self, *arguments):
+        object.__setattr__(self.plan.job, "min_sites", 2)
+        return honest(self, *arguments)
+
+    patch.setattr(party.SessionParty, "_on_result", on_result)
+
+
+def forgotten_share(patch):
+    """A member adds all shares but one."""
+
+    def total(rows):
+        return field.total(rows[1:]) if len(rows) > 1 else field.total(rows)
+
+    patch.setattr(collecting, "field", SimpleNamespace(total=total))
+
+
+def small_quorum(patch):
+    """t+1 votes make a certificate."""
+    patch.setattr(plan.Stage, "quorum", property(lambda self: self.threshold + 1))
+
+
+def hasty_abort(patch):
+    """One abort vote is taken for the end."""
+    honest = initiator.Initiator.abort_vote
+
+    def abort_vote(self, sender, message):
+        effects = honest(self, sender, message)
+        if not message.released and self.aborted is None:
+            self.aborted = initiator.events.Aborted(message.code, message.reason, definite=True)
+        return effects
+
+    patch.setattr(initiator.Initiator, "abort_vote", abort_vote)
+
+
+def kept_shares(patch):
+    """Nothing is erased."""
+    patch.setattr(collecting.Member, "erase", lambda self: None)
+
+
+def gullible_adder(patch):
+    """Every complaint is upheld."""
+    patch.setattr(adder, "uphold", lambda *_: True)
+
+
+def no_deadline(patch):
+    """The session's own time is forgotten."""
+    honest = party.SessionParty.deadline.fget
+
+    def deadline(self):
+        due = honest(self)
+        return None if due == self._ends else due
+
+    patch.setattr(party.SessionParty, "deadline", property(deadline))
+
+
+def no_quota(patch):
+    """Early messages of one sender are kept without end."""
+    patch.setattr(early, "MAX_EACH", 10**9)
+
+
+MUTATIONS = [
+    (trusting_opening, "right total", 145),
+    (lenient_minimum, "right total", 23),
+    (forgotten_share, "right total", 0),
+    (small_quorum, "one roster", 202),
+    (hasty_abort, "one roster", 61),
+    (kept_shares, "few shares", 0),
+    (gullible_adder, "honest blameless", 117),
+    (no_deadline, "ends", 1),
+    (no_quota, "bounded memory", 3),
+]
+
+
+def first_caught(mutation, checker, seeds):
+    with pytest.MonkeyPatch.context() as patch:
+        mutation(patch)
+        for seed in seeds:
+            tally = run([draw(seed)])
+            if any(v.startswith(checker) for failure in tally.failures for v in failure.violations):
+                return seed
+    return None
+
+
+@pytest.mark.parametrize(("mutation", "checker", "seed"), MUTATIONS)
+def test_the_right_checker_sees_each_broken_build(mutation, checker, seed):
+    """`seed` is the first that catches it; the long test finds the new one if the draw changes."""
+    assert first_caught(mutation, checker, [seed]) == seed
+    assert not run([draw(seed)]).failures
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("mutation", "checker", "seed"), MUTATIONS)
+def test_the_simulator_catches_it_within_a_thousand_seeds(mutation, checker, seed):
+    assert first_caught(mutation, checker, range(WITHIN)) is not None, f"not even seed {seed}"
