@@ -40,6 +40,11 @@ class Initiator:
         others = tuple(party for party in self.plan.parties if party != self.plan.initiator)
         return [Broadcast(others, PlanOffer(self.plan))]
 
+    def offer_again(self, returned: frozenset[PartyId]) -> list[Effect]:
+        """Send the plan to those who come back: the first one may have gone down with the link."""
+        again = tuple(party for party in self.plan.parties if party in returned)
+        return [Broadcast(again, PlanOffer(self.plan))] if again else []
+
     def decline(self, sender: PartyId, message: Decline) -> list[Effect]:
         """Note a refusal once."""
         if sender not in self.plan.parties:

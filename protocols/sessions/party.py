@@ -283,8 +283,11 @@ class SessionParty:
         return [*effects, *self._delivery.advance(self.lost, self.root, self._adders)]
 
     def _lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
+        returned = self.lost - lost
         self.lost = lost - {self.me}
         effects: list[Effect] = []
+        if self.initiator and self.outcome is None:
+            effects += self.initiator.offer_again(returned)
         for role in self._roles():
             effects += role.lose(now, self.lost)
         if self._delivery.result is None:

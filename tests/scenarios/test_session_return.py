@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast
 from protocols.sessions import events
-from protocols.sessions.messages import PeersLost, Result
+from protocols.sessions.messages import PeersLost, PlanOffer, Result
 from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan
 
 
@@ -39,3 +41,23 @@ def test_who_comes_back_is_told_the_result(who: int) -> None:
     other = pump.parties[keys[1].party].outcome
     assert isinstance(other, events.Opened)
     assert np.array_equal(outcome.total, other.total)
+
+
+def test_the_plan_is_offered_again_to_who_comes_back_while_the_session_lasts() -> None:
+    keys = make_keys(16)
+    plan = make_plan(keys)
+    pump = Pump(plan, keys, make_inputs(plan))
+    pump.start()
+    asker, machine = plan.initiator, pump.parties[plan.initiator]
+    away = keys[3].party
+
+    def offers(lost: tuple[PartyId, ...]) -> list[Broadcast]:
+        effects = machine.receive(pump.now, asker, PeersLost(lost))
+        return [e for e in effects if isinstance(e, Broadcast) and isinstance(e.message, PlanOffer)]
+
+    assert offers((away,)) == []
+    assert offers(()) == [Broadcast((away,), PlanOffer(plan))]
+    assert offers(()) == []
+    pump.run()
+    assert machine.outcome is not None
+    assert offers((away,)) == offers(()) == []
