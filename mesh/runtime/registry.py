@@ -22,6 +22,7 @@ MAX_EARLY_BYTES = 8 * 1024 * 1024
 MAX_EARLY_TOTAL_BYTES = 64 * 1024 * 1024
 EARLY_S = 10.0
 MAX_ENDED = 4096
+MAX_LINGERING = 16
 
 
 @dataclass(slots=True)
@@ -44,6 +45,14 @@ class Registry:
     def is_known(self, session: SessionId) -> bool:
         """Live or over."""
         return session in self.live or session in self._ended
+
+    def busy(self) -> list[Driver]:
+        """Sessions that have yet to end. The others only linger so that everybody hears of the end; when
+        there are many of those, as in a training run of quick rounds, the oldest go."""
+        ended = [driver for driver in self.live.values() if driver.machine.outcome is not None]
+        for driver in ended[: max(0, len(ended) - MAX_LINGERING)]:
+            driver.cancel()
+        return [driver for driver in self.live.values() if driver.machine.outcome is None]
 
     def deliver(self, session: SessionId, sender: PartyId, message: object, size_bytes: int) -> None:
         """To the session's machine, or kept for a little while until its plan comes."""

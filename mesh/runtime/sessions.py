@@ -113,7 +113,7 @@ class Sessions:
             raise MalformedMessage("a plan is offered by its initiator", blame=sender)
         if self.registry.is_known(plan.session) or plan.session in self._considering:
             return
-        if len(self.registry.live) + len(self._considering) >= self._max_live:
+        if len(self.registry.busy()) + len(self._considering) >= self._max_live:
             self._decline(plan, f"{self._max_live} sessions are live here already")
             return
         if self._keys.party not in plan.parties:
