@@ -285,9 +285,7 @@ class SessionParty:
     def _lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         returned = self.lost - lost
         self.lost = lost - {self.me}
-        effects: list[Effect] = []
-        if self.initiator and self.outcome is None:
-            effects += self.initiator.offer_again(returned)
+        effects = self.initiator.offer_again(returned) if self.initiator and self.outcome is None else []
         for role in self._roles():
             effects += role.lose(now, self.lost)
         if self._delivery.result is None:
@@ -357,17 +355,15 @@ class SessionParty:
         if self._delivery.result is not None:
             return []
         check_result(self.root.replay(message.handovers), message)
-        contributors = message.certificate.roster.contributors
-        if len(contributors) < self.plan.job.min_sites or not set(contributors) <= set(self.plan.dealers):
+        counted = message.certificate.roster.contributors
+        if len(counted) < self.plan.job.min_sites or not set(counted) <= set(self.plan.dealers):
             raise MalformedMessage("result over a roster that the plan does not allow")
         self._delivery.result = message
         self._forget()
-        digest = transcript(self.plan.session, message)
-        opened = events.Opened(message, message.total, contributors, digest)
         if self.outcome is not None:
             return []
-        self.outcome = opened
-        return [Publish(opened)]
+        self.outcome = events.Opened(message, message.total, counted, transcript(self.plan.session, message))
+        return [Publish(self.outcome)]
 
     def _forget(self) -> None:
         """The result is known: no share, and no seed of one, is needed any more."""

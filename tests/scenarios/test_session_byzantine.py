@@ -347,7 +347,7 @@ def test_a_stranger_to_the_root_cannot_make_it_abort():
 
 
 def test_an_abort_is_not_definite_while_a_held_back_certificate_may_yet_be_opened():
-    """A lying adder keeps the root's certificate until most members have closed, then shows it to the rest."""
+    """A lying adder keeps the root's certificate until most members have closed, then shows it to all."""
     pump, _ = session(size=(7, 2))
     root = pump.plan.stages[pump.plan.root]
     adder, helper = root.adders[0], next(m for m in root.members if m != root.adders[0])

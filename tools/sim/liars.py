@@ -166,7 +166,7 @@ class AbortVotes(Behaviour):
     """Promises to abort, and goes on."""
 
     def begun(self) -> None:
-        self.world.say(self.me, self.world.plan.initiator, AbortVote("C-301", "so it says", False))
+        self.world.say(self.me, self.world.plan.initiator, AbortVote("C-301", "so it says", False, False))
         self.world.say(self.me, self.world.plan.initiator, Decline(0, "so it says", True))
 
 
