@@ -6,12 +6,16 @@ party we believe dead (it may well live), but it may leave out a better-ranked o
 working link to it. So a planner cannot skip candidates it dislikes, and two honest views that differ
 for a moment cost at most a refusal and a retry.
 
+Each dealer checks that its leaf is its cluster: else an initiator could group a victim with its own devices,
+as often as it takes to draw a committee of its own, or that of another site.
+
 Invariant: `verify` accepts what `planner` builds from the same view, record and limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from mesh.overlay.certificate import Certificate
 from mesh.overlay.epoch_record import EpochRecord
@@ -22,12 +26,13 @@ from mesh.overlay.planner import (
     PlanLimits,
     beacon_min_sites,
     common_site,
+    dealers_by_cluster,
     inner_label,
     is_beacon,
     leaf_labels,
 )
 from mesh.overlay.sortition import Standing, check_claim, committee_size, score, seat_order
-from mesh.overlay.view import View
+from mesh.overlay.view import Status, View
 from protocols.errors import MalformedMessage, Refused
 from protocols.identifiers import PartyId
 from protocols.sessions.plan import Plan, Stage, check, hops_needed
@@ -53,6 +58,7 @@ def verify(
     for index, stage in enumerate(plan.stages):
         checker.committee(index, stage)
         checker.adders(index, stage, known)
+    checker.own_leaf()
 
 
 class _Checker:
@@ -100,7 +106,41 @@ class _Checker:
         labels = [stage.label for stage in plan.stages]
         if labels != expected:
             raise MalformedMessage(f"stage labels are {labels[:4]}… where {expected[:4]}… belong")
+        groups = [stage.dealers for stage in leaves]
+        if groups != sorted(tuple(sorted(group)) for group in groups):
+            raise MalformedMessage("the leaves are not in the order of their dealers")
         self._check_hops(depth)
+
+    def own_leaf(self) -> None:
+        """We deal with the dealers of our cluster, with all of them and nobody else.
+
+        Whom the initiator saw alive we know but for members that are not in the plan and not linked to us:
+        it may have seen these or not.
+        """
+        groups = [stage.dealers for stage in self._plan.stages if stage.dealers]
+        mine = next((group for group in groups if self._view.me in group), None)
+        if mine is None or is_beacon(self._plan):
+            return
+        wanted = {party for group in groups for party in group}
+        sizes = self._limits.sizes
+        views = (self._as_planned(set(self._certificates)), self._as_planned(set()))
+        if not any(mine in dealers_by_cluster(view, sizes, wanted) for view in views):
+            raise self._refuse(
+                "we are grouped with dealers that are not of our cluster, or without some that are"
+            )
+
+    def _as_planned(self, doubtful: Collection[PartyId]) -> View:
+        """Our view with everybody in the plan alive, and of those we have no link to only the `doubtful`."""
+        certain = set(self._plan.parties)
+        members = tuple(
+            replace(member, status=Status.ALIVE)
+            if member.party in certain
+            else member
+            if not member.alive or member.linked or member.party in doubtful
+            else replace(member, status=Status.SUSPECT)
+            for member in self._view.members
+        )
+        return replace(self._view, members=members)
 
     def _beacon_shape(self) -> None:
         plan, stage = self._plan, self._plan.stages[0]

@@ -5,8 +5,8 @@ one root. A mesh with one such cluster has one stage, which adds and opens.
 
 Stage labels are canonical because they are sortition inputs: leaf "site/j" counts the leaves of a site,
 where the site is the commonest one among the stage's dealers; inner "level-i/j"; the last "root" (for a
-single leaf its leaf label). The initiator thus has no free choice that would pick a committee, except
-how dealers are grouped.
+single leaf its leaf label). Leaves stand in the order of their dealers, and dealers are grouped as the view's
+clusters are, which each dealer checks for its own leaf. What is left to the initiator is whom it asks.
 
 Invariant: two nodes with the same view, record, standings and arguments build the same plan.
 """
@@ -14,7 +14,7 @@ Invariant: two nodes with the same view, record, standings and arguments build t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mesh.overlay.certificate import Certificate
@@ -74,8 +74,7 @@ def plan_session(
     limits = limits or PlanLimits()
     wanted = _dealers(view, job, dealers)
     builder = _Builder(view, record, standings, limits)
-    groups = [tuple(p for p in group if p in wanted) for group in clusters(view, limits.sizes)]
-    leaves = builder.leaves([group for group in groups if group])
+    leaves = builder.leaves(dealers_by_cluster(view, limits.sizes, wanted))
     stages = builder.tree(leaves)
     depth = len(stages)
     flat = tuple(stage for level in stages for stage in level)
@@ -118,6 +117,14 @@ def beacon_min_sites(record: EpochRecord) -> int:
 def is_beacon(plan: Plan) -> bool:
     """Whether the plan is of a beacon session, which nodes take part in without asking a data owner."""
     return plan.job.dataset == "" and plan.job.queries == (BEACON_QUERY,)
+
+
+def dealers_by_cluster(
+    view: View, sizes: ClusterSizes, wanted: Collection[PartyId]
+) -> list[tuple[PartyId, ...]]:
+    """The leaves' dealers: each cluster without whom is not wanted, sorted."""
+    groups = (tuple(party for party in group if party in wanted) for group in clusters(view, sizes))
+    return sorted(group for group in groups if group)
 
 
 def leaf_labels(dealers_by_leaf: Sequence[Sequence[PartyId]], sites: Mapping[PartyId, str]) -> list[str]:

@@ -32,7 +32,7 @@ from mesh.runtime.postman import Postman
 from mesh.runtime.registry import Registry
 from mesh.runtime.training_runs import Runs
 from protocols.arithmetic.field import Elements
-from protocols.errors import MalformedMessage, MeshError, UnexpectedMessage
+from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.learning.rounds import Round
 from protocols.sessions import events
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 
 log = structlog.get_logger("coppice.session")
+
+LOOKS = 4
+LOOK_AGAIN_S = 0.25
 
 Report = Callable[[Plan, object], None]
 T = TypeVar("T")
@@ -94,7 +97,7 @@ class Sessions:
         self._spool = spool
         self._inputs = inputs
         self._runs = runs
-        self._considering: set[SessionId] = set()
+        self._considering: dict[SessionId, PartyId] = {}
         self._data_lock = trio.CapacityLimiter(1)
         self._nursery: trio.Nursery | None = None
 
@@ -113,11 +116,16 @@ class Sessions:
             raise MalformedMessage("a plan is offered by its initiator", blame=sender)
         if self.registry.is_known(plan.session) or plan.session in self._considering:
             return
-        if len(self.registry.busy()) + len(self._considering) >= self._max_live:
+        busy = self.registry.busy()
+        if len(busy) + len(self._considering) >= self._max_live:
             self._decline(plan, f"{self._max_live} sessions are live here already")
             return
         if self._keys.party not in plan.parties:
             raise UnexpectedMessage("we have no role in this plan")
+        theirs = [driver.machine.plan.initiator for driver in busy]
+        if [*theirs, *self._considering.values()].count(sender) >= max(1, self._max_live // 2):
+            self._decline(plan, "half of the sessions that can be live here are the initiator's already")
+            return
         self._start(plan)
 
     def begin(self, plan: Plan) -> None:
@@ -159,7 +167,7 @@ class Sessions:
     def _start(self, plan: Plan) -> None:
         if self._nursery is None:
             raise UnexpectedMessage("this node is not running sessions")
-        self._considering.add(plan.session)
+        self._considering[plan.session] = plan.initiator
         self._nursery.start_soon(self._take_part, plan)
 
     async def _take_part(self, plan: Plan) -> None:
@@ -167,7 +175,7 @@ class Sessions:
         try:
             if await trio.to_thread.run_sync(self._journal.knows, plan.session):
                 return
-            self._judge(plan)
+            await self._judge_patiently(plan)
             store = masked.open_store(self._spool, plan)
             contribution, refusal = await self._consent(plan)
             name = NO_VECTOR
@@ -190,7 +198,7 @@ class Sessions:
                 self._decline(plan, reason)
             return
         finally:
-            self._considering.discard(plan.session)
+            self._considering.pop(plan.session, None)
         machine = SessionParty(plan, self._keys, os.urandom(32), contribution, refusal, name)
         driver = Driver(
             machine, self._postman, self._journal, lambda e: self._heard(plan, e), self.counters, store
@@ -228,6 +236,17 @@ class Sessions:
             self._report(plan, events.Aborted(error.code, str(error.args[0]), definite=False))
             return
         self._report(plan, replace(opened, total=total))
+
+    async def _judge_patiently(self, plan: Plan) -> None:
+        """Others may have heard sooner than we who came or went: what our view refuses is looked at again."""
+        for _ in range(LOOKS - 1):
+            try:
+                self._judge(plan)
+            except Refused:
+                await trio.sleep(LOOK_AGAIN_S)
+            else:
+                return
+        self._judge(plan)
 
     def _judge(self, plan: Plan) -> None:
         """Raise MalformedMessage or Refused unless we may take part."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trio
 
 from mesh.net.transport import MAX_FRAME_BYTES
+from mesh.overlay.planner import plan_session
 from mesh.runtime.inquiry import Inquiry, InquiryAnswer
 from protocols.errors import LocalMisuse
 from protocols.identifiers import Digest, SessionId
 from protocols.sessions.messages import Decline, PlanOffer
 from protocols.sessions.plan import Job, Query
 from protocols.wire import codec, envelope
-from tests.runtime.memory_mesh import MemoryMesh, ask, fresh_bytes, in_place
+from tests.runtime.memory_mesh import COLUMN, DATASET, MemoryMesh, ask, fresh_bytes, in_place
 
 __all__ = ["in_place"]
 ROWS = [[1.0, 2.0, 3.5], [4.0, 8.0], [16.25, 0.5], [7.0]]
@@ -196,3 +199,21 @@ async def test_a_bug_in_handling_a_message_ends_neither_node_nor_session(
             await trio.sleep(0.5)
     a.node.overlay.receive = real
     await works(b)
+
+
+async def test_one_member_cannot_take_up_all_sessions(tmp_path, in_place, autojump_clock, nursery):
+    """Plans that last a day, as many as fit: half the places stay for others, and whoever asks is served."""
+    mesh = MemoryMesh(tmp_path, nursery)
+    a, b, *_ = await mesh.start(4, ROWS)
+    await works(b)
+    picture, most = b.node.picture(), a.node.sessions._max_live
+    job = Job(DATASET, (Query("sum", COLUMN, ()),), 2, "")
+    for number in range(most):
+        plan = plan_session(
+            picture.view, picture.record, picture.standings, job, length=2,
+            nonce=number.to_bytes(32, "big"), limits=replace(picture.limits, total_ms=86_400_000),
+        )  # fmt: skip
+        await send(b, a, letter(b, PlanOffer(plan), session=plan.session, epoch=plan.epoch))
+    sessions = a.node.sessions
+    assert len(sessions.registry.live) + len(sessions._considering) <= most // 2 + 1  # one may be a beacon's
+    await works(a)

@@ -246,6 +246,39 @@ class TestJudgeRefuses:
         plan = with_stage(build(), 0, lambda s: replace(s, label="ward/lucky"))
         refuses(plan, MalformedMessage, "stage labels")
 
+    def test_leaves_out_of_order(self) -> None:
+        """Their order numbers the labels, and so draws the committees."""
+        first, second, root = build(make_view(PEERS[:8], PEERS[0])).stages
+        swapped = tuple(
+            replace(stage, dealers=other.dealers) for stage, other in ((first, second), (second, first))
+        )
+        plan = replace(build(make_view(PEERS[:8], PEERS[0])), stages=(*swapped, root))
+        refuses(plan, MalformedMessage, "order of their dealers", make_view(PEERS[:8], PEERS[1]))
+
+    def test_a_victim_grouped_with_the_initiators_devices(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ward and annexe have gateways and a cluster each; the annexe pulls one of the ward into its own."""
+        annexe = [make_peer(60 + index, site="annexe") for index in range(5)]
+        peers = [*PEERS[:5], *annexe]
+        record = make_record(peers)
+        standings = make_standings(record, peers)
+        honest = planner.plan_session(
+            make_view(peers, annexe[0]), record, standings, JOB, length=7, nonce=NONCE
+        )
+        for peer in peers:
+            plan_check.verify(honest, make_view(peers, peer), record)
+        victim, *others = PEERS[:5]
+        groups = [[victim, *annexe], others]
+        stacked = sorted(tuple(sorted(peer.party for peer in group)) for group in groups)
+        monkeypatch.setattr(planner, "dealers_by_cluster", lambda *_: stacked)
+        plan = planner.plan_session(
+            make_view(peers, annexe[0]), record, standings, JOB, length=7, nonce=NONCE
+        )
+        monkeypatch.undo()
+        trap = next(stage for stage in plan.stages if victim.party in stage.dealers)
+        assert {peer.party for peer in annexe} <= set(trap.members)
+        with pytest.raises(Refused, match="not of our cluster"):
+            plan_check.verify(plan, make_view(peers, victim), record)
+
     def test_inflated_masks(self) -> None:
         refuses(replace(build(), hops=build().hops + 1), MalformedMessage, "mask pairs")
 
