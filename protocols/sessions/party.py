@@ -111,10 +111,8 @@ class SessionParty:
         """Take up every role the plan gives us."""
         self._ends = now + self.plan.total_ms / 1000
         effects: list[Effect] = self.initiator.start() if self.initiator else []
-        for index, stage in enumerate(self.plan.stages):
-            if self.me not in stage.adders and self.me not in stage.members:
-                continue
-            assembly = first_generation(self.plan, index)
+        for index in self.plan.stages_of(self.me):
+            stage, assembly = self.plan.stages[index], first_generation(self.plan, index)
             if self.me in stage.adders:
                 self._adders[index, 0] = Adder(assembly, self.me, self.bulk.vectors)
                 effects += self._adders[index, 0].start(now)

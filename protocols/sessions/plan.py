@@ -171,6 +171,18 @@ class Plan:
     def _clusters(self) -> dict[PartyId, int]:
         return {dealer: index for index, stage in enumerate(self.stages) for dealer in stage.dealers}
 
+    @cached_property
+    def _posts(self) -> dict[PartyId, tuple[int, ...]]:
+        posts: dict[PartyId, tuple[int, ...]] = {}
+        for index, stage in enumerate(self.stages):
+            for party in {*stage.members, *stage.adders}:
+                posts[party] = (*posts.get(party, ()), index)
+        return posts
+
+    def stages_of(self, party: PartyId) -> tuple[int, ...]:
+        """Stages in which `party` is a member or an adder, in order."""
+        return self._posts.get(party, ())
+
     def cluster_of(self, dealer: PartyId) -> int | None:
         """Index of the stage that `dealer` deals to, or None."""
         return self._clusters.get(dealer)

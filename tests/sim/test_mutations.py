@@ -1,4 +1,4 @@
-"""Deliberately broken builds of the protocol, one or more for each checker, and that the simulator sees them."""
+"""Deliberately broken builds of the protocol, one or more for each checker, and that all are seen."""
 
 from __future__ import annotations
 

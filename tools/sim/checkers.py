@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from protocols.arithmetic import field
+from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.sessions import events
@@ -69,17 +70,25 @@ class RightTotal(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.wanted = world.plan.job.min_sites
+        self.sums: dict[tuple[PartyId, ...], Elements | str] = {}
 
     def event(self, _party: PartyId, event: object) -> list[str]:
         if not isinstance(event, events.Opened):
             return []
         if len(event.contributors) < self.wanted:
             return [f"opened over {len(event.contributors)} sites only"]
-        strangers = [who for who in event.contributors if who not in self.world.inputs]
-        if strangers:
-            return [f"{self.world.label(strangers[0])} is on the roster but gave nothing"]
-        expected = field.total(np.stack([self.world.inputs[who] for who in event.contributors]))
+        if event.contributors not in self.sums:
+            self.sums[event.contributors] = self._sum(event.contributors)
+        expected = self.sums[event.contributors]
+        if isinstance(expected, str):
+            return [expected]
         return [] if np.array_equal(expected, event.total) else ["opened a wrong total"]
+
+    def _sum(self, contributors: tuple[PartyId, ...]) -> Elements | str:
+        strangers = [who for who in contributors if who not in self.world.inputs]
+        if strangers:
+            return f"{self.world.label(strangers[0])} is on the roster but gave nothing"
+        return field.total(np.stack([self.world.inputs[who] for who in contributors]))
 
 
 class OneRoster(Checker):
