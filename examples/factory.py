@@ -132,10 +132,9 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="coppice-factory-") as folder:
         one = run(Path(folder), chosen.gateways, chosen.rounds)
-    print(
-        f"{one.gateways} gateways, {one.rows} rows · area under precision-recall: together {one.together:.3f}, "
-    )
-    print(f"pooled {one.pooled:.3f} · sites of each round: {one.sites} · {one.seconds:.1f} s")
+    print(f"{one.gateways} gateways, {one.rows} rows · {one.seconds:.1f} s")
+    print(f"area under precision-recall: together {one.together:.3f}, pooled {one.pooled:.3f}")
+    print(f"sites of each round: {one.sites}")
     print(f"mean vibration of the fleet {one.mean_vibration:.4f}, plaintext {one.true_vibration:.4f}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ class TrainedModel:
         intercept = float(bias[0]) * unit + info.label_mean - shift
         return {**dict(zip(info.features, slopes, strict=True)), "intercept": intercept}
 
-    def predict(self, columns: Mapping[str, Sequence[float]]) -> Floats:
+    def predict(self, columns: Mapping[str, npt.ArrayLike]) -> Floats:
         """(m,) values, (m,) probabilities of class 1, or (m, classes) probabilities, for raw columns.
 
         Raises ConfigError C-610 for a missing column.
