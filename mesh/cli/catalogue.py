@@ -105,6 +105,7 @@ CATALOGUE: Mapping[str, tuple[str, str]] = {
         "Wait. On the inviter: coppice requests list, then coppice requests accept ID.",
     ),
     "C-228": ("The inviter said no.", "Talk to them; a new ticket is needed."),
+    "C-229": ("Another member has this name.", "Start again under another: coppice init --name NAME."),
     "C-300": ("The session ended without a result.", _AGAIN),
     "C-301": (
         "Fewer sites contributed than the job or an owner's policy demands; nothing was opened.",

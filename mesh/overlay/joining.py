@@ -7,13 +7,15 @@
 
 The proof is a MAC under the ticket's secret over the joiner's keys, so a relay that sees the request
 cannot swap its own keys in. Invariant: a ticket admits one party; the same party may ask again (its
-grant was lost) and gets the same certificate; the spent ticket is stored before the grant is sent.
+grant was lost) and gets the same certificate; the spent ticket is stored before the grant is sent. A name
+belongs to one party until its certificate expires: policies may name requesters.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import unicodedata
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -120,11 +122,21 @@ def _proof(ticket: Ticket, applicant: Applicant) -> bytes:
     return hashlib.blake2b(payload, key=ticket.secret, digest_size=32, person=b"join-proof").digest()
 
 
+def _plain(name: str) -> str:
+    """Names that people read as the same are the same."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
 class TicketBook:
     """The inviter's tickets: open ones, and spent ones until they expire."""
 
-    def __init__(self, operator_seed: bytes, next_serial: int = 1) -> None:
+    def __init__(
+        self, operator_seed: bytes, next_serial: int = 1, founder: Certificate | None = None
+    ) -> None:
         self._operator_seed = operator_seed
+        self._named: dict[str, Certificate] = {}
+        if founder is not None:
+            self._named[_plain(founder.name)] = founder
         self._open: dict[bytes, SignedTicket] = {}
         self._spent: dict[bytes, SignedCertificate] = {}
         self._next_serial = next_serial
@@ -135,6 +147,7 @@ class TicketBook:
             self._open[record.signed.ticket.id] = record.signed
         else:
             self._spent[record.id] = record.certificate
+            self._named[_plain(record.certificate.certificate.name)] = record.certificate.certificate
             self._next_serial = max(self._next_serial, record.certificate.certificate.serial + 1)
 
     def issue(self, now: float, ticket: Ticket) -> tuple[str, list[Effect]]:
@@ -179,6 +192,13 @@ class TicketBook:
                 f"the ticket was already used by {spent.certificate.name}, {spent.certificate.party.short()}",
                 code="C-226",
             )
+        namesake = self._named.get(_plain(applicant.name))
+        if namesake is not None and namesake.party != applicant.party and now < namesake.expires_s:
+            raise ProtocolError(
+                f"the name {applicant.name} belongs to another member, {namesake.party.short()}; "
+                "choose another one",
+                code="C-229",
+            )
         certificates.check_label("name", applicant.name)
         certificates.check_label("site", applicant.site)
 
@@ -212,6 +232,7 @@ class TicketBook:
         self._next_serial += 1
         granted = certificates.issue(self._operator_seed, certificate)
         self._spent[message.ticket] = granted
+        self._named[_plain(applicant.name)] = certificate
         return granted, [Persist(TicketSpent(message.ticket, granted))]
 
     def _forget_expired(self, now: float) -> None:

@@ -67,7 +67,8 @@ class Admissions:
             return
         spent = [codec.decode(TicketSpent, body) for body in journal.recall(TicketSpent.__name__)]
         serial = 1 + max((record.certificate.certificate.serial for record in spent), default=0)
-        self._book = TicketBook(identity.keys.operator.reveal(), serial)
+        founder = identity.certificate.certificate if identity.certificate else None
+        self._book = TicketBook(identity.keys.operator.reveal(), serial, founder)
         for body in journal.recall(TicketIssued.__name__):
             self._book.restore(codec.decode(TicketIssued, body))
         for record in spent:

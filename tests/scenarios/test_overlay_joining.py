@@ -182,6 +182,32 @@ class TestJoining:
         assert (refusal.code, refusal.final) == ("C-226", True)
         assert "already used by p1" in refusal.reason
 
+    @pytest.mark.parametrize("name", ["p1", "P1", "\uff30\uff11"])
+    def test_a_name_belongs_to_one_party(self, name: str) -> None:
+        """Else a second ticket would let its holder pass for a requester that a policy names."""
+        book = self.book()
+        first = joining.request(make_ticket(), applicant(BOB), BOB.seed)
+        _, effects = book.accept(NOW, first)
+        again = TicketBook(OPERATOR_SEED)
+        assert isinstance(effects[0], Persist)
+        again.restore(effects[0].record)
+        eve = joining.request(make_ticket(1), replace(applicant(EVE), name=name), EVE.seed)
+        for each in (book, again):
+            each.issue(NOW, make_ticket(1))
+            refusal = each.judge(NOW, eve)
+            assert refusal is not None
+            assert refusal.code == "C-229"
+        assert book.judge(NOW, first) is None
+
+    def test_the_founders_name_is_taken_too(self) -> None:
+        founder = BOB.certificate
+        book = TicketBook(OPERATOR_SEED, founder=founder)
+        book.issue(NOW, make_ticket(1))
+        message = joining.request(make_ticket(1), replace(applicant(EVE), name=founder.name), EVE.seed)
+        refusal = book.judge(NOW, message)
+        assert refusal is not None
+        assert refusal.code == "C-229"
+
     def test_a_restarted_inviter_remembers(self) -> None:
         book, again = self.book(), TicketBook(OPERATOR_SEED)
         again.restore(joining.TicketIssued(SIGNED))
