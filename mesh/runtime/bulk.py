@@ -39,6 +39,7 @@ class BulkLane:
         self._plan = plan
         self._postman = postman
         self._tell = tell
+        self._offers: dict[PartyId, set[Digest]] = {}
         self._offered: set[tuple[PartyId, Digest]] = set()
         self._streaming: set[tuple[PartyId, Digest]] = set()
         self._nursery: trio.Nursery | None = None
@@ -71,6 +72,7 @@ class BulkLane:
             raise UnexpectedMessage("a stranger's vector")
         match message:
             case VectorOffer():
+                self._note_offer(sender, message.name)
                 if self.store.expect(sender, message):
                     self._post((sender,), VectorRequest(message.name))
                 elif message.name in self.store:
@@ -84,6 +86,15 @@ class BulkLane:
             case VectorPiece():
                 if self.store.take(sender, message):
                     self._tell(VectorStored(message.name))
+
+    def _note_offer(self, sender: PartyId, name: Digest) -> None:
+        """A device has one vector, an adder the sums of its stages and the total, and hands on no others."""
+        adds = sum(sender in stage.adders for stage in self._plan.stages)
+        names = self._offers.setdefault(sender, set())
+        names.add(name)
+        if len(names) > 1 + (adds + 1 if adds else 0):
+            names.discard(name)
+            raise UnexpectedMessage("more vectors than this party can have")
 
     async def _stream(self, to: PartyId, name: Digest) -> None:
         plan = self._plan

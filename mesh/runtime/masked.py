@@ -79,7 +79,7 @@ def open_store(spool: Path, plan: Plan) -> VectorStore | None:
     """The session's store, or None if it has no masked vectors."""
     if plan.bulk is None:
         return None
-    most = len(plan.dealers) + 2 * len(plan.stages) + 2
+    most = len(plan.dealers) + sum(len(stage.adders) + 1 for stage in plan.stages) + len(plan.parties)
     return VectorStore(spool, plan.session, layout_of(plan.bulk), most)
 
 

@@ -65,7 +65,7 @@ class SpoolFull(MeshError):
 
 @dataclass(slots=True)
 class _Incoming:
-    sender: PartyId
+    senders: set[PartyId]
     pieces: tuple[Digest, ...]
     missing: set[int] = field(default_factory=set)
 
@@ -130,18 +130,22 @@ class VectorStore:
         if offer.name in self._held:
             return False
         known = self._incoming.get(offer.name)
-        if known is not None and known.sender == sender:
-            return False
-        if known is None and len(self._held) + len(self._incoming) >= self._most:
+        if known is not None:  # whoever offers it as well is asked as well: the first may never send
+            fresh = sender not in known.senders
+            known.senders.add(sender)
+            return fresh
+        if len(self._held) + len(self._incoming) >= self._most:
             raise UnexpectedMessage("more vectors than the plan has parties")
-        self._incoming[offer.name] = _Incoming(sender, offer.pieces, set(range(self.layout.spans)))
+        self._incoming[offer.name] = _Incoming({sender}, offer.pieces, set(range(self.layout.spans)))
         return True
 
     def take(self, sender: PartyId, piece: VectorPiece) -> bool:
         """Store one piece; True when the vector is whole now. Raises ProtocolError, SpoolFull."""
         incoming = self._incoming.get(piece.name)
-        if incoming is None or incoming.sender != sender or piece.index not in incoming.missing:
+        if incoming is None or sender not in incoming.senders or piece.index not in incoming.missing:
             raise UnexpectedMessage("a piece of a vector that was not asked for")
+        if len(piece.data) != self.layout.span_bytes(piece.index):
+            raise MalformedMessage("a piece of a vector has the wrong size", blame=sender)
         if digest("vector piece", piece.data) != incoming.pieces[piece.index]:
             raise MalformedMessage("a piece of a vector differs from its digest", blame=sender)
         path = self._path(piece.name)

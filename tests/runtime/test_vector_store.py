@@ -1,0 +1,75 @@
+"""What a party can do to another's masked vector, or to a node's store: nothing but fail with its own."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mesh.runtime.bulk import BulkLane
+from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorStore
+from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId, SessionId
+from protocols.masking.layout import Layout
+from protocols.masking.parameters import TABLE
+from protocols.wire.digest import digest
+
+A, B, C = (PartyId(bytes([i]) * 32) for i in (1, 2, 3))
+SESSION = SessionId(bytes([7]) * 32)
+LAYOUT = Layout(TABLE[0], 100)
+
+
+def store(folder, most=4):
+    return VectorStore(folder, SESSION, LAYOUT, most)
+
+
+def made(folder, fill=1):
+    """A vector of somebody else: its offer and its one piece."""
+    source = store(folder)
+    name = source.keep([np.full(LAYOUT.span_bytes(0), fill, dtype=np.uint8)])
+    return source.offer(name), source.piece_of(name, 0)
+
+
+def test_a_piece_of_the_wrong_size_is_refused_and_never_added(tmp_path):
+    """The digest is the dealer's own choice, so it says nothing about the size."""
+    here = store(tmp_path / "here")
+    for size in (0, LAYOUT.span_bytes(0) - 1, LAYOUT.span_bytes(0) + 1):
+        data = bytes(size)
+        pieces = (digest("vector piece", data),)
+        name = digest("vector", SESSION, b"".join(pieces))
+        assert here.expect(A, VectorOffer(name, pieces))
+        with pytest.raises(MalformedMessage, match="wrong size"):
+            here.take(A, VectorPiece(name, 0, data))
+        assert name not in here
+
+
+def test_whoever_offers_a_vector_of_that_name_cannot_keep_the_owner_from_sending_it(tmp_path):
+    offer, piece = made(tmp_path / "there")
+    for first, second in ((A, B), (B, A)):
+        here = store(tmp_path / first.hex())
+        assert here.expect(first, offer)
+        assert here.expect(second, offer)
+        assert not here.expect(second, offer)
+        with pytest.raises(UnexpectedMessage):
+            here.take(C, piece)
+        assert here.take(A, piece)
+        assert offer.name in here
+
+
+def test_one_party_cannot_fill_the_store(tmp_path):
+    stage = SimpleNamespace(adders=(A, B))
+    plan = SimpleNamespace(parties=(A, B, C), stages=(stage,), session=SESSION, epoch=1)
+    postman = SimpleNamespace(post=lambda *_, **__: 0)
+    lane = BulkLane(plan, store(tmp_path / "here", most=20), postman, lambda _: None)
+    offers = [made(tmp_path / str(i), i)[0] for i in range(6)]
+    for sender, may in ((C, 1), (A, 3)):
+        for offer in offers[:may]:
+            lane.receive(sender, offer)
+        for offer in offers[may:]:
+            with pytest.raises(UnexpectedMessage, match="more vectors"):
+                lane.receive(sender, offer)
+        lane.receive(sender, offers[0])
+    with pytest.raises(UnexpectedMessage):
+        lane.receive(PartyId(bytes(32)), offers[0])
+    assert isinstance(offers[0].name, Digest)
