@@ -55,6 +55,7 @@ class Driver:
         self.machine = machine
         self.session = machine.plan.session
         self.bytes_sent = 0
+        self._parties = frozenset(machine.plan.parties)
         self._postman = postman
         self._journal = journal
         self._report = report
@@ -68,7 +69,13 @@ class Driver:
         self._told = False
 
     def deliver(self, sender: PartyId, message: object) -> None:
-        """Put a verified message into the mailbox; drop it if that is full. Pieces go to the disk at once."""
+        """Put a verified message into the mailbox; drop it if that is full. Pieces go to the disk at once.
+
+        A member that has no part in the session could otherwise fill the mailbox of those who have.
+        """
+        if sender not in self._parties:
+            self._counters["strangers"] += 1
+            return
         if isinstance(message, VectorPiece):
             self._take(sender, message)
             return

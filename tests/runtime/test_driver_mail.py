@@ -29,7 +29,8 @@ from protocols.sessions.records import Dealt
 from protocols.wire.bounds import AtMost
 from protocols.wire.envelope import party_of
 
-A, B, C = (PartyId(bytes([i]) * 32) for i in (1, 2, 3))
+PARTIES = tuple(PartyId(bytes([i]) * 32) for i in range(1, 100))
+A, B, C = PARTIES[:3]
 SESSION, OTHER = SessionId(bytes([7]) * 32), SessionId(bytes([8]) * 32)
 OPENED = events.Aborted("C-301", "over", definite=True)
 
@@ -38,7 +39,7 @@ class Machine:
     """A session machine that follows a script: one list of effects, or an exception, for each input."""
 
     def __init__(self, *script: object, session: SessionId = SESSION) -> None:
-        self.plan = SimpleNamespace(session=session, epoch=1, length=1)
+        self.plan = SimpleNamespace(session=session, epoch=1, length=1, parties=PARTIES)
         self.deadline = None
         self.outcome = None
         self.heard: list[object] = []
@@ -172,6 +173,17 @@ async def test_the_mailbox_is_bounded(autojump_clock):
         await driver.run()
     assert driver.machine.heard == list(range(MAILBOX))
     assert drivers.HEAVY_LENGTH > 0
+
+
+async def test_who_has_no_part_in_the_session_cannot_fill_its_mailbox(autojump_clock):
+    driver, _, counters = driven(Machine(), Diary())
+    for number in range(MAILBOX + 5):
+        driver.deliver(PartyId(bytes(32)), number)
+    driver.deliver(B, "honest")
+    assert counters["strangers"] == MAILBOX + 5
+    with trio.move_on_after(1):
+        await driver.run()
+    assert driver.machine.heard == ["honest"]
 
 
 async def test_a_machine_s_deadline_is_kept(autojump_clock):
