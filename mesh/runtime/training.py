@@ -122,10 +122,13 @@ class Training:
         together = self._evaluates(current) and _fits(job, self._metrics(current))
         if together:
             job = replace(job, queries=(*job.queries, *self._metrics(current)))
+        found: tuple[Answer, ...] = ()
+        if self._spec.patience and self._evaluates(current) and not together:
+            found = await self._answers(self._job(current, self._metrics(current)))
         plan, _, opened = await self._session(job)
         after = await trio.to_thread.run_sync(next_round, plan, current, opened)
         assert after is not None
-        found = _decode(plan, opened) if together else ()
+        found = _decode(plan, opened) if together else found
         n = int(opened.total[0])
         info = RoundInfo(
             after.number, len(opened.contributors), n, opened.transcript.hex(),
