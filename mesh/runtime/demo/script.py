@@ -18,6 +18,8 @@ from protocols.errors import MeshError
 DATASET = "rows"
 MIN_SITES = 3
 JOB_S = 30.0
+SETTLE_S = 0.3
+"""All peers come at once: there is nothing to wait for before the next epoch."""
 STATISTICS = ("mean", "sum", "count", "variance", "histogram")
 HOSPITALS = 4
 
@@ -33,7 +35,9 @@ class Script:
         self._random = random.Random(seed)  # noqa: S311 - chooses whom to kill, nothing secret
         self._seed = seed
         self._own_data = data
-        self.mesh = LocalMesh(folder, [f"p{number}" for number in range(1, peers + 1)])
+        self.mesh = LocalMesh(
+            folder, [f"p{number}" for number in range(1, peers + 1)], {"mesh.settle_s": SETTLE_S}
+        )
         everybody = list(self.mesh.peers.values())
         self.owners = everybody if data is not None else everybody[:HOSPITALS]
         self.asker = everybody[0]
