@@ -10,13 +10,15 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from mesh.data.errors import DataError
 from mesh.data.overlap import Use
-from mesh.data.policy import Asked, Policy
+from mesh.data.policy import Asked, Decision, Policy
 from protocols.statistics import names
 from protocols.wire.digest import digest
 
 if TYPE_CHECKING:
     from mesh.data.catalog import DatasetInfo
+    from mesh.data.ledger import Entry
     from protocols.sessions.plan import Job, Plan
 
 
@@ -84,3 +86,29 @@ def approval(plan: Plan, info: DatasetInfo, queries: Sequence[Asked]) -> dict[st
         "rows": info.rows,
         "data_digest": info.digest,
     }
+
+
+def check_same(approved: Entry, info: DatasetInfo) -> None:
+    """Raise DataError C-614 unless the file is still the one whose use was approved."""
+    if info.digest != approved.body.get("data_digest"):
+        raise DataError(
+            f"{info.name!r} was added anew after this session was approved",
+            code="C-614",
+            fix="make a new plan: rows and overlaps are judged again",
+        )
+
+
+_FOR_OTHERS = {
+    "min_rows": "this site has too few values in a column",
+    "requesters": "the requester is not one of those whom the owner allows",
+    "max_uses": "all uses are spent",
+    "dp_budget": "it would cost more privacy than is left",
+}
+
+
+def public(decision: Decision) -> str:
+    """The decision's sentence for others: without what it tells of our rows, uses and requesters."""
+    words = _FOR_OTHERS.get(decision.rule)
+    return (
+        decision.sentence() if decision.allowed or words is None else f"DENY by rule {decision.rule}: {words}"
+    )

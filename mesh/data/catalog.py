@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mesh.data import schema
 from mesh.data.errors import DataError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -55,6 +56,17 @@ class Catalog:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def schema_text(self, name: str, given: Path | None) -> str | None:
+        """The schema file given, else the one kept, if any. Raises DataError C-611."""
+        if given is not None:
+            return schema.read_text(given.expanduser(), "C-611")
+        kept = self.schema_path(name)
+        return schema.read_text(kept, "C-611") if kept.exists() else None
+
+    def schema_of(self, info: DatasetInfo) -> schema.Schema:
+        """The schema of a data set; one without rules if it has none. Raises DataError C-611."""
+        return schema.load(self.schema_path(info.name)) if info.has_schema else schema.Schema()
 
     def schema_path(self, name: str) -> Path:
         """Where the copy of the schema is."""

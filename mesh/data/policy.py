@@ -135,6 +135,8 @@ class Decision:
     rule: str
     reason: str
     warnings: tuple[str, ...] = ()
+    whole: bool = False
+    """The sites asked must all be in the answer: some of them answered the like before."""
 
     @property
     def fix(self) -> str:

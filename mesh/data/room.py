@@ -16,6 +16,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ class DataRoom:
                     code="C-613",
                     fix=f"choose another name, or first: coppice data remove {name}",
                 )
-            text = self._schema_text(name, schema_path)
+            text = self._catalog.schema_text(name, schema_path)
             rules = (
                 schema.parse(text, schema_path.name if schema_path else "schema") if text else schema.Schema()
             )
@@ -223,7 +224,9 @@ class DataRoom:
             decision = policy.evaluate(rules, request)
             if decision.allowed and rules is not None and rules.overlap != "allow":
                 inputs = tuple(name.hex() for name in plan.job.inputs)
-                words = overlap.conflict(rules, earlier, queries, sites, info.rows, info.digest, inputs)
+                words = overlap.conflict(
+                    rules, earlier, queries, sites, info.rows, info.digest, inputs, plan.job.min_sites
+                )
                 if words is not None and rules.overlap == "refuse":
                     return deny("overlap", words)
                 decision = Decision(True, "", "", (words,) if words else ())
@@ -246,9 +249,6 @@ class DataRoom:
             queries = asking.asked(job, blobs)
             info = self._catalog.get(job.dataset)
             rules = self.show_policy(info.name)
-            for query in queries:
-                if query.column not in info.columns:
-                    raise sources.no_column(info.name, query.column, tuple(info.columns))
             with self._ledger.writing() as page:
                 earlier = page.uses(info.name)
         except MeshError as error:
@@ -266,7 +266,14 @@ class DataRoom:
             uses=len(earlier),
             epsilon=asking.epsilon(rules, earlier, queries, job.min_sites),
         )
-        return policy.evaluate(rules, request)
+        decision = policy.evaluate(rules, request)
+        unknown = [query.column for query in queries if query.column not in _rows(info)]
+        if decision.rule == "columns" and unknown:  # who may ask may know what there is
+            return deny("data", sources.no_column(info.name, unknown[0], tuple(info.columns)).sentence())
+        if decision.allowed and rules is not None and rules.overlap == "refuse":
+            inputs = tuple(name.hex() for name in job.inputs)
+            return replace(decision, whole=overlap.is_repeated(earlier, queries, inputs))
+        return decision
 
     def contribution(
         self, plan: Plan, seed: bytes | None = None, blobs: tuple[bytes, ...] = ()
@@ -287,13 +294,15 @@ class DataRoom:
             return registry.encode_job(plan.job, {}, seed), 0
         with self._ledger.writing() as page:
             standing = page.standing(plan.session.hex())
-        if standing != "approved":
+            approval = page.approval(plan.session.hex())
+        if standing != "approved" or approval is None:
             raise DataError(
                 f"session {plan.session.hex()[:8]} has no approval on this node",
                 code="C-623",
                 fix="the owner's policy must allow this very plan; an approval of another one does not count",
             )
         info = self._catalog.get(plan.job.dataset)
+        asking.check_same(approval, info)
         site = Site(blobs, self._plugins.load)
         contents = self._contents(info, registry.columns_of(plan.job, site))
         columns = {name: np.array(values, dtype=np.float64) for name, values in contents.columns.items()}
@@ -364,22 +373,13 @@ class DataRoom:
         with self._ledger.writing() as page:
             page.append(self._clock(), kind, name, "", body)
 
-    def _schema_text(self, name: str, schema_path: Path | None) -> str | None:
-        if schema_path is not None:
-            return schema.read_text(schema_path.expanduser(), "C-611")
-        kept = self._catalog.schema_path(name)
-        return schema.read_text(kept, "C-611") if kept.exists() else None
-
-    def _schema(self, info: DatasetInfo) -> schema.Schema:
-        return schema.load(self._catalog.schema_path(info.name)) if info.has_schema else schema.Schema()
-
     def _contents(self, info: DatasetInfo, wanted: tuple[str, ...]) -> sources.Contents:
         """The wanted columns; those of the last reading if the file is still that one, as in training."""
         key = (info.name, info.digest, wanted)
         if self._parsed is not None and self._parsed[0] == key:
             check_unchanged(info, sources.digest_of(Path(info.path)))
             return self._parsed[1]
-        contents = sources.read(Path(info.path), self._schema(info), wanted)
+        contents = sources.read(Path(info.path), self._catalog.schema_of(info), wanted)
         check_unchanged(info, contents.digest)
         self._parsed = (key, contents) if info.size_bytes <= MAX_KEPT_BYTES else None
         return contents

@@ -235,6 +235,8 @@ async def prepare(node: Node, spec: JobSpec, job: Job, work: Work | None = None)
             work.refused(picture.view.name(party), reason)
     if len(willing) < job.min_sites:
         raise _too_few(node, job, willing, poll)
+    if poll.whole:  # owners that answered the like before want the same sites again or nothing
+        job = replace(job, min_sites=len(willing))
     length, limits, bulk = statistics.job_length(job), _limits(node, spec), None
     choice = masked.choice_for(job, len(willing), committee)
     if choice is not None and (masks := masked.bulk_of(job, choice)) is not None:

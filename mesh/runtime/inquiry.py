@@ -40,6 +40,8 @@ class InquiryAnswer:
     id: InquiryId
     willing: bool
     reason: Annotated[str, AtMost(512)]
+    whole: bool = False
+    """Willing only if all who are planned with are in the answer: this site answered the like before."""
 
 
 class Poll:
@@ -49,6 +51,7 @@ class Poll:
         self.missing = set(asked)
         self.willing: set[PartyId] = set()
         self.reasons: dict[PartyId, str] = {}
+        self.whole = False
         self._complete = trio.Event()
         if not self.missing:
             self._complete.set()
@@ -60,6 +63,7 @@ class Poll:
         self.missing.discard(sender)
         if answer.willing:
             self.willing.add(sender)
+            self.whole = self.whole or answer.whole
         else:
             self.reasons[sender] = answer.reason
         self._check()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from mesh.data import asking
 from mesh.data.room import DataRoom
 from mesh.net.transport import Frame, LinkDown, LinkUp, Transport
 from mesh.overlay.announcement import MAX_ADDRESSES
@@ -320,7 +321,10 @@ class Node:
         finally:
             self._asking[sender] -= 1
         answer = InquiryAnswer(
-            message.id, decision.allowed, "" if decision.allowed else decision.sentence()[:500]
+            message.id,
+            decision.allowed,
+            "" if decision.allowed else asking.public(decision)[:500],
+            decision.whole,
         )
         self.postman.post((sender,), answer)
 
@@ -335,7 +339,10 @@ class Node:
             self.postman.post(others, inquiry)
             own = await self.sessions.would_contribute(inquiry, self.me, self.config.name)
             poll.answer(
-                self.me, InquiryAnswer(inquiry.id, own.allowed, "" if own.allowed else own.sentence()[:500])
+                self.me,
+                InquiryAnswer(
+                    inquiry.id, own.allowed, "" if own.allowed else own.sentence()[:500], own.whole
+                ),
             )
             await poll.wait()
         finally:

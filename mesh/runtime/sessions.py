@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 import trio
 
+from mesh.data import asking
 from mesh.data.policy import Decision, deny
 from mesh.data.room import DataRoom
 from mesh.overlay import plan_check
@@ -271,7 +272,7 @@ class Sessions:
             name = self._picture().view.name(plan.initiator)
             decision = await self._in_room(self._room.authorize, plan, self._keys.party, name, blobs)
             if not decision.allowed:
-                return None, decision.sentence()
+                return None, asking.public(decision)
         try:
             vector, _ = await self._in_room(self._room.contribution, plan, None, blobs)
             if model is not None:

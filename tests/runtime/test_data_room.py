@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mesh.data import partition
+from mesh.data import asking, partition
 from mesh.data.errors import DataError
 from mesh.data.ledger import Ledger
 from mesh.data.policy import Policy
@@ -221,6 +221,12 @@ def test_a_changed_file_is_refused_until_it_is_added_again(csv: Path, room: Data
     assert "C-614" in room.authorize(make_plan(nonce=b"2"), OWNER).sentence()
     assert room.add(csv, "readings").rows == 25
     assert room.show_policy("readings") == OPEN  # adding again keeps it
+    with pytest.raises(DataError, match="added anew") as caught:  # what was approved were other rows
+        room.contribution(plan)
+    assert caught.value.code == "C-614"
+    room.record_use(plan, opened=False)
+    plan = make_plan(nonce=b"3")
+    assert room.authorize(plan, OWNER).allowed
     assert room.contribution(plan)[1] == 25
     csv.unlink()
     with pytest.raises(DataError) as caught:
@@ -243,7 +249,7 @@ def test_a_schema_is_kept_and_bounds_contributions(tmp_path: Path, csv: Path) ->
 
 def test_uses_are_counted_and_given_back(room: DataRoom) -> None:
     room.init_policy("readings", dataclasses.replace(OPEN, max_uses=2), replace=True)
-    plans = [make_plan(nonce=bytes([number])) for number in range(4)]
+    plans = [make_plan(nonce=bytes([number]), min_sites=4) for number in range(4)]
     assert room.authorize(plans[0], OWNER).allowed
     assert room.authorize(plans[0], OWNER).allowed  # the same plan again is not another use
     assert room.authorize(plans[1], OWNER).allowed
@@ -282,7 +288,8 @@ def test_n_against_n_minus_1_is_refused(room: DataRoom) -> None:
     assert room.authorize(make_plan(dealers=4), OWNER).allowed
     room.record_use(make_plan(dealers=4), opened=True, roster=PARTIES[:4])
     assert room.authorize(make_plan(dealers=5, nonce=b"2"), OWNER).rule == "overlap"
-    assert room.authorize(make_plan(dealers=7, nonce=b"3"), OWNER).allowed
+    assert room.authorize(make_plan(dealers=7, nonce=b"3"), OWNER).rule == "overlap"  # it may end with five
+    assert room.authorize(make_plan(dealers=7, nonce=b"3", min_sites=7), OWNER).allowed
     room.init_policy("readings", dataclasses.replace(OPEN, overlap="warn"), replace=True)
     warned = room.authorize(make_plan(dealers=5, nonce=b"4"), OWNER)
     assert warned.allowed
@@ -291,7 +298,43 @@ def test_n_against_n_minus_1_is_refused(room: DataRoom) -> None:
     assert room.authorize(make_plan(dealers=5, nonce=b"5"), OWNER).sentence() == "ALLOW"
 
 
+def test_the_same_sites_again_only_if_none_can_drop_out(room: DataRoom) -> None:
+    """Else whoever collects leaves one out the second time, and the difference is that site's own."""
+    assert not room.consider(make_plan().job, OTHER, "", 5, 2).whole
+    first = make_plan(dealers=5)
+    assert room.authorize(first, OWNER).allowed
+    room.record_use(first, opened=True, roster=PARTIES[:5])
+    again = room.authorize(make_plan(dealers=5, nonce=b"2", min_sites=4), OWNER)
+    assert again.rule == "overlap"
+    assert "all 5 sites or none" in again.reason
+    considered = room.consider(make_plan().job, OTHER, "", 5, 2)
+    assert considered.allowed
+    assert considered.whole
+    assert room.authorize(make_plan(dealers=5, nonce=b"3", min_sites=5), OWNER).allowed
+
+
+def test_a_file_added_anew_after_the_approval_is_not_contributed(room: DataRoom, csv: Path) -> None:
+    plan = make_plan()
+    assert room.authorize(plan, OWNER).allowed
+    csv.write_text("temp,note\n7.5,n\n")
+    room.add(csv, "readings")
+    with pytest.raises(DataError) as caught:
+        room.contribution(plan)
+    assert caught.value.code == "C-614"
+
+
+def test_others_learn_neither_rows_nor_columns_nor_requesters(room: DataRoom) -> None:
+    for change, rule in (({"min_rows": 31}, "min_rows"), ({"requesters": ("alice",)}, "requesters")):
+        room.init_policy("readings", dataclasses.replace(OPEN, **change), replace=True)
+        decision = room.consider(make_plan().job, OTHER, "mallory", 5, 2)
+        assert decision.rule == rule
+        assert not any(secret in asking.public(decision) for secret in ("20", "alice"))
+        guess = dataclasses.replace(make_plan().job, queries=(Query("mean", "guess", ()),))
+        assert rule == "min_rows" or "temp" not in asking.public(room.consider(guess, OTHER, "", 5, 2))
+
+
 def test_a_roster_that_shrank_on_the_way_is_reported(room: DataRoom) -> None:
+    room.init_policy("readings", dataclasses.replace(OPEN, overlap="warn"), replace=True)
     for nonce, roster, warned in ((b"1", 5, False), (b"2", 5, False), (b"3", 4, True)):
         plan = make_plan(dealers=5, nonce=nonce)
         assert room.authorize(plan, OWNER).allowed
