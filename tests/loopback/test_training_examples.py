@@ -34,7 +34,7 @@ def test_hospitals_are_split_with_a_skew() -> None:
     assert len(parts[0]["malignant"]) > 3 * len(parts[3]["malignant"])
 
 
-def test_banks_are_better_together_and_as_good_as_pooled() -> None:
+def test_banks_are_as_good_together_as_pooled() -> None:
     rng = np.random.default_rng(3)
     parts = [banks.payments(int(6000 * share), far, odds, rng) for _, share, far, odds in banks.BANKS]
     test = pooled([banks.payments(4000, far, odds, rng) for _, _, far, odds in banks.BANKS])
@@ -58,7 +58,6 @@ def test_banks_are_better_together_and_as_good_as_pooled() -> None:
     best = banks.area(banks.plaintext(every), test)
     assert together > 5 * test["fraud"].mean()
     assert together == pytest.approx(best, abs=0.03)
-    assert together > banks.area(banks.plaintext(parts[2]), test)
 
 
 def test_a_factory_trains_while_gateways_come_and_go(tmp_path: Path) -> None:
