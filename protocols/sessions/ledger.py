@@ -92,6 +92,7 @@ class Ledger:
         if since is not None and now >= since + GRACE_S:
             return True
         gone = lost | self.excluded.keys() | self.declined
+        live_seats = {i for i, member in enumerate(self.assembly.members) if member not in lost}
         for dealer in source.dealers:
             account = self.accounts.get((source.child, dealer))
             if dealer in self.excluded:
@@ -99,7 +100,7 @@ class Ledger:
             if account is None:
                 if dealer not in gone:
                     return False
-            elif not self._answered(now, account, lost):
+            elif not self._answered(now, account, lost, live_seats):
                 return False
         return True
 
@@ -147,11 +148,10 @@ class Ledger:
         """Whether the masked sum of a committee's source is here; a handover moves keys only."""
         return self.assembly.generation > 0 or self.vectors.has_child(source.child)
 
-    def _answered(self, now: float, account: Account, lost: frozenset[PartyId]) -> bool:
+    def _answered(self, now: float, account: Account, lost: frozenset[PartyId], live_seats: set[int]) -> bool:
         if not self.vectors.has(account.deal.dealing.vector):
             return account.deal.dealing.dealer in lost
-        live = {i for i, member in enumerate(self.assembly.members) if member not in lost}
-        if live <= account.holders:
+        if live_seats <= account.holders:
             return True
         return account.quorum_at is not None and now >= account.quorum_at + GRACE_S
 

@@ -9,10 +9,12 @@ Symbols: n seats, t threshold, L payload length, m mask pairs (see `dealing`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar
 
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.plan import MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
+from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Between, FieldVector, Key, Signature
 
 MAX_WIDTH = MAX_LENGTH + 2 * 64 + 2
@@ -69,7 +71,7 @@ class Group:
     entries: Annotated[tuple[Entry, ...], AtMost(MAX_DEALERS)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Roster:
     """Exactly which dealings a committee adds up. `contributors` are the devices behind them, sorted."""
 
@@ -77,6 +79,11 @@ class Roster:
     generation: Generation
     groups: Annotated[tuple[Group, ...], AtMost(MAX_STAGES)]
     contributors: Annotated[tuple[PartyId, ...], AtMost(MAX_CONTRIBUTORS)]
+
+    @cached_property
+    def encoding(self) -> bytes:
+        """Canonical bytes, kept: every ballot, certificate and result names its roster's digest anew."""
+        return codec.encode(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ ROSTER, RESULT, HANDOVER = "roster ballot", "result ballot", "handover ballot"
 
 def roster_digest(session: SessionId, roster: Roster) -> Digest:
     """What ballots sign."""
-    return digest("roster", session, codec.encode(roster))
+    return digest("roster", session, roster.encoding)
 
 
 def handover_digest(session: SessionId, handover: Handover) -> Digest:

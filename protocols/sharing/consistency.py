@@ -68,6 +68,9 @@ def masked_combination(shares: Elements, rho: Elements) -> Elements:
 def _at_powers(rows: Elements, rho: Elements) -> Elements:
     """sum_k rho_r^{k+1} s_k: (m, L) -> (m, 2), in steps of _STEP columns so that few powers are needed."""
     m, length = rows.shape
+    if m == 1 and length:  # what a member checks for each dealing: all powers at once are cheaper
+        every = np.stack([field.powers(int(r), length) for r in rho])
+        return field.total(field.mul(every, rows), axis=1)[None, :]
     steps = length // _STEP
     small = np.stack([field.powers(int(r), _STEP) for r in rho], axis=1)
     large = np.stack([field.powers(pow(int(r), _STEP, P), steps + 1, 0) for r in rho], axis=1)
