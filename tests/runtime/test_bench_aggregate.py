@@ -8,7 +8,7 @@ import pytest
 
 from protocols.errors import ConfigError, LocalMisuse
 from tools.bench import __main__ as command
-from tools.bench import aggregate, flower
+from tools.bench import aggregate, flower, session
 
 PROMISED = {
     "devices",
@@ -49,6 +49,12 @@ def test_devices_that_vanish_after_dealing_do_not_count() -> None:
 def test_a_short_vector_is_not_masked() -> None:
     with pytest.raises(LocalMisuse):
         aggregate.measure(aggregate.Case(6, 10))
+
+
+def test_a_session_opens_the_exact_sum() -> None:
+    figures = session.measure(6, 5)
+    assert figures["exact"] is True
+    assert figures["bytes_total"] > 0
 
 
 def test_flower_says_how_to_set_it_up(monkeypatch: pytest.MonkeyPatch) -> None:

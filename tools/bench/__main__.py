@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from protocols.errors import MeshError
-from tools.bench import aggregate, flower
+from tools.bench import aggregate, flower, session
 
 LAST = """\
 others, each a module of its own:
@@ -44,11 +44,18 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--flower-python", help="interpreter of Flower's environment")
     one.add_argument("--flower-driver", help="path of flower_secaggplus.py")
     one.add_argument("--json", action="store_true", help="end with one line of JSON")
+    two = kinds.add_parser("session", help="a session of plain statistics: CPU and bytes of a party by role")
+    two.add_argument("--devices", type=int, default=32)
+    two.add_argument("--length", type=int, default=16, help="field elements of a device")
+    two.add_argument("--cluster", type=int, help="devices a cluster aims at (default: the mesh's)")
+    two.add_argument("--json", action="store_true", help="end with one line of JSON")
     return top
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """One measurement. Raises MeshError."""
+    if options.benchmark == "session":
+        return session.measure(options.devices, options.length, options.cluster)
     peer = flower.find(options.flower_python, options.flower_driver) if options.against else None
     case = aggregate.Case(
         options.devices, options.length, options.drop, options.slots, options.vanish, options.cluster
