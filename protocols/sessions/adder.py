@@ -5,7 +5,8 @@ ballot or a complaint; a dealer it leaves out sees so in the certificate. When t
 lost the next rank takes over: dealers send their dealings again, members send what they hold and how
 they voted, or the certificate if there is one. A roster that t+1 members voted for is proposed again,
 unchanged: an honest one is among them. One that fewer speak for is taken up only if it leaves out nothing
-that we would list, so that a lying member cannot make an adder drop dealers.
+that we would list, so that a lying member cannot make an adder drop dealers, and lists only what a quorum
+says it holds, though its dealer may be gone.
 
 States: COLLECTING (until all sources are settled or the deadline passes) -> PROPOSED -> CERTIFIED.
 """
@@ -311,10 +312,11 @@ class Adder:
         """All that we know good; or the roster some member voted for, if it is that and no less."""
         groups = self.ledger.groups()
         ours = {entry.dealing for group in groups for entry in group.entries}
-        good = {account.digest for account in self.ledger.eligible()}
+        good = self.ledger.votable()
         for claim, _ in self._claims.values():
             theirs = {entry.dealing for group in claim.groups for entry in group.entries}
-            if ours <= theirs <= good and self._is_usable(claim):
+            caught = any(e.dealer in self.ledger.excluded for group in claim.groups for e in group.entries)
+            if ours <= theirs <= good and not caught and self._is_usable(claim):
                 return claim
         contributors: set[PartyId] = set()
         for group in groups:

@@ -40,6 +40,7 @@ class Ledger:
         self.vectors = vectors
         self.accounts: dict[tuple[int, PartyId], Account] = {}
         self.by_digest: dict[Digest, Account] = {}
+        self.pledges: dict[Digest, set[int]] = {}
         self.excluded: dict[PartyId, str] = {}
         self.declined: set[PartyId] = set()
         self.certificates: dict[int, Certificate] = {}
@@ -56,6 +57,7 @@ class Ledger:
         """Member `seat` has a good share of the dealing."""
         account = self.by_digest.get(digest)
         if account is None:
+            self._pledge(digest, seat)
             return
         account.holders.add(seat)
         if account.quorum_at is None and len(account.holders) >= self.assembly.quorum:
@@ -65,6 +67,17 @@ class Ledger:
             settled = sum(other.quorum_at is not None for other in self.of(source))
             if settled >= self.assembly.plan.stages[source.child].quorum:
                 self.reached_quorum_at[source.child] = now
+
+    def _pledge(self, digest: Digest, seat: int) -> None:
+        """A member holds a share of a dealing that never came here: its dealer may be gone by now."""
+        kept = sum(seat in holders for holders in self.pledges.values())
+        if kept < 2 * sum(len(sources) for sources in self.assembly.expected.values()):
+            self.pledges.setdefault(digest, set()).add(seat)
+
+    def votable(self) -> set[Digest]:
+        """Dealings that a quorum could vote for, whether they ever came here or not."""
+        held = {name for name, seats in self.pledges.items() if len(seats) >= self.assembly.quorum}
+        return held | {account.digest for account in self.eligible()}
 
     def exclude(self, dealer: PartyId, reason: str) -> None:
         """A dealer that provably cheated does not count, for any source."""

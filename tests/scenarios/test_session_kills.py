@@ -92,6 +92,13 @@ def test_three_of_three_corrects_nothing_but_never_opens_wrongly():
         pass
 
 
+def test_a_roster_one_member_voted_for_outlives_the_adder_that_dealt_and_died():
+    """The root's adder reshared, proposed to one member only, and died: nobody can send its dealing again."""
+    for step in range(139, 145):
+        _, outcomes = kill("two levels", 0, step, True)
+        assert {type(outcome) for outcome in outcomes.values()} == {events.Opened}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("noticed", [True, False])
 @pytest.mark.parametrize("shape", list(SHAPES))
