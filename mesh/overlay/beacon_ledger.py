@@ -3,7 +3,10 @@
 A record for the next epoch exists only where both meet: an intent announced by a member of the
 electorate, and the opened total of a session whose plan carries that intent's nonce.
 
-Invariant: at most INTENTS_A_MEMBER intents a member and MAX_OPENED sessions; the first opened comes first.
+Of each member only the first session that opened counts, else it could run them until it liked a beacon and
+propose that one.
+
+Invariant: at most INTENTS_A_MEMBER intents and one opened session a member; the first opened comes first.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from protocols.sessions.plan import Plan
 from protocols.wire.digest import digest
 
 INTENTS_A_MEMBER = 4
-MAX_OPENED = 64
 
 
 class BeaconLedger:
@@ -26,6 +28,7 @@ class BeaconLedger:
     def __init__(self, head: EpochRecord) -> None:
         self._head = head
         self._intents: dict[PartyId, dict[bytes, EpochIntent]] = {}
+        self._served: set[PartyId] = set()
         self._opened: dict[bytes, tuple[SessionId, Digest]] = {}
         self._records: dict[Digest, EpochRecord] = {}
 
@@ -41,13 +44,16 @@ class BeaconLedger:
         self._match()
 
     def is_announced(self, plan: Plan) -> bool:
-        """Whether the plan's initiator announced what this beacon session is for."""
-        return plan.epoch == self._head.epoch and plan.nonce in self._intents.get(plan.initiator, {})
+        """Whether the plan's initiator announced what this beacon session is for, and has had none yet."""
+        if plan.epoch != self._head.epoch or plan.initiator in self._served:
+            return False
+        return plan.nonce in self._intents.get(plan.initiator, {})
 
     def opened(self, plan: Plan, total: Sequence[int]) -> None:
         """A beacon session ended with this total: the beacon is a digest of head, session and total."""
-        if plan.epoch != self._head.epoch or len(self._opened) >= MAX_OPENED:
+        if plan.epoch != self._head.epoch or plan.initiator in self._served:
             return
+        self._served.add(plan.initiator)
         words = b"".join(int(value).to_bytes(8, "big") for value in total)
         beacon = digest("beacon", self._head.digest, plan.session, words)
         self._opened.setdefault(plan.nonce, (plan.session, beacon))

@@ -467,6 +467,28 @@ class TestLies:
     def standings(self, head: EpochRecord) -> dict[PartyId, object]:
         return make_standings(head, PEERS[:7])
 
+    def test_a_member_has_one_beacon_a_height(self) -> None:
+        """Else it could run sessions all epoch long and propose, in its turn, the beacon it likes best."""
+        keeper, head = self.keeper()
+        view, grinder = make_view(PEERS[:8], PEERS[0]), PEERS[1]
+        gateways = tuple(sorted(p.party for p in PEERS[:8]))
+        records = []
+        for number in range(5):
+            intent = EpochIntent(IDENTITY.mesh, head.epoch + 1, head.digest, gateways, int(NOW) + number)
+            plan = planner.plan_beacon(
+                make_view(PEERS[:8], grinder), head, self.standings(head), nonce=intent.nonce
+            )
+            keeper.receive(NOW + 1, view, grinder.party, IntentNotice(intent))
+            if number:
+                with pytest.raises(Refused):
+                    keeper.check_beacon(plan)
+            else:
+                keeper.check_beacon(plan)
+            keeper.beacon_opened(NOW + 2, view, plan, (number, 2, 3, 4))  # others may have taken part
+            records.append(tuple(keeper._beacons._records.values()))
+        assert records == [records[0]] * 5
+        assert len(records[0]) == 1
+
     def test_beacon_session_nobody_announced(self) -> None:
         keeper, head = self.keeper()
         plan = planner.plan_beacon(
