@@ -102,16 +102,17 @@ class PlainParty:
         self._of_child: dict[int, Digest] = {}
         self._combining: set[int] = set()
         self._total = NO_VECTOR
+        self._ends = float("inf")
         self._stages = {i: stage for i, stage in enumerate(plan.stages) if stage.adders[0] == me}
 
     @property
     def deadline(self) -> float | None:
-        """Nothing is awaited but messages."""
-        return None
+        """The session's end: nothing that is lost on the way is sent again."""
+        return self._ends if self.outcome is None else None
 
     def start(self, now: float) -> list[Effect]:
         """Offer the plan, and send our vector."""
-        del now
+        self._ends = now + self.plan.total_ms / 1000
         effects: list[Effect] = []
         if self.plan.initiator == self.me:
             others = tuple(party for party in self.plan.parties if party != self.me)
@@ -122,9 +123,11 @@ class PlainParty:
         return [*effects, *self._pass_on(self.plan.stages[stage].adders[0], stage, self._name)]
 
     def expire(self, now: float) -> list[Effect]:
-        """Never due."""
-        del now
-        return []
+        """Give up at the end."""
+        if self.outcome is not None or now < self._ends:
+            return []
+        self.outcome = events.Aborted("C-303", "a vector did not arrive in time", definite=False)
+        return [Publish(self.outcome)]
 
     def receive(self, now: float, sender: PartyId, message: object) -> Sequence[Effect]:
         """Take a name, an arrival or a sum. Raises UnexpectedMessage."""
@@ -161,11 +164,18 @@ class PlainParty:
         for index, stage in self._stages.items():
             awaited = [dealer for dealer in stage.dealers if dealer not in self._lost]
             names = [self._of_dealer.get(dealer, NO_VECTOR) for dealer in awaited]
-            names += [self._of_child.get(child, NO_VECTOR) for child in stage.children]
+            names += [
+                self._of_child.get(child, NO_VECTOR) for child in stage.children if not self._empty(child)
+            ]
             if index not in self._combining and names and all(name in self._stored for name in names):
                 self._combining.add(index)
                 effects.append(Combine(index, tuple(names)))
         return effects
+
+    def _empty(self, index: int) -> bool:
+        """Whether nobody below this stage is left."""
+        stage = self.plan.stages[index]
+        return set(stage.dealers) <= self._lost and all(self._empty(child) for child in stage.children)
 
     def _added(self, stage: int, name: Digest) -> list[Effect]:
         if stage == self.plan.root:

@@ -25,7 +25,7 @@ from mesh.runtime.vectors import VectorStore
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof
-from protocols.errors import UnattributableFault
+from protocols.errors import DeadlinePassed, MeshError, UnattributableFault
 from protocols.identifiers import Digest
 from protocols.masking.quantise import Quantiser
 from protocols.sessions.party import SessionParty
@@ -33,7 +33,7 @@ from protocols.sessions.plan import Plan
 from tools.bench.plain import PlainParty, PlainStore, raw_layout
 
 PLAIN, SECURE = "benchmark, plain", "benchmark, secure"
-SETTINGS = {"session.collect_s": 60.0, "session.total_s": 240.0}
+SETTINGS = {"session.collect_s": 30.0, "session.total_s": 60.0}
 BITS = 16
 QUANTISER = Quantiser(1.0, BITS, 1)
 
@@ -48,6 +48,7 @@ def measure(devices: int, length: int, rounds: int) -> dict[str, object]:
     expected = devices * _whole(length)
     _patch()
     walls: dict[str, list[float]] = {SECURE: [], PLAIN: []}
+    failed: list[str] = []
     names = [f"p{i + 1}" for i in range(devices)]
     with (
         tempfile.TemporaryDirectory(prefix="coppice-bench-") as folder,
@@ -57,9 +58,17 @@ def measure(devices: int, length: int, rounds: int) -> dict[str, object]:
         mesh.wait_formed(60.0)
         for index in range(rounds + 1):
             for purpose in walls:
-                wall = _round(mesh, length, devices, purpose, expected)
+                try:
+                    wall = _round(mesh, length, devices, purpose, expected)
+                except UnattributableFault:
+                    raise
+                except MeshError as error:
+                    failed.append(f"{purpose}: {error}")
+                    continue
                 if index:
                     walls[purpose].append(wall)
+    if not all(walls.values()):
+        raise DeadlinePassed(f"no round of each kind came through: {failed}", definite=True)
     secure, plain = statistics.median(walls[SECURE]), statistics.median(walls[PLAIN])
     return {
         "transport_devices": devices,
@@ -67,6 +76,7 @@ def measure(devices: int, length: int, rounds: int) -> dict[str, object]:
         "transport_rounds": rounds,
         "transport_secure_s": secure,
         "transport_plain_s": plain,
+        "transport_failed_rounds": failed,
         "transport_secure_all_s": [round(wall, 3) for wall in walls[SECURE]],
         "transport_plain_all_s": [round(wall, 3) for wall in walls[PLAIN]],
         "transport_secure_over_plain": secure / plain,
