@@ -69,6 +69,19 @@ def epsilon(
     return accountant.epsilon(releases, policy.dp_delta)
 
 
+def inputs(job: Job) -> tuple[str, ...]:
+    """The job's public inputs as the ledger names them."""
+    return tuple(name.hex() for name in job.inputs)
+
+
+def edges(earlier: Iterable[Use]) -> dict[str, frozenset[float]]:
+    """Edges of all histograms answered before, by column."""
+    found: dict[str, frozenset[float]] = {}
+    for query in (query for use in earlier for query in use.queries if query.statistic == "histogram"):
+        found[query.column] = found.get(query.column, frozenset()) | frozenset(query.parameters)
+    return found
+
+
 def approval(plan: Plan, info: DatasetInfo, queries: Sequence[Asked]) -> dict[str, object]:
     """What the owner's policy said yes to, as the ledger keeps it."""
     from protocols.wire import codec
@@ -78,7 +91,7 @@ def approval(plan: Plan, info: DatasetInfo, queries: Sequence[Asked]) -> dict[st
         "purpose": plan.job.purpose,
         "requester": plan.initiator.hex(),
         "queries": [[query.statistic, query.column, list(query.parameters)] for query in queries],
-        "inputs": [name.hex() for name in plan.job.inputs],
+        "inputs": list(inputs(plan.job)),
         "reveals": [item for query in queries for item in names.reveals(query.statistic, query.column)],
         "min_sites": plan.job.min_sites,
         "threshold": min(stage.threshold for stage in plan.stages),

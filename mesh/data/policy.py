@@ -26,7 +26,7 @@ import datetime
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from mesh.data.errors import DataError
@@ -88,7 +88,7 @@ class PolicyRequest:
     """What a job asks of one owner, with what is known of the owner's rows and of earlier uses.
 
     `rows` maps each numeric column to the number of its values; `sites` counts the dealers of the plan;
-    `epsilon` is what would be spent in all once this job is done.
+    `epsilon` is what would be spent in all once this job is done; `edges` are those of earlier histograms.
     """
 
     dataset: str
@@ -103,6 +103,7 @@ class PolicyRequest:
     uses: int = 0
     own: bool = False
     epsilon: float = 0.0
+    edges: Mapping[str, frozenset[float]] = field(default_factory=dict)
 
 
 _FIXES = {
@@ -117,7 +118,7 @@ _FIXES = {
     "parameters": "correct the parameters",
     "min_rows": "wait until the owner has more rows",
     "max_bins": "ask for fewer bins",
-    "min_bin_width": "ask for wider bins",
+    "min_bin_width": "ask for wider bins, and for the edges asked before",
     "dp_budget": "train with --dp-epsilon and more noise, or its owner raises dp_epsilon_budget",
     "overlap": "ask over the same sites as before, or at least min_sites others; or its owner sets overlap",
     "data": "its owner adds the file again",
@@ -227,15 +228,18 @@ def _query(policy: Policy, request: PolicyRequest, query: Asked) -> Decision | N
     if rows < policy.min_rows:
         return deny("min_rows", f"{rows} < {policy.min_rows}")
     if query.statistic == "histogram":
-        return _bins(policy, query.parameters)
+        return _bins(policy, request, query.column)
     return None
 
 
-def _bins(policy: Policy, edges: tuple[float, ...]) -> Decision | None:
+def _bins(policy: Policy, request: PolicyRequest, column: str) -> Decision | None:
+    """Histograms of one column give together what one with all their edges gives."""
+    asked = (q for q in request.queries if (q.statistic, q.column) == ("histogram", column))
+    edges = {edge for query in asked for edge in query.parameters}
     if len(edges) - 1 > policy.max_bins:
         return deny("max_bins", f"{len(edges) - 1} > {policy.max_bins}")
-    narrowest = min(high - low for low, high in pairwise(edges))
-    if narrowest < policy.min_bin_width:
+    known = sorted(edges | request.edges.get(column, frozenset()))
+    if (narrowest := min(high - low for low, high in pairwise(known))) < policy.min_bin_width:
         return deny("min_bin_width", f"{narrowest:g} < {policy.min_bin_width:g}")
     return None
 

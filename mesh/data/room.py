@@ -220,12 +220,13 @@ class DataRoom:
                 uses=len(earlier),
                 own=plan.initiator == me,
                 epsilon=asking.epsilon(rules, earlier, queries, plan.job.min_sites),
+                edges=asking.edges(earlier),
             )
             decision = policy.evaluate(rules, request)
             if decision.allowed and rules is not None and rules.overlap != "allow":
-                inputs = tuple(name.hex() for name in plan.job.inputs)
+                inputs, fewest = asking.inputs(plan.job), plan.job.min_sites
                 words = overlap.conflict(
-                    rules, earlier, queries, sites, info.rows, info.digest, inputs, plan.job.min_sites
+                    rules, earlier, queries, sites, info.rows, info.digest, inputs, fewest
                 )
                 if words is not None and rules.overlap == "refuse":
                     return deny("overlap", words)
@@ -265,14 +266,14 @@ class DataRoom:
             now=self._clock(),
             uses=len(earlier),
             epsilon=asking.epsilon(rules, earlier, queries, job.min_sites),
+            edges=asking.edges(earlier),
         )
         decision = policy.evaluate(rules, request)
         unknown = [query.column for query in queries if query.column not in _rows(info)]
         if decision.rule == "columns" and unknown:  # who may ask may know what there is
             return deny("data", sources.no_column(info.name, unknown[0], tuple(info.columns)).sentence())
         if decision.allowed and rules is not None and rules.overlap == "refuse":
-            inputs = tuple(name.hex() for name in job.inputs)
-            return replace(decision, whole=overlap.is_repeated(earlier, queries, inputs))
+            return replace(decision, whole=overlap.is_repeated(earlier, queries, asking.inputs(job)))
         return decision
 
     def contribution(
@@ -327,9 +328,8 @@ class DataRoom:
     ) -> tuple[str, ...]:
         """Write down how an approved session ended; returns warnings about what it gives away.
 
-        `opened=False` is for a definite abort only: it gives the use back, unless a result was or is yet
-        recorded, which stands. A session never recorded, or
-        recorded without a roster, counts as opened over all dealers of its plan. Raises DataError C-622.
+        `opened=False` is for a definite abort only: it gives the use back, unless a result is ever recorded.
+        Without a record or a roster all dealers of the plan count as opened. Raises DataError C-622.
         """
         session = plan.session.hex()
         with self._ledger.writing() as page:

@@ -572,3 +572,21 @@ def test_real_data_over_four_hospitals(tmp_path: Path) -> None:
             assert list(answer.value) == np.histogram(column, bins=range(5, 31))[0].tolist()
         else:
             assert answer.value == pytest.approx(plain[answer.statistic](column), rel=1e-11)
+
+
+def test_histograms_together_are_judged_as_the_finer_one_they_make(room: DataRoom) -> None:
+    """Two with shifted edges, in one job or in two, would count the rows between the edges."""
+
+    def histogram(*edges: float) -> Query:
+        return Query("histogram", "temp", edges)
+
+    room.init_policy("readings", dataclasses.replace(OPEN, min_bin_width=1.0, max_bins=4), replace=True)
+    narrow = make_plan(histogram(0, 10, 20), histogram(0.5, 10.5))
+    assert room.authorize(narrow, OWNER).rule == "min_bin_width"
+    many = make_plan(histogram(0, 4, 8, 12), histogram(2, 6, 10))
+    assert room.authorize(many, OWNER).rule == "max_bins"
+    assert room.authorize(make_plan(histogram(0, 10, 20), nonce=b"1", min_sites=4), OWNER).allowed
+    shifted = make_plan(histogram(0.5, 10.5), nonce=b"2", min_sites=4)
+    assert room.authorize(shifted, OWNER).rule == "min_bin_width"
+    assert room.consider(shifted.job, OTHER, "", 5, 2).rule == "min_bin_width"
+    assert room.authorize(make_plan(histogram(0, 5, 20), nonce=b"3", min_sites=4), OWNER).allowed
