@@ -128,6 +128,7 @@ class Training:
         plan, _, opened = await self._session(job)
         after = await trio.to_thread.run_sync(next_round, plan, current, opened)
         assert after is not None
+        await self._node.runs.keep(after, opened.transcript)
         found = _decode(plan, opened) if together else found
         n = int(opened.total[0])
         info = RoundInfo(

@@ -62,6 +62,7 @@ class Runs:
         self._known: OrderedDict[bytes, dict[int, Digest]] = OrderedDict()
         self._receipts: dict[bytes, tuple[Digest, ...]] = {}
         self._pending: dict[bytes, tuple[int, trio.Event]] = {}
+        self._writing = trio.Lock()
 
     # -- one round of a run -----------------------------------------------------------------------------
 
@@ -113,18 +114,20 @@ class Runs:
             bell.set()
 
     async def keep(self, after: Round, transcript: Digest) -> None:
-        """A certified state: held, on disk, and what the next round is compared with."""
-        encoded = after.encoded()
-        name = self._inputs.publish(encoded)
-        known = self._known.setdefault(after.run, {})
-        known[after.number] = name
-        self._known.move_to_end(after.run)
-        receipts = (*self._receipts.get(after.run, ()), transcript)[-MAX_ROUNDS_KNOWN:]
-        self._receipts[after.run] = receipts
-        while len(self._known) > MAX_RUNS:
-            forgotten, _ = self._known.popitem(last=False)
-            self._receipts.pop(forgotten, None)
-        await trio.to_thread.run_sync(self._write, Kept(after, receipts))
+        """A certified state: held, on disk when this returns, and what the next round is compared with."""
+        async with self._writing:
+            name = self._inputs.publish(after.encoded())
+            known = self._known.setdefault(after.run, {})
+            if known.get(after.number) == name:
+                return
+            known[after.number] = name
+            self._known.move_to_end(after.run)
+            receipts = (*self._receipts.get(after.run, ()), transcript)[-MAX_ROUNDS_KNOWN:]
+            self._receipts[after.run] = receipts
+            while len(self._known) > MAX_RUNS:
+                forgotten, _ = self._known.popitem(last=False)
+                self._receipts.pop(forgotten, None)
+            await trio.to_thread.run_sync(self._write, Kept(after, receipts))
 
     # -- on disk ----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import pytest
 from examples import hospitals
 from examples.sites import give, mesh_of, write
 from mesh.api import models
-from mesh.api.outcome import RemoteError
+from mesh.api.outcome import NodeUnreachable, RemoteError
 from mesh.api.shapes import JobEvent, TrainSpec
 from mesh.data.plugins import Plugins
 from mesh.facade import Mesh
@@ -52,7 +52,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> LocalMesh:
 
 def test_hospitals_in_short(tmp_path: Path) -> None:
     """Accuracy within half a point of the pooled plaintext model over the rows trained on."""
-    one = hospitals.run(tmp_path, rounds=6, kinds=("logistic",))[0]
+    one = hospitals.run(tmp_path, rounds=10, kinds=("logistic",))[0]
     assert one.all_rows >= one.all_rows_pooled - 0.02
     assert one.together >= one.pooled - 0.02
 
@@ -168,3 +168,25 @@ def test_the_command_line_trains_and_writes_a_file(local: LocalMesh, tmp_path: P
     answer = json.loads(ran.stdout)
     assert answer["model"] == json.loads(out.read_text())["run"]
     assert {item["statistic"] for item in answer["answers"]} == {"loss", "accuracy"}
+
+
+def test_when_the_requester_is_killed_the_others_keep_its_last_certified_model(local: LocalMesh) -> None:
+    local.restart("s4")
+    local.wait_formed()
+
+    def watch(event: JobEvent) -> None:
+        if dict(event.data).get("round") == "3":
+            local.kill("s3")
+
+    with pytest.raises(NodeUnreachable):
+        Mesh(local.peers["s3"].client).train.mlp(
+            "rows", FEATURES, "ill", hidden=(3,), rounds=50, min_sites=3, watch=watch
+        )
+    other = Mesh(local.peers["s2"].client)
+    local.wait_until("s2 has the model", lambda: other.models()[0].rounds >= 3, 10)
+    last = other.models()[0]
+    assert (last.kind, last.hidden) == ("mlp", (3,))
+    resumed = other.train.mlp(
+        "rows", FEATURES, "ill", hidden=(3,), rounds=1, min_sites=3, resume=last.run, timeout_s=20
+    )
+    assert resumed.info.rounds > last.rounds
