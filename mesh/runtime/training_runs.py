@@ -76,6 +76,7 @@ class Runs:
         if event is not None and number < current.number:
             with trio.move_on_after(SETTLE_S):
                 await event.wait()
+        await self._recall(current.run)
         known = self._known.get(current.run, {}).get(current.number)
         if known is not None and known != rounds.blob_name(blob):
             raise ConfigError(
@@ -115,6 +116,7 @@ class Runs:
 
     async def keep(self, after: Round, transcript: Digest) -> None:
         """A certified state: held, on disk when this returns, and what the next round is compared with."""
+        await self._recall(after.run)
         async with self._writing:
             name = self._inputs.publish(after.encoded())
             known = self._known.setdefault(after.run, {})
@@ -128,6 +130,16 @@ class Runs:
                 forgotten, _ = self._known.popitem(last=False)
                 self._receipts.pop(forgotten, None)
             await trio.to_thread.run_sync(self._write, Kept(after, receipts))
+
+    async def _recall(self, run: bytes) -> None:
+        """After a restart: the state of a run that this node kept counts as before."""
+        path = self._folder / f"{run.hex()}.round"
+        if run in self._known or not path.is_file():
+            return
+        kept = await trio.to_thread.run_sync(_read, path)
+        if run not in self._known:
+            self._known[run] = {kept.round.number: kept.round.name()}
+            self._receipts[run] = kept.receipts
 
     # -- on disk ----------------------------------------------------------------------------------------
 

@@ -216,6 +216,18 @@ async def test_a_device_waits_for_its_own_end_of_a_round_before_it_believes(
     assert refused == ["C-641"]
 
 
+async def test_a_restarted_device_still_knows_what_was_certified(
+    runs: Runs, start: Round, tmp_path: Path
+) -> None:
+    after = await after_one(runs, start)
+    again = Runs(tmp_path / "models", Wire().end(A))
+    with pytest.raises(ConfigError) as caught:
+        await again.check(dataclasses.replace(after, weights=after.weights + 1).encoded())
+    assert caught.value.code == "C-641"
+    later = await after_one(again, after)
+    assert len(again.load(later.run.hex()).receipts) == 2
+
+
 async def test_an_aborted_round_changes_nothing(runs: Runs, start: Round) -> None:
     runs._inputs.publish(start.encoded())
     await runs.ended(plan_of(start), events.Aborted("C-301", "few", definite=True))
