@@ -159,6 +159,10 @@ class TicketBook:
         self._open[ticket.id] = signed
         return tickets.to_text(signed), [Persist(TicketIssued(signed))]
 
+    def expects_guests(self, now: float) -> bool:
+        """Whether some ticket has not expired; its holder may also come again for a grant that was lost."""
+        return any(now < signed.ticket.expires_s for signed in self._open.values())
+
     def ticket(self, ticket_id: bytes) -> Ticket | None:
         """The ticket with this id, for showing the phrase of a pending request."""
         signed = self._open.get(ticket_id)

@@ -81,8 +81,8 @@ class Admissions:
 
     @property
     def admits_guests(self) -> bool:
-        """Whether strangers may ask."""
-        return self._book is not None
+        """Whether strangers may ask: only while a ticket is open."""
+        return self._book is not None and self._book.expects_guests(self._clock())
 
     @property
     def requests(self) -> list[RequestInfo]:

@@ -29,6 +29,8 @@ from protocols.sessions.party import SessionParty
 log = structlog.get_logger("coppice.session")
 
 MAILBOX = 4096
+MAX_PARTY_BYTES = 16 * 1024 * 1024
+"""Of one sender's messages waiting in one mailbox: the largest few dealings, not a flood."""
 LINGER_S = 10.0
 """How long a party goes on relaying after its session ended, so that the others end too."""
 BULK_LINGER_S = 60.0
@@ -60,7 +62,8 @@ class Driver:
         self._journal = journal
         self._report = report
         self._counters = counters
-        self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object]](MAILBOX)
+        self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object, int]](MAILBOX)
+        self._waiting_bytes: Counter[PartyId] = Counter()
         self._scope = trio.CancelScope()
         self.bulk: BulkLane | None = None
         if store is not None:
@@ -68,10 +71,10 @@ class Driver:
         self._begun = False
         self._told = False
 
-    def deliver(self, sender: PartyId, message: object) -> None:
+    def deliver(self, sender: PartyId, message: object, size_bytes: int = 0) -> None:
         """Put a verified message into the mailbox; drop it if that is full. Pieces go to the disk at once.
 
-        A member that has no part in the session could otherwise fill the mailbox of those who have.
+        Strangers to the session have no place in it, and no party may fill more than its part of it.
         """
         if sender not in self._parties:
             self._counters["strangers"] += 1
@@ -79,8 +82,12 @@ class Driver:
         if isinstance(message, VectorPiece):
             self._take(sender, message)
             return
+        if size_bytes and self._waiting_bytes[sender] + size_bytes > MAX_PARTY_BYTES:
+            self._counters["mailbox_full"] += 1
+            return
         try:
-            self._send.send_nowait((sender, message))
+            self._send.send_nowait((sender, message, size_bytes))
+            self._waiting_bytes[sender] += size_bytes
         except trio.WouldBlock:
             self._counters["mailbox_full"] += 1
         except (trio.ClosedResourceError, trio.BrokenResourceError):
@@ -136,12 +143,14 @@ class Driver:
             if machine.outcome is not None and until == math.inf:
                 until = trio.current_time() + (LINGER_S if self.bulk is None else BULK_LINGER_S)
             deadline = min(until, math.inf if machine.deadline is None else machine.deadline)
-            item: tuple[PartyId, object] | None = None
+            item: tuple[PartyId, object, int] | None = None
             with trio.move_on_at(deadline):
                 item = await self._mail.receive()
             now = trio.current_time()
             if item is not None:
-                await self._receive(now, *item)
+                sender, message, size_bytes = item
+                self._waiting_bytes[sender] -= size_bytes
+                await self._receive(now, sender, message)
             elif now >= until:
                 return
             else:

@@ -26,7 +26,7 @@ MAX_BLOB_BYTES = 1 << 28
 HELD_BYTES = 1 << 29
 PIECE_S = 5.0
 FETCH_S = 120.0
-MAX_FETCHES = 16
+MAX_FETCHES = 4
 
 
 @dataclass(frozen=True, slots=True)

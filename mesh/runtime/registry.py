@@ -58,7 +58,7 @@ class Registry:
         """To the session's machine, or kept for a little while until its plan comes."""
         driver = self.live.get(session)
         if driver is not None:
-            driver.deliver(sender, message)
+            driver.deliver(sender, message, size_bytes)
         elif session in self._ended:
             self._counters["after_the_end"] += 1
         else:
@@ -67,8 +67,8 @@ class Registry:
     def open(self, driver: Driver) -> None:
         """The session is live; hand it the mail that came early."""
         self.live[driver.session] = driver
-        for sender, message, _ in self._drop(driver.session):
-            driver.deliver(sender, message)
+        for sender, message, size_bytes in self._drop(driver.session):
+            driver.deliver(sender, message, size_bytes)
 
     def close(self, session: SessionId) -> None:
         """The session is over."""

@@ -32,6 +32,7 @@ from mesh.runtime.journal import Journal
 from mesh.runtime.postman import Postman
 from mesh.runtime.registry import Registry
 from mesh.runtime.training_runs import Runs
+from mesh.runtime.vectors import VectorStore
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
@@ -173,6 +174,7 @@ class Sessions:
 
     async def _take_part(self, plan: Plan) -> None:
         """Judge, then run. The initiator's own failure to join its session is reported as its end."""
+        store: VectorStore | None = None
         try:
             if await trio.to_thread.run_sync(self._journal.knows, plan.session):
                 return
@@ -185,6 +187,7 @@ class Sessions:
                 contribution, name = made.dealt, made.name
         except MeshError as error:
             log.info("plan refused", session=plan.session.short(), why=error.sentence())
+            await _discard(store)
             if plan.initiator == self._keys.party:
                 self._report(plan, events.Aborted(error.code, str(error.args[0]), definite=True))
             else:
@@ -192,6 +195,7 @@ class Sessions:
             return
         except Exception:  # the session boundary: a bug in judging a plan ends no other session
             log.exception("plan not judged by our own fault", session=plan.session.short())
+            await _discard(store)
             reason = "this node failed; its log has the details"
             if plan.initiator == self._keys.party:
                 self._report(plan, events.Aborted("C-900", reason, definite=True))
@@ -212,8 +216,7 @@ class Sessions:
             await driver.run()
         finally:
             self.registry.close(plan.session)
-            if store is not None:
-                await trio.to_thread.run_sync(store.close)
+            await _discard(store)
         await self._write_ledger(plan, machine)
 
     def _heard(self, plan: Plan, event: object) -> None:
@@ -310,3 +313,9 @@ class Sessions:
     def _lost(self, plan: Plan, linked: set[PartyId]) -> PeersLost:
         me = self._keys.party
         return PeersLost(tuple(party for party in plan.parties if party != me and party not in linked))
+
+
+async def _discard(store: VectorStore | None) -> None:
+    """Remove a session's masked vectors."""
+    if store is not None:
+        await trio.to_thread.run_sync(store.close)

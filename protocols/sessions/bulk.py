@@ -49,8 +49,10 @@ class BulkWork:
         self._sent_up: dict[int, PartyId] = {}
         self._told: set[PartyId] = set()
         self._announced = False
+        self._named: dict[tuple[int, PartyId], Digest] = {}
+        self._told_us: dict[PartyId, Digest] = {}
 
-    def receive(self, sender: PartyId, message: object) -> None:
+    def receive(self, sender: PartyId, message: object, lost: frozenset[PartyId]) -> None:
         """Names that others, or our own store, tell us. Raises UnexpectedMessage from the wrong party."""
         match message:
             case VectorStored() if sender == self.me:
@@ -64,13 +66,39 @@ class BulkWork:
                     or sender not in self.plan.stages[message.child].adders
                 ):
                     raise UnexpectedMessage("a cluster's sum comes from its adders")
-                self.vectors.of_child[message.child] = message.name
+                self._named[message.child, sender] = message.name
             case TotalVector():
                 if not any(sender in stage.adders for stage in self.plan.stages):
                     raise UnexpectedMessage("the masked total comes from an adder")
-                self.total = self.total or message.name
+                self._told_us[sender] = message.name
             case _:
                 raise UnexpectedMessage(f"{type(message).__name__} from the wrong party")
+        self._believe(lost)
+
+    def _believe(self, lost: frozenset[PartyId]) -> None:
+        """Names count from the adder in office only: a lower rank must not put its own in their place."""
+        for child in range(len(self.plan.stages)):
+            adder = self._adder(child, lost)
+            if adder is not None and (child, adder) in self._named:
+                self.vectors.of_child[child] = self._named[child, adder]
+        for adder in self._those_who_tell(lost):
+            if adder in self._told_us and (self.total is None or self.total not in self.vectors.stored):
+                self.total = self._told_us[adder]
+
+    def _adder(self, stage: int, lost: frozenset[PartyId]) -> PartyId | None:
+        return first_generation(self.plan, stage).current_adder(lost)
+
+    def _those_who_tell(self, lost: frozenset[PartyId]) -> list[PartyId]:
+        """In office: the root's adder, our own cluster's, and those above the stages that we add for."""
+        stages = [self.plan.root]
+        cluster = self.plan.cluster_of(self.me)
+        if cluster is not None:
+            stages.append(cluster)
+        for index, stage in enumerate(self.plan.stages):
+            if self.me in stage.adders and index != self.plan.root:
+                stages.append(self.plan.parent_of(index))
+        adders = (self._adder(stage, lost) for stage in stages)
+        return [adder for adder in adders if adder is not None]
 
     def advance(
         self, lost: frozenset[PartyId], adders: Mapping[tuple[int, int], Adder], result: Result | None
@@ -78,6 +106,7 @@ class BulkWork:
         """Add what can be added, send sums up, hand the total down; once each."""
         if self.plan.bulk is None:
             return []
+        self._believe(lost)
         effects: list[Effect] = []
         for (stage, generation), adder in adders.items():
             if generation > 0:

@@ -204,7 +204,7 @@ class SessionParty:
             case Result():
                 return self._on_result(message)
             case VectorStored() | VectorsAdded() | ClusterVector() | TotalVector():
-                self.bulk.receive(sender, message)
+                self.bulk.receive(sender, message, self.lost)
                 return [effect for adder in self._adders.values() for effect in adder.expire(now)]
             case Decline():
                 return self._on_decline(now, sender, message)

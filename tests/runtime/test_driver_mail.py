@@ -16,7 +16,7 @@ from mesh.net.transport import Admission, Verdict
 from mesh.runtime import driver as drivers
 from mesh.runtime import postman as post
 from mesh.runtime import registry as registries
-from mesh.runtime.driver import LINGER_S, MAILBOX, Driver
+from mesh.runtime.driver import LINGER_S, MAILBOX, MAX_PARTY_BYTES, Driver
 from mesh.runtime.journal import JournalFull
 from mesh.runtime.postman import Postman
 from mesh.runtime.registry import EARLY_S, MAX_EARLY_BYTES, MAX_EARLY_MESSAGES, Registry
@@ -196,13 +196,23 @@ async def test_a_machine_s_deadline_is_kept(autojump_clock):
     assert trio.current_time() - start == pytest.approx(3.0 + LINGER_S)
 
 
+async def test_no_party_fills_a_mailbox_with_large_messages(autojump_clock):
+    driver, _, _ = driven(Machine([], [Publish(OPENED)]), Diary())
+    for _ in range(5):
+        driver.deliver(B, "large", MAX_PARTY_BYTES // 3)
+    driver.deliver(C, "small", 100)
+    assert driver._mail.statistics().current_buffer_used == 4
+    assert driver._counters["mailbox_full"] == 2
+
+
 # -- early mail -----------------------------------------------------------------------------------------
 
 
 def opened(registry: Registry, session: SessionId = SESSION):
     driver, _, _ = driven(Machine(session=session), Diary())
     registry.open(driver)
-    return [driver._mail.receive_nowait() for _ in range(driver._mail.statistics().current_buffer_used)]
+    waiting = range(driver._mail.statistics().current_buffer_used)
+    return [driver._mail.receive_nowait()[:2] for _ in waiting]
 
 
 async def test_mail_before_its_plan_waits_a_little(autojump_clock):
