@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -60,6 +61,10 @@ class Entry:
             "body": self.body,
             "hash": self.hash,
         }
+
+
+_PREPARING = threading.Lock()
+"""SQLite does not wait its turn to make a file WAL: two that do it at once would fail as locked."""
 
 
 class Ledger:
@@ -115,13 +120,9 @@ class Ledger:
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = not self._path.exists()
             with closing(sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)) as connection:
-                if new:
-                    self._path.chmod(0o600)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(_TABLE)
+                with _PREPARING:
+                    self._prepare(connection)
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise DataError(
@@ -129,6 +130,13 @@ class Ledger:
                 code="C-622",
                 fix="free disk space, or restore the file from a backup",
             ) from None
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA synchronous = FULL")
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            self._path.chmod(0o600)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(_TABLE)
 
 
 class Page:

@@ -191,8 +191,9 @@ async def test_the_round_of_another_number_of_the_same_run_is_refused_or_new(
 
 
 async def test_a_device_waits_for_its_own_end_of_a_round_before_it_believes(
-    runs: Runs, start: Round, autojump_clock: trio.testing.MockClock
+    runs: Runs, start: Round, mock_clock: trio.testing.MockClock
 ) -> None:
+    # No autojump: it would jump over the wait while a thread computes the next round.
     runs._inputs.publish(start.encoded())
     runs.contributing(start)
     plan = plan_of(start)

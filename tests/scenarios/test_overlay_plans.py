@@ -339,7 +339,7 @@ class TestExplain:
         assert (facts.dropouts, facts.liars, facts.colluders) == (2, 2, 3)
         assert {(c.n, c.t) for c in facts.committees} == {(7, 2)}
         assert all(cost.bytes_sent > 0 for cost in facts.costs)
-        assert any("mean of bmi" in line for line in facts.revealed)
+        assert any("sum of bmi" in line for line in facts.revealed)
         assert any("nobody" in line for line in facts.revealed)
 
     @pytest.mark.parametrize(
