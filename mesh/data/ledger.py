@@ -136,7 +136,7 @@ class Ledger:
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             self._path.chmod(0o600)
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(_TABLE)
+        connection.executescript(_TABLE)
 
 
 class Page:
