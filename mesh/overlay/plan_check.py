@@ -25,11 +25,11 @@ from mesh.overlay.planner import (
     MAX_SUBSTITUTES,
     PlanLimits,
     beacon_min_sites,
-    common_site,
     dealers_by_cluster,
     inner_label,
     is_beacon,
     leaf_labels,
+    own_site,
 )
 from mesh.overlay.sortition import Standing, check_claim, committee_size, score, seat_order
 from mesh.overlay.view import Status, View
@@ -171,7 +171,7 @@ class _Checker:
 
     def committee(self, index: int, stage: Stage) -> None:
         """Seats and substitutes are the first of the rank order, leaving out only whom we cannot reach."""
-        site = None if stage.children or is_beacon(self._plan) else common_site(stage.dealers, self._sites)
+        site = None if stage.children or is_beacon(self._plan) else own_site(stage.dealers, self._sites)
         order = seat_order(self._record, stage.label, site, self._certificates)
         rank = {party: position for position, party in enumerate(order)}
         seats = [*stage.seats, *stage.substitutes]

@@ -138,6 +138,16 @@ def leaf_labels(dealers_by_leaf: Sequence[Sequence[PartyId]], sites: Mapping[Par
     return labels
 
 
+def own_site(dealers: Sequence[PartyId], sites: Mapping[PartyId, str]) -> str | None:
+    """The site whose gateways take a leaf's seats first: that of all its dealers.
+
+    None if they come from several: else the gateways of the commonest site could hold more than t seats of a
+    committee that sums the others' values too, whatever the beacon says.
+    """
+    found = {sites[party] for party in dealers}
+    return found.pop() if len(found) == 1 else None
+
+
 def common_site(dealers: Sequence[PartyId], sites: Mapping[PartyId, str]) -> str:
     """The site most dealers are of; the first by name among equals."""
     counts = Counter(sites[party] for party in dealers)
@@ -197,7 +207,7 @@ class _Builder:
         sites = {party: certificate.site for party, certificate in self._certificates.items()}
         labels = leaf_labels(groups, sites)
         return [
-            self.stage(label, common_site(group, sites), group, ())
+            self.stage(label, own_site(group, sites), group, ())
             for label, group in zip(labels, groups, strict=True)
         ]
 

@@ -35,7 +35,7 @@ from mesh.api.shapes import (
 )
 from mesh.overlay import sortition
 from mesh.overlay.clustering import clusters
-from mesh.overlay.planner import leaf_labels
+from mesh.overlay.planner import leaf_labels, own_site
 from mesh.overlay.view import View
 from mesh.runtime import training_recipe
 from mesh.runtime.calculation import Calculation, job_of, prepare
@@ -273,7 +273,7 @@ class MemberService:
         sites = {m.party: m.certificate.site for m in view.members}
         labels = leaf_labels(groups, sites)
         return [
-            self._committee(view, label, sites[group[0]], group)
+            self._committee(view, label, own_site(group, sites), group)
             for label, group in zip(labels, groups, strict=True)
         ]
 
