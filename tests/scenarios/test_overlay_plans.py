@@ -275,7 +275,8 @@ class TestJudgeRefuses:
         )
         monkeypatch.undo()
         trap = next(stage for stage in plan.stages if victim.party in stage.dealers)
-        assert not {peer.party for peer in annexe} <= set(trap.members), "seats of a mixed leaf go by the beacon"
+        stacked_seats = {peer.party for peer in annexe} <= set(trap.members)
+        assert not stacked_seats, "seats of a mixed leaf go by the beacon"
         with pytest.raises(Refused, match="not of our cluster"):
             plan_check.verify(plan, make_view(peers, victim), record)
 
