@@ -49,6 +49,8 @@ def run(home: Home, config: Config, *, ready: Callable[[], None], tap: Tap | Non
             await serve(home, config, ready=ready, tap=tap)
         except* MeshError as group:
             failures.append(_first(group))
+        except* KeyboardInterrupt:
+            log.info("interrupted while starting")  # before the signal receiver listens
 
     trio.run(main)
     if failures:
