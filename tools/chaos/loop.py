@@ -21,8 +21,8 @@ from tools.chaos.tally import Round, Tally
 
 HANG_S = 4 * (JOB_S + 3.0) + 5.0
 """No job may run longer: four attempts, each ended by its own deadline and the wait for abort ballots."""
-LINGER_S = JOB_S + 10.0 + 5.0
-"""Everybody's part in a session is over by then: its total, relaying for others, and some leeway."""
+LINGER_S = 30.0 + 2.0 + 10.0 + 18.0
+"""Everybody's part is over by then, beacon sessions with the profile's total of 30 s included, and relaying."""
 FORM_S = 60.0
 SHORTEST_S = 0.3
 BEYOND = 1.2
