@@ -72,6 +72,14 @@ def make_peer(
     return Peer(f"p{index}", seed, vrf_seed, certificates.issue(operator_seed, certificate))
 
 
+PEERS = [make_peer(index) for index in range(9)]
+
+
+def peer_of(party: PartyId) -> Peer:
+    """Which of the nine it is."""
+    return next(peer for peer in PEERS if peer.party == party)
+
+
 def make_view(
     peers: Sequence[Peer],
     me: Peer,

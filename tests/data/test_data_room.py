@@ -1,61 +1,24 @@
-"""From the owner's file to an answer: registration, consent bound to one plan, contribution, ledger."""
+"""From the owner's file to an answer: registration, consent bound to one plan, contribution."""
 
 from __future__ import annotations
 
 import dataclasses
-import resource
-import sqlite3
 import stat
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mesh.data import asking, partition
+from mesh.data import asking
 from mesh.data.errors import DataError
-from mesh.data.ledger import Ledger
 from mesh.data.policy import Policy
 from mesh.data.room import DataRoom
 from protocols.arithmetic import field
-from protocols.identifiers import Digest, PartyId
-from protocols.sessions.plan import Job, Plan, Query, Seat, Stage
+from protocols.sessions.plan import Query
 from protocols.statistics import registry
-
-PARTIES = tuple(PartyId(bytes([number]) * 32) for number in range(1, 9))
-OWNER, OTHER = PARTIES[0], PARTIES[3]
-MEAN = Query("mean", "temp", ())
-OPEN = Policy(allow=("mean", "sum", "count", "histogram", "variance"), min_sites=3, min_rows=2)
-
-
-def make_plan(
-    *queries: Query, dealers: int = 4, nonce: bytes = b"", min_sites: int = 3, threshold: int = 2
-) -> Plan:
-    job = Job("readings", queries or (MEAN,), min_sites, "test")
-    sizes = {1: 4, 2: 7}
-    seats = tuple(Seat(party, bytes(32)) for party in PARTIES[: sizes[threshold]])
-    stage = Stage("root", seats, threshold, (PARTIES[7],), (), PARTIES[:dealers], ())
-    length = registry.job_length(job)
-    return Plan(Digest(bytes(32)), 1, nonce, OTHER, job, length, 1, 1000, 2000, (stage,), ())
-
-
-@pytest.fixture
-def csv(tmp_path: Path) -> Path:
-    path = tmp_path / "readings.csv"
-    path.write_text("temp,note\n" + "".join(f"{row}.5,n\n" for row in range(20)))
-    return path
-
-
-@pytest.fixture
-def room(tmp_path: Path, csv: Path) -> DataRoom:
-    room = DataRoom(tmp_path / "home", clock=lambda: 1_700_000_000.0)
-    room.add(csv, "readings")
-    room.init_policy("readings", OPEN)
-    return room
+from tests.data.plans import MEAN, OPEN, OTHER, OWNER, PARTIES, make_plan
 
 
 def test_add_list_show_remove(tmp_path: Path, csv: Path) -> None:
@@ -349,148 +312,6 @@ def test_the_beacon_needs_no_data(tmp_path: Path) -> None:
     assert (vector.shape, rows) == ((4,), 0)
 
 
-def test_ledger_says_what_was_asked_and_revealed(room: DataRoom) -> None:
-    plan = make_plan()
-    room.authorize(plan, OWNER, "lab")
-    room.record_use(plan, opened=True, roster=PARTIES[:3], answers=[{"statistic": "mean", "value": 10.0}])
-    *_, approved, result = room.history("readings")
-    assert (approved.kind, approved.session) == ("approved", plan.session.hex())
-    assert approved.body["reveals"] == ["sum of temp", "number of rows of temp"]
-    assert approved.body["requester"] == OTHER.hex()
-    assert approved.body["threshold"] == 2
-    assert result.body["roster"] == [party.hex() for party in PARTIES[:3]]
-    assert result.body["answers"] == [{"statistic": "mean", "value": 10.0}]
-    assert room.verify() == result.hash
-    assert len(room.export().splitlines()) == len(room.history())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE entries SET body = replace(body, '\"rows\": 20', '\"rows\": 21') WHERE kind = 'approved'",
-        "UPDATE entries SET kind = 'released' WHERE kind = 'result'",
-        "UPDATE entries SET at = at + 1 WHERE seq = 2",
-        "DELETE FROM entries WHERE seq = 2",
-        "UPDATE entries SET seq = seq + 10 WHERE seq = (SELECT max(seq) FROM entries)",
-    ],
-)
-def test_a_ledger_that_was_tampered_with_is_found(tmp_path: Path, room: DataRoom, change: str) -> None:
-    plan = make_plan()
-    room.authorize(plan, OWNER)
-    room.record_use(plan, opened=True, roster=PARTIES[:3])
-    room.verify()
-    with sqlite3.connect(tmp_path / "home" / "data" / "ledger.db") as connection:
-        assert connection.execute(change).rowcount == 1
-    for call in (room.verify, room.export):
-        with pytest.raises(DataError) as caught:
-            call()
-        assert caught.value.code == "C-622"
-
-
-@pytest.mark.parametrize(
-    "body", ["{", "[]", "{}", '{"queries": [1], "rows": 1}', '{"queries": [], "rows": 1}']
-)
-def test_a_damaged_entry_denies_all_further_uses(tmp_path: Path, room: DataRoom, body: str) -> None:
-    room.authorize(make_plan(), OWNER)
-    with sqlite3.connect(tmp_path / "home" / "data" / "ledger.db") as connection:
-        connection.execute("UPDATE entries SET body = ? WHERE kind = 'approved'", (body,))
-    with pytest.raises(DataError, match="damaged") as caught:
-        room.authorize(make_plan(nonce=b"2"), OWNER)
-    assert caught.value.code == "C-622"
-
-
-def test_no_approval_without_a_ledger(tmp_path: Path, room: DataRoom) -> None:
-    path = tmp_path / "home" / "data" / "ledger.db"
-    for file in path.parent.glob("ledger.db*"):
-        file.unlink()
-    path.write_bytes(b"not a database, and long enough to be looked at" * 50)
-    for call in (lambda: room.authorize(make_plan(), OWNER), lambda: room.contribution(make_plan())):
-        with pytest.raises(DataError) as caught:
-            call()
-        assert caught.value.code == "C-622"
-
-
-@contextmanager
-def full_disk(bytes_left: int) -> Iterator[None]:
-    """No file may grow beyond `bytes_left`: writes fail as they do on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_denies_and_loses_nothing(tmp_path: Path, csv: Path, room: DataRoom) -> None:
-    plan, before = make_plan(), room.history()
-    with full_disk(0), pytest.raises(DataError) as caught:
-        room.authorize(plan, OWNER)
-    assert caught.value.code == "C-622"
-    with pytest.raises(DataError) as caught:
-        room.contribution(plan)
-    assert caught.value.code == "C-623"
-    for change in (
-        lambda: room.set_policy("readings", 'allow = ["sum"]'),
-        lambda: room.remove("readings"),
-        lambda: room.add(csv, "again"),
-    ):
-        with full_disk(0), pytest.raises(DataError) as caught:
-            change()
-        assert caught.value.code in ("C-615", "C-622")
-    assert [info.name for info in room.list()] == ["readings"]
-    assert room.show_policy("readings") == OPEN
-    assert room.history() == before
-    room.verify()
-    assert room.authorize(plan, OWNER).allowed
-
-
-def test_ledger_of_two_writers_at_once_stays_one_chain(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.db")
-
-    def write(name: str) -> None:
-        for number in range(25):
-            with ledger.writing() as page:
-                page.append(float(number), "dataset", name, "", {})
-
-    threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    ledger.verify()
-    assert [entry.seq for entry in ledger.entries()] == list(range(1, 51))
-
-
-def test_a_block_that_fails_leaves_no_entry(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.db")
-
-    def fail() -> None:
-        with ledger.writing() as page:
-            page.append(0.0, "dataset", "a", "", {})
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert ledger.entries() == ()
-
-
-def test_two_budgets_are_not_spent_twice_by_simultaneous_plans(room: DataRoom) -> None:
-    room.init_policy("readings", dataclasses.replace(OPEN, max_uses=1), replace=True)
-    allowed: list[bool] = []
-    threads = [
-        threading.Thread(
-            target=lambda nonce: allowed.append(room.authorize(make_plan(nonce=nonce), OWNER).allowed),
-            args=(bytes([number]),),
-        )
-        for number in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(allowed) == [False] * 7 + [True]
-
-
 def test_policy_test_judges_a_job_file(tmp_path: Path, room: DataRoom) -> None:
     job = tmp_path / "job.toml"
     job.write_text('dataset = "readings"\n[[queries]]\nstatistic = "mean"\ncolumn = "temp"\n')
@@ -508,70 +329,6 @@ def test_importing_the_room_loads_no_numpy() -> None:
         "import sys, mesh.data.room, mesh.data.partition; sys.exit(len({'numpy', 'nacl'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_sample_is_the_published_data() -> None:
-    import csv as csv_module
-
-    with partition.sample().open() as file:
-        header, *rows = csv_module.reader(file)
-    table = np.array(rows, dtype=float)
-    assert table.shape == (569, 31)
-    assert table[:, header.index("malignant")].sum() == 212
-    assert table[:, header.index("mean_radius")].mean() == pytest.approx(14.127, abs=5e-4)
-    assert table[:, header.index("worst_area")].max() == 4254
-    assert "CC BY 4.0" in partition.sample().with_suffix(".md").read_text()
-
-
-@pytest.mark.parametrize(("sites", "skew"), [(1, 0.0), (4, 0.0), (4, 1.0), (20, 2.0), (569, 1.0)])
-def test_a_split_is_disjoint_complete_and_repeatable(sites: int, skew: float) -> None:
-    parts = partition.split_rows(569, sites, seed=7, skew=skew)
-    assert sorted(row for part in parts for row in part) == list(range(569))
-    assert len(parts) == sites
-    assert all(parts)
-    assert parts == partition.split_rows(569, sites, seed=7, skew=skew)
-    if 1 < sites < 569:
-        assert parts != partition.split_rows(569, sites, seed=8, skew=skew)
-    if not skew:
-        assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_split_files_hold_every_row_once(tmp_path: Path) -> None:
-    files = partition.split_csv(partition.sample(), tmp_path, 4, seed=1, columns=("mean_area", "malignant"))
-    lines = [line for file in files for line in file.read_text().splitlines()[1:]]
-    whole = partition.sample().read_text().splitlines()
-    header = whole[0].split(",")
-    places = header.index("mean_area"), header.index("malignant")
-    assert sorted(lines) == sorted(",".join(line.split(",")[place] for place in places) for line in whole[1:])
-    with pytest.raises(DataError, match="no column 'x'"):
-        partition.split_csv(partition.sample(), tmp_path, 4, columns=("x",))
-    with pytest.raises(DataError, match="cannot be split"):
-        partition.split_rows(3, 4)
-
-
-def test_real_data_over_four_hospitals(tmp_path: Path) -> None:
-    columns = ("mean_radius", "mean_fractal_dimension", "fractal_dimension_error", "worst_area")
-    queries = tuple(Query(name, column, ()) for column in columns for name in ("mean", "variance", "sum"))
-    queries += (Query("histogram", "mean_radius", tuple(map(float, range(5, 31)))),)
-    job = Job("cancer", queries, 3, "")
-    plan = dataclasses.replace(make_plan(), job=job, length=registry.job_length(job))
-    total = np.zeros(plan.length, dtype=np.uint64)
-    for number, file in enumerate(partition.split_csv(partition.sample(), tmp_path, 4, skew=1.0)):
-        room = DataRoom(tmp_path / f"h{number}")
-        room.add(file, "cancer")
-        room.init_policy("cancer", OPEN)
-        assert room.authorize(plan, PARTIES[number]).allowed
-        total = field.add(total, room.contribution(plan, bytes([number]) * 32)[0])
-    header = partition.sample().read_text().splitlines()[0].split(",")
-    table = np.loadtxt(partition.sample(), delimiter=",", skiprows=1)
-    plain = {"mean": np.mean, "sum": np.sum, "variance": lambda column: np.var(column, ddof=1)}
-    for answer in registry.decode_job(job, total, 4):
-        column = table[:, header.index(answer.column)]
-        assert answer.n == 569
-        if answer.statistic == "histogram":
-            assert list(answer.value) == np.histogram(column, bins=range(5, 31))[0].tolist()
-        else:
-            assert answer.value == pytest.approx(plain[answer.statistic](column), rel=1e-11)
 
 
 def test_histograms_together_are_judged_as_the_finer_one_they_make(room: DataRoom) -> None:
