@@ -125,7 +125,7 @@ class Outbox:
             self._suspicions[suspicion.party] = (suspicion, source)
 
     def flush(self, now: float, links: Mapping[PartyId, object], choose: Iterable[PartyId]) -> list[Effect]:
-        """Messages for now, one batch an interval at most; to the first `fanout` links in `choose`."""
+        """The messages due, one batch an interval at most; to the first `fanout` links in `choose`."""
         if not self or now < self._next_s:
             return []
         self._next_s = now + self._interval_s
