@@ -8,6 +8,7 @@ Invariant: coefficients are stored lowest degree first, along axis 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -44,7 +45,12 @@ def lagrange_weights(points: Sequence[int], at: int = 0, modulus: int = P) -> li
 
     Raises LocalMisuse for equal points.
     """
-    xs = _distinct(points, modulus)
+    return list(_weights_at(tuple(_distinct(points, modulus)), at, modulus))
+
+
+@lru_cache(maxsize=4096)
+def _weights_at(xs: tuple[int, ...], at: int, modulus: int) -> tuple[int, ...]:
+    """Kept: a committee's points are few and asked for with every opening."""
     weights = []
     for i, x in enumerate(xs):
         above = below = 1
@@ -53,7 +59,7 @@ def lagrange_weights(points: Sequence[int], at: int = 0, modulus: int = P) -> li
                 above = above * (at - other) % modulus
                 below = below * (x - other) % modulus
         weights.append(above * pow(below, -1, modulus) % modulus)
-    return weights
+    return tuple(weights)
 
 
 def _distinct(points: Sequence[int] | Elements, modulus: int = P) -> list[int]:

@@ -11,6 +11,7 @@ cut into reads; different labels or contexts give independent streams; `repr` sh
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +24,7 @@ from protocols.errors import LocalMisuse
 MIN_SEED_BYTES = 16
 _FIRST_SEGMENT = 512
 _LAST_SEGMENT = 1 << 16
+_P64 = np.uint64(P)
 
 
 def derive(seed: bytes, label: str, *context: bytes) -> bytes:
@@ -32,11 +34,10 @@ def derive(seed: bytes, label: str, *context: bytes) -> bytes:
     """
     if len(seed) < MIN_SEED_BYTES:
         raise LocalMisuse(f"a seed of {len(seed)} bytes is guessable", fix="give 32 bytes of a random source")
-    state = hashlib.shake_256(b"coppice/xof/1")
-    for part in (label.encode(), bytes(seed), *context):
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.digest(32)
+    framed = [b"coppice/xof/1"]
+    for part in (label.encode(), seed, *context):
+        framed += (len(part).to_bytes(8, "big"), part)
+    return hashlib.shake_256(b"".join(framed)).digest(32)
 
 
 class Xof:
@@ -62,6 +63,12 @@ class Xof:
 
     def uint64(self, count: int) -> npt.NDArray[np.uint64]:
         """`count` uniform 64-bit words, (count,) uint64."""
+        if not self._segment and count:
+            self._next_segment()
+        end = self._offset + 8 * count
+        if end <= len(self._buffer):  # the common small draw: one copy, no loop
+            start, self._offset = self._offset, end
+            return np.frombuffer(self._buffer[start:end], dtype="<u8").astype(np.uint64)
         words = np.empty(count, dtype="<u8")
         raw, done = words.view(np.uint8).data, 0
         for piece in self._pieces(8 * count):
@@ -89,7 +96,7 @@ class Xof:
     def elements(self, shape: int | tuple[int, ...]) -> Elements:
         """Uniform field elements: 61 bits of a word each, the one value p thrown away and drawn again."""
         dims = (shape,) if isinstance(shape, int) else shape
-        count = int(np.prod(dims, dtype=np.int64))
+        count = math.prod(dims)
         drawn = self._words61(count)
         while drawn.size < count:
             drawn = np.concatenate([drawn, self._words61(count - drawn.size)])
@@ -97,5 +104,5 @@ class Xof:
 
     def _words61(self, count: int) -> Elements:
         words = self.uint64(count)
-        np.bitwise_and(words, np.uint64(P), out=words)
-        return words if count == 0 or words.max() != P else words[words != P]
+        np.bitwise_and(words, _P64, out=words)
+        return words if count == 0 or int(words.max()) != P else words[words != P]

@@ -93,6 +93,8 @@ class Adder:
         """When to look again."""
         if self.certificate is not None or self.proposal is not None:
             return None
+        if not self.in_office:
+            return None
         grace = self.ledger.next_grace(self._now)
         ends = [end for end in (grace, self._collect_until) if end is not None and end > self._now]
         return min(ends, default=None)
@@ -119,10 +121,25 @@ class Adder:
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Membership reports which parties cannot be reached."""
-        before, self.lost = self.in_office, lost
+        self.ledger.lost_at.update(dict.fromkeys(lost - self.lost, now))
+        before, returned, self.lost = self.in_office, self.lost - lost, lost
         if self.in_office and not before:
             self._collect_until = max(self._collect_until, now + TAKE_OVER_S)
-        return self._advance(now)
+        return [*self._tell_again(returned), *self._advance(now)]
+
+    def _tell_again(self, returned: frozenset[PartyId]) -> list[Effect]:
+        """What was under way to those who come back may be lost."""
+        effects: list[Effect] = []
+        for party in sorted(returned) if self.in_office else ():
+            seat = self.assembly.seat_of(party)
+            if self.certificate is not None and self._announced and party in self._audience():
+                effects.append(Send(party, self.certificate))
+            elif seat is not None:
+                for account in self.ledger.accounts.values():
+                    effects += self._parts(account, [seat]) if seat not in account.holders else []
+                if self.proposal is not None:
+                    effects.append(Send(party, self._proposed(self.proposal)))
+        return effects
 
     def decline(self, now: float, sender: PartyId) -> list[Effect]:
         """A dealer will not contribute. Raises UnexpectedMessage from anybody else."""
@@ -328,21 +345,21 @@ class Adder:
 
     def _propose(self, proposal: Roster) -> list[Effect]:
         self.proposal = proposal
-        certificates = tuple(
-            self.ledger.certificates[group.child]
-            for group in proposal.groups
-            if group.child in self.ledger.certificates
-        )
         event = events.Progress(self.assembly.stage, "roster", f"{len(proposal.contributors)} contributions")
         told: list[Effect] = [
             Publish(event),
-            Broadcast(self.assembly.members, Proposal(proposal, certificates)),
+            Broadcast(self.assembly.members, self._proposed(proposal)),
         ]
         subject = roster.roster_digest(self.assembly.session, proposal)
         for seat, (claim, ballot) in sorted(self._claims.items()):
             if claim == proposal and self.certificate is None:
                 told += self._count(ballot, seat, subject)
         return told
+
+    def _proposed(self, proposal: Roster) -> Proposal:
+        children = [group.child for group in proposal.groups]
+        known = self.ledger.certificates
+        return Proposal(proposal, tuple(known[child] for child in children if child in known))
 
     def _on_vote(self, now: float, sender: PartyId, message: Vote) -> list[Effect]:
         del now

@@ -132,12 +132,22 @@ class Assembly:
 
 def height(plan: Plan, stage: int) -> int:
     """1 for a leaf stage, one more than the highest child otherwise."""
-    children = plan.stages[stage].children
-    return 1 + max((height(plan, child) for child in children), default=0)
+    known = plan.derived.get(("height", stage))
+    if not isinstance(known, int):
+        known = 1 + max((height(plan, child) for child in plan.stages[stage].children), default=0)
+        plan.derived["height", stage] = known
+    return known
 
 
 def first_generation(plan: Plan, stage: int) -> Assembly:
-    """The assembly a plan starts `stage` with."""
+    """The assembly a plan starts `stage` with; made once for each plan."""
+    known = plan.derived.get(("assembly", stage))
+    if not isinstance(known, Assembly):
+        known = plan.derived["assembly", stage] = _first(plan, stage)
+    return known
+
+
+def _first(plan: Plan, stage: int) -> Assembly:
     blueprint = plan.stages[stage]
     if blueprint.dealers:
         sources: tuple[Source, ...] = (Source(-1, 0, blueprint.dealers, 0),)

@@ -82,6 +82,13 @@ def deal(
 
 def dealing_digest(assembly: Assembly, dealing: Dealing) -> Digest:
     """Names a dealing in rosters; covers everything but the signature."""
+    known = dealing.names.get(assembly.session)
+    if known is None:
+        known = dealing.names[assembly.session] = _name(assembly, dealing)
+    return known
+
+
+def _name(assembly: Assembly, dealing: Dealing) -> Digest:
     return digest(
         "dealing",
         assembly.session,

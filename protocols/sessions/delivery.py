@@ -31,9 +31,9 @@ class Delivery:
         self, lost: frozenset[PartyId], root: RootWork, adders: Mapping[tuple[int, int], Adder]
     ) -> list[Effect]:
         """Tell those whom it is our turn to tell and who can be reached, once."""
-        self._told -= lost
         if self.result is None:
             return []
+        self._told -= lost
         told: dict[PartyId, None] = {}
         if root.speaks(lost):
             stage = self.plan.stages[self.plan.root]

@@ -19,6 +19,8 @@ from protocols.sessions.vectors import Vectors
 
 GRACE_S = 1.0
 """How long stragglers may hold up a dealing or a source that a quorum already answered for."""
+RETURN_S = 2.0
+"""How long a device that was lost while its masked vector was under way may come back and send the rest."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Ledger:
         self.declined: set[PartyId] = set()
         self.certificates: dict[int, Certificate] = {}
         self.reached_quorum_at: dict[int, float] = {}
+        self._graces: list[float] = []
+        self.lost_at: dict[PartyId, float] = {}
 
     def enter(self, source: Source, deal: Deal, digest: Digest) -> Account:
         """Open the account of a new dealing."""
@@ -62,11 +66,13 @@ class Ledger:
         account.holders.add(seat)
         if account.quorum_at is None and len(account.holders) >= self.assembly.quorum:
             account.quorum_at = now
+            self._graces.append(now + GRACE_S)
         source = account.source
         if not source.is_devices and source.child not in self.reached_quorum_at:
             settled = sum(other.quorum_at is not None for other in self.of(source))
             if settled >= self.assembly.plan.stages[source.child].quorum:
                 self.reached_quorum_at[source.child] = now
+                self._graces.append(now + GRACE_S)
 
     def _pledge(self, digest: Digest, seat: int) -> None:
         """A member holds a share of a dealing that never came here: its dealer may be gone by now."""
@@ -121,6 +127,7 @@ class Ledger:
         """When a grace period ends next, so that the adder looks again."""
         ends = [a.quorum_at + GRACE_S for a in self.accounts.values() if a.quorum_at is not None]
         ends += [since + GRACE_S for since in self.reached_quorum_at.values()]
+        ends += [since + RETURN_S for since in self.lost_at.values()]
         return min((end for end in ends if end > now), default=None)
 
     def eligible(self) -> list[Account]:
@@ -163,7 +170,8 @@ class Ledger:
 
     def _answered(self, now: float, account: Account, lost: frozenset[PartyId], live_seats: set[int]) -> bool:
         if not self.vectors.has(account.deal.dealing.vector):
-            return account.deal.dealing.dealer in lost
+            dealer = account.deal.dealing.dealer
+            return dealer in lost and now >= self.lost_at.get(dealer, now) + RETURN_S
         if live_seats <= account.holders:
             return True
         return account.quorum_at is not None and now >= account.quorum_at + GRACE_S

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar
 
-from protocols.identifiers import Digest, PartyId
+from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions.plan import MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
 from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Between, FieldVector, Key, Signature
@@ -31,7 +31,7 @@ SeatIndex = Annotated[int, Between(0, 15)]
 Reason = Annotated[str, AtMost(512)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dealing:
     """The public half of one dealt vector, signed by its dealer: what everybody can check.
 
@@ -48,6 +48,11 @@ class Dealing:
     sealed: Annotated[tuple[Digest, ...], AtMost(16)]
     response: Annotated[FieldVector, AtMost(12)]
     signature: Signature
+
+    @cached_property
+    def names(self) -> dict[SessionId, Digest]:
+        """Its digest in a session, kept: see `dealing.dealing_digest`."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,11 @@ class Roster:
     def encoding(self) -> bytes:
         """Canonical bytes, kept: every ballot, certificate and result names its roster's digest anew."""
         return codec.encode(self)
+
+    @cached_property
+    def names(self) -> dict[SessionId, Digest]:
+        """Its digest in a session, kept: see `roster.roster_digest`."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +325,13 @@ class TotalVector:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """A party that crashed and came back: tell me again what you told me."""
+
+    KIND: ClassVar[str] = "resumed"
+
+
+@dataclass(frozen=True, slots=True)
 class VectorStored:
     """LOCAL: the vector `name` has arrived whole, or was made here."""
 
@@ -325,7 +342,7 @@ class VectorStored:
 class VectorsAdded:
     """LOCAL: what a Combine effect of `stage` came to."""
 
-    stage: int
+    stage: StageIndex
     name: Digest
 
 
@@ -333,13 +350,15 @@ class VectorsAdded:
 class PeersLost:
     """LOCAL, never decoded from the network: all parties that the membership layer does not reach now."""
 
-    parties: tuple[PartyId, ...]
+    parties: Annotated[tuple[PartyId, ...], AtMost(MAX_CONTRIBUTORS)]
 
 
 NETWORK_MESSAGES: tuple[type, ...] = (
     PlanOffer, Decline, Deal, Part, Held, Complaint, Fetch, Proposal, Vote, Certificate, CheckShares,
     OpeningShare, ResultVote, Result, AbortVote, HandoverProposal, HandoverVote, HandoverCertificate,
-    ClusterVector, TotalVector,
+    ClusterVector, TotalVector, Resumed,
 )  # fmt: skip
 """All that a session accepts from the network."""
 BY_KIND: dict[str, type] = {message.KIND: message for message in NETWORK_MESSAGES}  # type: ignore[attr-defined]
+LOCAL_MESSAGES: tuple[type, ...] = (VectorStored, VectorsAdded, PeersLost)
+"""What only this device tells its machine."""

@@ -354,7 +354,7 @@ class SessionParty:
             return []
         check_result(self.root.replay(message.handovers), message)
         counted = message.certificate.roster.contributors
-        if len(counted) < self.plan.job.min_sites or not set(counted) <= set(self.plan.dealers):
+        if len(counted) < self.plan.job.min_sites or not self.plan.dealer_set.issuperset(counted):
             raise MalformedMessage("result over a roster that the plan does not allow")
         self._delivery.result = message
         self._forget()

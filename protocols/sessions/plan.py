@@ -160,12 +160,26 @@ class Plan:
         """All devices that are asked to contribute, sorted."""
         return tuple(sorted(dealer for stage in self.stages for dealer in stage.dealers))
 
+    @cached_property
+    def dealer_set(self) -> frozenset[PartyId]:
+        """The same as a set, for looking up."""
+        return frozenset(self.dealers)
+
+    @cached_property
+    def derived(self) -> dict[tuple[str, int], object]:
+        """What others work out from this plan, kept with it: a plan of 700 clusters is asked all the time."""
+        return {}
+
     def parent_of(self, stage: int) -> int:
         """Index of the stage that takes this one's sum. Raises LocalMisuse for the root."""
-        for index, candidate in enumerate(self.stages):
-            if stage in candidate.children:
-                return index
-        raise LocalMisuse(f"stage {stage} has no parent")
+        parent = self._parents.get(stage)
+        if parent is None:
+            raise LocalMisuse(f"stage {stage} has no parent")
+        return parent
+
+    @cached_property
+    def _parents(self) -> dict[int, int]:
+        return {child: index for index, stage in enumerate(self.stages) for child in stage.children}
 
     @cached_property
     def _clusters(self) -> dict[PartyId, int]:

@@ -205,11 +205,11 @@ class RootWork:
     def advance(self, now: float, adders: Mapping[tuple[int, int], Adder]) -> list[Effect]:
         """As the adder in office: propose a handover once the roster is certified and a seat is vacant."""
         del now
+        if not adders or self.openings or self.done:
+            return []
         generation = self.assembly.generation
         adder = adders.get((self.plan.root, generation))
         if adder is None or adder.certificate is None or not adder.in_office:
-            return []
-        if self.openings or self.done:
             return []
         proposer = self._proposers.setdefault(generation, HandoverProposer(self.assembly, adder.certificate))
         return proposer.propose(self.lost)

@@ -23,7 +23,10 @@ ROSTER, RESULT, HANDOVER = "roster ballot", "result ballot", "handover ballot"
 
 def roster_digest(session: SessionId, roster: Roster) -> Digest:
     """What ballots sign."""
-    return digest("roster", session, roster.encoding)
+    known = roster.names.get(session)
+    if known is None:
+        known = roster.names[session] = digest("roster", session, roster.encoding)
+    return known
 
 
 def handover_digest(session: SessionId, handover: Handover) -> Digest:

@@ -12,7 +12,7 @@ from protocols.sessions import dealing, roster
 from protocols.sharing import consistency
 from protocols.wire import sealing
 from tests.scenarios.pump import make_keys
-from tools.sim import short_vectors
+from tools.sim import short_vectors, stand_ins
 from tools.sim.stand_ins import fast_crypto
 
 KEYS = make_keys(3)
@@ -26,6 +26,8 @@ def test_short_arithmetic_gives_the_same_bits(width):
     same = np.array_equal
     assert same(short_vectors.combine(weights, rows), REAL["combine"](weights, rows))
     assert same(short_vectors.total(rows), REAL["total"](rows))
+    assert same(short_vectors.matmul(rows.T.copy(), weights), REAL["matmul"](rows.T.copy(), weights))
+    assert same(short_vectors.matmul(rows, rows.T.copy()), REAL["matmul"](rows, rows.T.copy()))
     assert same(short_vectors.mul(rows[0], rows[1]), REAL["mul"](rows[0], rows[1]))
     assert same(short_vectors.masked_combination(rows, rho), REAL["masked_combination"](rows, rho))
     assert same(short_vectors.masked_combination(rows[0], rho), REAL["masked_combination"](rows[0], rho))
@@ -76,6 +78,13 @@ def test_signatures_and_sealings_fail_in_the_same_places(fast):
             assert behave() == wanted
     else:
         assert behave() == wanted
+
+
+def test_a_kept_challenge_is_the_real_one():
+    with fast_crypto():
+        kept = consistency.challenge(b"binding")
+        assert np.array_equal(kept, stand_ins._challenge(b"binding"))
+        assert not np.array_equal(kept, consistency.challenge(b"another"))
 
 
 def test_the_real_functions_are_back_afterwards():

@@ -7,7 +7,7 @@ hands longer vectors on to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -17,11 +17,13 @@ from protocols.arithmetic.field import Elements, P
 from protocols.sharing import consistency
 
 SHORT: Final = 2048
+_P64: Final = np.uint64(P)
 _combine = field.combine
 _total = field.total
 _mul = field.mul
 _masked_combination = consistency.masked_combination
 _evaluate_first = polynomial.evaluate_first
+_matmul = field.matmul
 
 
 def _horner(values: list[int], rho: int) -> int:
@@ -44,7 +46,7 @@ def total(a: Elements, axis: int = 0) -> Elements:
     """As `field.total`."""
     if axis != 0 or a.ndim != 2 or a.shape[0] > 7 or a.dtype != np.uint64:
         return _total(a, axis)
-    return np.asarray(np.add.reduce(a, axis=0) % np.uint64(P))
+    return np.asarray(np.add.reduce(a, axis=0) % _P64)
 
 
 def mul(a: Elements, b: Elements) -> Elements:
@@ -87,19 +89,31 @@ def evaluate_first(coefficients: Elements, m: int) -> Elements:
     """As `polynomial.evaluate_first`."""
     if coefficients.size * m > SHORT:
         return _evaluate_first(coefficients, m)
-    columns = coefficients.T.tolist()
-    powers: Sequence[Sequence[int]] = [[x**k for k in range(coefficients.shape[0])] for x in range(1, m + 1)]
-    rows = [
-        [sum([c * w for c, w in zip(column, weights, strict=True)]) % P for column in columns]
-        for weights in powers
-    ]
+    *lower, top = coefficients.tolist()
+    lower.reverse()
+    rows = []
+    for x in range(1, m + 1):
+        values = top
+        for coefficient in lower:
+            values = [value * x + c for value, c in zip(values, coefficient, strict=True)]
+        rows.append([value % P for value in values])
     return np.array(rows, dtype=np.uint64)
+
+
+def matmul(a: Elements, b: Elements) -> Elements:
+    """As `field.matmul`, for a matrix times a vector."""
+    if a.ndim != 2 or b.ndim != 1 or a.size > SHORT or a.shape[1] != b.shape[0]:
+        return _matmul(a, b)
+    column = b.tolist()
+    sums = [sum([v * w for v, w in zip(row, column, strict=True)]) % P for row in a.tolist()]
+    return np.array(sums, dtype=np.uint64)
 
 
 REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
     (field, "combine", combine),
     (field, "total", total),
     (field, "mul", mul),
+    (field, "matmul", matmul),
     (consistency, "masked_combination", masked_combination),
     (consistency, "holds", holds),
     (polynomial, "evaluate_first", evaluate_first),

@@ -28,10 +28,12 @@ from typing import Any, Final
 from nacl import bindings as sodium
 from nacl.signing import SigningKey
 
+from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage
 from protocols.identifiers import PartyId
 from protocols.sessions import dealing, roster
 from protocols.sessions.messages import Roster
+from protocols.sharing import consistency
 from protocols.wire import codec, sealing
 from protocols.wire.sealing import OVERHEAD_BYTES, Disclosure, SealBroken
 from tools.sim import short_vectors
@@ -56,14 +58,28 @@ def _public_of(secret: bytes) -> bytes:
     return sodium.crypto_scalarmult_ed25519_base_noclamp(secret)
 
 
+def _signature(party: bytes, label: str, payload: bytes) -> bytes:
+    """The party has 32 bytes and no label a NUL, so the parts cannot run into each other."""
+    framed = party + label.encode() + b"\0" + payload
+    return hashlib.blake2b(framed, key=_KEY, person=b"sign").digest()
+
+
 def sign_statement(key: SigningKey | bytes, label: str, payload: bytes) -> bytes:
     """As `envelope.sign_statement`: 64 bytes."""
-    return _hash(b"sign", _party_of(bytes(key)), label.encode(), payload)
+    return _signature(_party_of(bytes(key)), label, payload)
 
 
 def check_statement(party: PartyId, label: str, payload: bytes, signature: bytes) -> bool:
     """As `envelope.check_statement`."""
-    return signature == _hash(b"sign", party, label.encode(), payload)
+    return signature == _signature(party, label, payload)
+
+
+@lru_cache(maxsize=1 << 12)
+def challenge(binding: bytes) -> Elements:
+    """As `consistency.challenge`, kept: the dealer and every member ask for the same one."""
+    elements = _challenge(binding)
+    elements.flags.writeable = False
+    return elements
 
 
 def seal(recipient_public: bytes, plaintext: bytes, context: bytes, seed: bytes) -> bytes:
@@ -100,6 +116,7 @@ def open_disclosed(
     return _open(recipient_public, sealed, context)
 
 
+_challenge: Final = consistency.challenge
 _encode: Final = codec.encode
 _encodings: dict[int, tuple[Roster, bytes]] = {}
 
@@ -127,6 +144,7 @@ _REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
     (sealing, "disclose", disclose),
     (sealing, "open_disclosed", open_disclosed),
     (codec, "encode", encode),
+    (consistency, "challenge", challenge),
     *short_vectors.REPLACED,
 )
 
