@@ -15,7 +15,8 @@ reduces them, so that the opened sums tell the sum of weights and what the sum o
 
 What is noticed, and never decoded into noise (UnattributableFault):
   - A key sum with a coefficient beyond `Parameters.key_bound`: a missing, foreign or false share makes the
-    opened coefficients uniform mod 2^61-1; all N stay in bounds with probability below 2^(-44 N).
+    opened elements uniform mod 2^61-1, their digits (`digits`) but for a few uniform on 2^15 or 2^20 values;
+    a coefficient stays in bounds with probability below 0.61, all N with less than 2^-1400.
   - Residual noise beyond `Parameters.noise_bound`: any other wrong key in bounds, a wrong seed, a device in
     the sum but not among the keys or the reverse. Each coefficient of a (S' - S) is uniform on the multiples
     of 2^v mod q, 2^v the largest power of two that divides S' - S. As 2^v <= 2 key_bound < 2^(d+g), the
@@ -42,7 +43,7 @@ from protocols.arithmetic import field, gaussian, ring
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof
 from protocols.errors import LocalMisuse, UnattributableFault
-from protocols.masking import packing
+from protocols.masking import digits, packing
 from protocols.masking.checksum import Checksum
 from protocols.masking.layout import SPAN_COORDINATES, Layout, Span
 from protocols.masking.packing import Packed, Words
@@ -76,8 +77,8 @@ class MaskKey:
         raise LocalMisuse("a mask key is not to be stored or copied", fix="derive it again from its seed")
 
     def as_field(self) -> Elements:
-        """s as (N,) elements of AGG, to be dealt; sums of up to 2^20 of them stay below 2^27 in magnitude."""
-        return field.from_signed(self._s.astype(np.int64))
+        """s as (key_elements,) elements of AGG, to be dealt."""
+        return digits.fold(self._s.astype(np.int64), self.parameters)
 
     def spend(self) -> ring.Factor:
         """s prepared for products, once. LocalMisuse the second time: two vectors under one key leak."""
@@ -223,14 +224,14 @@ def parse_opened(parameters: Parameters, opened: Elements, contributors: int) ->
         raise LocalMisuse(f"a sum of dealings has {parameters.dealt_length} elements, not {opened.shape}")
     if not 1 <= contributors <= parameters.devices:
         raise LocalMisuse(f"{contributors} contributors; {parameters.name} holds 1 to {parameters.devices}")
-    key = field.to_signed(opened[: parameters.degree])
+    key = digits.unfold(opened[: parameters.key_elements], parameters)
     beyond = int(np.count_nonzero(np.abs(key) > parameters.key_bound(contributors)))
     if beyond:
         raise UnattributableFault(
             f"the opened value is not a sum of {contributors} mask keys: {beyond} of {key.size} "
             "coefficients are out of bounds, so a key share is missing or false"
         )
-    return Opened(key, int(opened[parameters.degree]), int(opened[parameters.degree + 1]))
+    return Opened(key, int(opened[-2]), int(opened[-1]))
 
 
 class Unmasker:

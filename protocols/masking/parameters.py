@@ -46,7 +46,12 @@ MIN_SECURITY = 128
 """Least `he_standard` estimate that `choose` accepts."""
 DIRECT_LIMIT = 8192
 """Longest vector that a session deals directly (a plan's largest length)."""
+DIRECT_ALWAYS = 2000
+"""Up to this length a vector is dealt directly even where a mask would upload less: privacy that rests on no
+assumption is worth 0.1 MB."""
 SHARE_BYTES = 8
+ELEMENT_BITS = 60
+"""What an element of AGG holds beside a sign."""
 EXTRAS = 2
 """Field elements dealt after the key: the check of the vector and the site's weight."""
 
@@ -92,9 +97,24 @@ class Parameters:
         return self.sent_bits - self.slots * self.slot_bits
 
     @property
+    def key_digits(self) -> int:
+        """Coefficients of the key that share a dealt element: as many as their sums leave room for."""
+        return ELEMENT_BITS // (self.key_bound(self.devices).bit_length() + 1)
+
+    @property
+    def key_digit_bits(self) -> int:
+        """Width of one of them, sign included."""
+        return ELEMENT_BITS // self.key_digits
+
+    @property
+    def key_elements(self) -> int:
+        """Field elements that hold the key."""
+        return -(-self.degree // self.key_digits)
+
+    @property
     def dealt_length(self) -> int:
-        """Field elements dealt to the committee: N of the key and EXTRAS."""
-        return self.degree + EXTRAS
+        """Field elements dealt to the committee: the key and EXTRAS."""
+        return self.key_elements + EXTRAS
 
     @property
     def over_float32(self) -> float:
@@ -153,7 +173,7 @@ def choose(length: int, value_bits: int, devices: int, *, seats: int = 7) -> Cho
         and candidate.devices >= devices
         and candidate.he_standard >= MIN_SECURITY
     ]
-    if fitting:
+    if fitting and length > DIRECT_ALWAYS:
         masked, parameters = min(fitting, key=lambda pair: pair[0])
         if masked < direct or length > DIRECT_LIMIT:
             return Choice(parameters, masked, _masked_reason(parameters, length, masked, direct))

@@ -13,7 +13,7 @@ import pytest
 from protocols.arithmetic import field, ring
 from protocols.arithmetic.xof import Xof
 from protocols.errors import LocalMisuse, MalformedMessage, UnattributableFault
-from protocols.masking import one_shot
+from protocols.masking import digits, one_shot
 from protocols.masking.checksum import Checksum
 from protocols.masking.layout import SPAN_COORDINATES, Layout
 from protocols.masking.parameters import B16_N10, B16_N10_TWO_SLOTS, B16_N14, B16_N20, B24_N14, TABLE
@@ -237,7 +237,7 @@ def test_whole_message_takes_no_more_than_itself_and_a_few_spans():
 def noise_of(session):
     """What is left of the sum when mask and values are taken off, in units of a sent coordinate."""
     parameters, layout = session.layout.parameters, session.layout
-    small = ring.factor(field.to_signed(session.opened[:-2]), parameters.limb_bits)
+    small = ring.factor(digits.unfold(session.opened[:-2], parameters), parameters.limb_bits)
     found = []
     for index in range(layout.spans):
         span = layout.span(index)
@@ -317,7 +317,7 @@ def test_key_share_that_is_missing_or_false_is_noticed(spoil):
 @each_set
 def test_each_flipped_bit_of_what_is_opened_is_noticed(parameters):
     session = Session(parameters)
-    for position in (11, parameters.degree, parameters.degree + 1):
+    for position in (11, parameters.key_elements, parameters.key_elements + 1):
         for bit in range(60):
             spoiled = session.opened.copy()
             spoiled[position] ^= np.uint64(1 << bit)
