@@ -2,11 +2,17 @@
 
 The receiver asks: an offer is a small message that waits with the others until the receiver is in the
 session; pieces flow only after its request, in the bulk lane, at the pace of the link's credit.
+
+A link that breaks costs the pieces that were on it and no more: when it is back, or the machine sends again,
+the same vector is offered again, and the receiver asks for the pieces that it lacks. Every piece is checked
+against the offer's digests whenever it comes, so that it does not matter how many times, from which of two
+senders and in what order pieces arrive. Invariant: one party gets a vector at most MAX_ASKED times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("coppice.bulk")
 
+MAX_ASKED = 8
+"""How often a party is asked for one vector, or sends it to one: a link that breaks more often loses it."""
+
 BULK_MESSAGES: tuple[type, ...] = (VectorOffer, VectorRequest, VectorPiece)
 
 
@@ -41,7 +50,9 @@ class BulkLane:
         self._tell = tell
         self._offers: dict[PartyId, set[Digest]] = {}
         self._offered: set[tuple[PartyId, Digest]] = set()
-        self._streaming: set[tuple[PartyId, Digest]] = set()
+        self._asked: Counter[tuple[PartyId, Digest]] = Counter()
+        self._served: Counter[tuple[PartyId, Digest]] = Counter()
+        self._streams: dict[tuple[PartyId, Digest], trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -57,6 +68,12 @@ class BulkLane:
         for peer in effect.to:
             self._offered.add((peer, effect.name))
         self._post(effect.to, offer)
+
+    def offer_again(self, peer: PartyId) -> None:
+        """The link to `peer` is new: what it was sent on an earlier one may not have arrived."""
+        for to, name in self._offered:
+            if to == peer:
+                self._post((peer,), self.store.offer(name))
 
     def combine(self, effect: Combine) -> None:
         """The machine wants stored vectors added."""
@@ -74,15 +91,12 @@ class BulkLane:
             case VectorOffer():
                 self._note_offer(sender, message.name)
                 if self.store.expect(sender, message):
-                    self._post((sender,), VectorRequest(message.name))
-                elif message.name in self.store:
+                    _count(self._asked, sender, message.name)
+                    self._post((sender,), self.store.request(message.name))
+                else:
                     self._tell(VectorStored(message.name))
             case VectorRequest():
-                key = (sender, message.name)
-                if key not in self._offered or key in self._streaming:
-                    raise UnexpectedMessage("a vector is asked for that was not offered, or twice")
-                self._streaming.add(key)
-                self._soon(self._stream, sender, message.name)
+                self._serve(sender, message)
             case VectorPiece():
                 if self.store.take(sender, message):
                     self._tell(VectorStored(message.name))
@@ -96,12 +110,27 @@ class BulkLane:
             names.discard(name)
             raise UnexpectedMessage("more vectors than this party can have")
 
-    async def _stream(self, to: PartyId, name: Digest) -> None:
+    def _serve(self, to: PartyId, request: VectorRequest) -> None:
+        """Stream what is asked for; who asks again while a stream runs lost what that one sent."""
+        key = (to, request.name)
+        if key not in self._offered:
+            raise UnexpectedMessage("a vector is asked for that was not offered")
+        pieces = self.store.wanted(to, request)
+        _count(self._served, *key)
+        if key in self._streams:
+            self._streams[key].cancel()
+        self._streams[key] = trio.CancelScope()
+        self._soon(self._stream, to, request.name, pieces, self._streams[key])
+
+    async def _stream(
+        self, to: PartyId, name: Digest, pieces: Sequence[int], scope: trio.CancelScope
+    ) -> None:
         plan = self._plan
-        for index in range(self.store.layout.spans):
-            piece = await trio.to_thread.run_sync(self.store.piece_of, name, index)
-            self.bytes_sent += await self._postman.stream(to, piece, session=plan.session, epoch=plan.epoch)
-        self._streaming.discard((to, name))
+        with scope:
+            for index in pieces:
+                piece = await trio.to_thread.run_sync(self.store.piece_of, name, index)
+                sent = await self._postman.stream(to, piece, session=plan.session, epoch=plan.epoch)
+                self.bytes_sent += sent
 
     def _post(self, to: tuple[PartyId, ...], message: object) -> None:
         plan = self._plan
@@ -117,3 +146,10 @@ class BulkLane:
             await function(*arguments)  # type: ignore[misc]  # always an async function
         except MeshError as error:
             log.warning("vector not moved", why=error.sentence())
+
+
+def _count(counts: Counter[tuple[PartyId, Digest]], party: PartyId, name: Digest) -> None:
+    """Raise UnexpectedMessage beyond MAX_ASKED."""
+    counts[party, name] += 1
+    if counts[party, name] > MAX_ASKED:
+        raise UnexpectedMessage(f"a vector is wanted more than {MAX_ASKED} times")

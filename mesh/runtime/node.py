@@ -221,16 +221,19 @@ class Node:
 
     async def _links(self) -> None:
         async for event in self.transport.events:
+            up = down = None
             match event:
                 case LinkUp(peer=peer, guest=False):
+                    up = peer
                     await self.overlay.link_up(peer)
-                case LinkDown():
-                    self.postman.forget(event.peer)
+                case LinkDown(peer=peer):
+                    down = peer
+                    self.postman.forget(peer)
                     for poll in self._polls.values():
-                        poll.lose(event.peer)
-                    await self.overlay.link_down(event.peer, event.reason)
+                        poll.lose(peer)
+                    await self.overlay.link_down(peer, event.reason)
             self._measure()
-            self.sessions.linked()
+            self.sessions.linked(up=up, down=down)
 
     def _measure(self) -> None:
         for peer, info in self.transport.links().items():

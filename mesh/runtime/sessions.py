@@ -134,11 +134,18 @@ class Sessions:
         """Start a session of our own; its events go to `report`, its end as Opened or Aborted."""
         self._start(plan)
 
-    def linked(self) -> None:
-        """Links came or went: tell every live session whom we cannot reach."""
+    def linked(self, *, up: PartyId | None = None, down: PartyId | None = None) -> None:
+        """Links came or went: tell every live session whom we cannot reach.
+
+        A link that is back already was lost all the same, with what was on it.
+        """
         linked = self._links()
         for driver in self.registry.live.values():
+            if down in linked:
+                driver.deliver(self._keys.party, self._lost(driver.machine.plan, linked - {down}))
             driver.deliver(self._keys.party, self._lost(driver.machine.plan, linked))
+            if up is not None and driver.bulk is not None:
+                driver.bulk.offer_again(up)
 
     def cancel(self, session: SessionId) -> None:
         """End our part of a session silently."""

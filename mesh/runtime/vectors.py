@@ -41,10 +41,12 @@ class VectorOffer:
 
 @dataclass(frozen=True, slots=True)
 class VectorRequest:
-    """Send me the pieces."""
+    """Send me these pieces: all of them, or after a broken link those that did not come."""
 
     KIND: ClassVar[str] = "vector-request"
     name: Digest
+    wanted: Annotated[bytes, AtMost(MAX_PIECES // 8)]
+    """Piece i is bit i % 8, the lowest first, of byte i // 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +126,32 @@ class VectorStore:
     # -- others' --------------------------------------------------------------------------------------
 
     def expect(self, sender: PartyId, offer: VectorOffer) -> bool:
-        """Whether to ask for an offered vector. Raises MalformedMessage, UnexpectedMessage."""
+        """Whether an offered vector is still wanted. Raises MalformedMessage, UnexpectedMessage."""
         if len(offer.pieces) != self.layout.spans or self._name(offer.pieces) != offer.name:
             raise MalformedMessage("an offered vector's pieces do not match its name", blame=sender)
         if offer.name in self._held:
             return False
         known = self._incoming.get(offer.name)
         if known is not None:  # whoever offers it as well is asked as well: the first may never send
-            fresh = sender not in known.senders
             known.senders.add(sender)
-            return fresh
+            return True
         if len(self._held) + len(self._incoming) >= self._most:
             raise UnexpectedMessage("more vectors than the plan has parties")
         self._incoming[offer.name] = _Incoming({sender}, offer.pieces, set(range(self.layout.spans)))
         return True
+
+    def request(self, name: Digest) -> VectorRequest:
+        """What to ask for: the pieces that are missing. Raises LocalMisuse unless the vector is expected."""
+        if name not in self._incoming:
+            raise LocalMisuse("a vector is asked for that is not expected")
+        return VectorRequest(name, _bits(self._incoming[name].missing, self.layout.spans))
+
+    def wanted(self, sender: PartyId, request: VectorRequest) -> list[int]:
+        """Pieces that somebody asks for, ascending. Raises MalformedMessage."""
+        bits, spans = int.from_bytes(request.wanted, "little"), self.layout.spans
+        if len(request.wanted) != -(-spans // 8) or bits >> spans:
+            raise MalformedMessage("pieces are asked for that a vector does not have", blame=sender)
+        return [index for index in range(spans) if bits >> index & 1]
 
     def take(self, sender: PartyId, piece: VectorPiece) -> bool:
         """Store one piece; True when the vector is whole now. Raises ProtocolError, SpoolFull."""
@@ -187,6 +201,10 @@ class VectorStore:
 
     def _path(self, name: Digest) -> Path:
         return self._folder / name.hex()
+
+
+def _bits(pieces: Iterable[int], spans: int) -> bytes:
+    return sum(1 << index for index in pieces).to_bytes(-(-spans // 8), "little")
 
 
 def _full(folder: Path, error: OSError) -> SpoolFull:

@@ -310,7 +310,8 @@ class Adder:
         took_over = self.assembly.adders[0] != self.me
         if took_over and not live <= self._heard and now < self._collect_until:
             return []
-        settled = all(self.ledger.is_settled(now, source, self.lost) for source in self.assembly.sources)
+        gone = self.ledger.gone(now, self.lost)
+        settled = all(self.ledger.is_settled(now, source, gone) for source in self.assembly.sources)
         if not settled and now < self._collect_until:
             return []
         return self._propose(self._compose())

@@ -107,6 +107,8 @@ class BulkWork:
         if self.plan.bulk is None:
             return []
         self._believe(lost)
+        self._told -= lost  # what was under way to them may be lost; who comes back gets it again
+        self._sent_up = {stage: above for stage, above in self._sent_up.items() if above not in lost}
         effects: list[Effect] = []
         for (stage, generation), adder in adders.items():
             if generation > 0:
@@ -118,7 +120,7 @@ class BulkWork:
                 effects += self._pass_up(stage, lost) if stage != self.plan.root else []
         if self.plan.root in self._sums:
             self.total = self._sums[self.plan.root]
-        return [*effects, *self._hand_down(adders, result)]
+        return [*effects, *self._hand_down(lost, adders, result)]
 
     def _pass_up(self, stage: int, lost: frozenset[PartyId]) -> list[Effect]:
         above = first_generation(self.plan, self.plan.parent_of(stage)).current_adder(lost)
@@ -128,7 +130,9 @@ class BulkWork:
         name = self._sums[stage]
         return [Send(above, ClusterVector(stage, name)), *_transfer((above,), name, self.me)]
 
-    def _hand_down(self, adders: Mapping[tuple[int, int], Adder], result: Result | None) -> list[Effect]:
+    def _hand_down(
+        self, lost: frozenset[PartyId], adders: Mapping[tuple[int, int], Adder], result: Result | None
+    ) -> list[Effect]:
         """From the root's adder to the initiator, or from adder to adder to every device."""
         name = self.total
         if result is None or name is None or name not in self.vectors.stored:
@@ -145,7 +149,8 @@ class BulkWork:
             if self.plan.bulk is not None and self.plan.bulk.to_all and adder.in_office:
                 told.update(dict.fromkeys(stage.dealers))
                 told.update((self.plan.stages[child].adders[0], None) for child in stage.children)
-        fresh = tuple(party for party in told if party not in self._told and party != self.me)
+        reached = self._told | lost | {self.me}
+        fresh = tuple(party for party in told if party not in reached)
         self._told.update(fresh)
         effects += [Send(party, TotalVector(name)) for party in fresh]
         return [*effects, *_transfer(fresh, name, self.me)]

@@ -34,6 +34,8 @@ class Dealer:
 
     def advance(self, lost: frozenset[PartyId]) -> list[Effect]:
         """Send to the adder in office unless that was done. Call at the start and when somebody is lost."""
+        if self._sent_to in lost:
+            self._sent_to = None  # what was under way may be lost; if it comes back it gets all again
         adder = self.target.current_adder(lost)
         if adder is None or adder == self._sent_to:
             return []

@@ -20,7 +20,7 @@ from protocols.sessions.vectors import Vectors
 GRACE_S = 1.0
 """How long stragglers may hold up a dealing or a source that a quorum already answered for."""
 RETURN_S = 2.0
-"""How long a device that was lost while its masked vector was under way may come back and send the rest."""
+"""How long those who were lost while masked vectors were under way may come back, with the rest of them."""
 
 
 @dataclass(slots=True)
@@ -123,6 +123,12 @@ class Ledger:
                 return False
         return True
 
+    def gone(self, now: float, lost: frozenset[PartyId]) -> frozenset[PartyId]:
+        """Of the lost, those that need not be awaited."""
+        if self.assembly.plan.bulk is None:
+            return lost
+        return frozenset(party for party in lost if now >= self.lost_at.get(party, now) + RETURN_S)
+
     def next_grace(self, now: float) -> float | None:
         """When a grace period ends next, so that the adder looks again."""
         ends = [a.quorum_at + GRACE_S for a in self.accounts.values() if a.quorum_at is not None]
@@ -170,8 +176,7 @@ class Ledger:
 
     def _answered(self, now: float, account: Account, lost: frozenset[PartyId], live_seats: set[int]) -> bool:
         if not self.vectors.has(account.deal.dealing.vector):
-            dealer = account.deal.dealing.dealer
-            return dealer in lost and now >= self.lost_at.get(dealer, now) + RETURN_S
+            return account.deal.dealing.dealer in lost
         if live_seats <= account.holders:
             return True
         return account.quorum_at is not None and now >= account.quorum_at + GRACE_S

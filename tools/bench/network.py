@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from nacl.signing import SigningKey
 
 from mesh.runtime.bulk import BULK_MESSAGES
-from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorRequest, VectorStore
+from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorStore
 from protocols.errors import ProtocolError
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Combine, Effect, Machine, Publish, Send, Transfer
@@ -161,7 +161,7 @@ class Network:
         with self.accounts.charge(self.tree.roles[to], TRANSFER):
             wanted = target.expect(sender, offer)
         if wanted:
-            self._exchange(to, sender, lambda: VectorRequest(name))
+            self._exchange(to, sender, lambda: target.request(name))
             for index in range(source.layout.spans):
                 piece = self._exchange(sender, to, lambda index=index: source.piece_of(name, index))  # type: ignore[misc]  # default binds
                 assert isinstance(piece, VectorPiece)
