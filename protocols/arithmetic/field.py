@@ -266,6 +266,17 @@ def matmul(a: Elements, b: Elements) -> Elements:
     return result
 
 
+def matmul_each(a: Elements, b: Elements) -> Elements:
+    """K matrix products at once: (K, m, k) @ (K, k, n) -> (K, m, n), k at most 512.
+
+    Raises LocalMisuse when the shapes do not fit.
+    """
+    a, b = words.checked(a), words.checked(b)
+    if a.ndim != 3 or b.ndim != 3 or (a.shape[0], a.shape[2]) != b.shape[:2] or a.shape[2] > _INNER:
+        raise LocalMisuse(f"matmul_each: shapes {a.shape} and {b.shape} do not fit")
+    return _matmul_stack(a, b)
+
+
 def _times_column(a: Elements, column: Elements) -> Elements:
     result = np.zeros(a.shape[0], dtype=np.uint64)
     for start in range(0, column.size, BLOCK):

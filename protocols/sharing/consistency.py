@@ -31,6 +31,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 
 from protocols.arithmetic import field, polynomial
 from protocols.arithmetic.field import Elements, P
@@ -39,6 +40,7 @@ from protocols.errors import LocalMisuse
 
 REPETITIONS = 2
 _STEP = 128
+_OWN_STEP = 64
 
 
 def challenge(binding: bytes) -> Elements:
@@ -68,9 +70,6 @@ def masked_combination(shares: Elements, rho: Elements) -> Elements:
 def _at_powers(rows: Elements, rho: Elements) -> Elements:
     """sum_k rho_r^{k+1} s_k: (m, L) -> (m, 2), in steps of _STEP columns so that few powers are needed."""
     m, length = rows.shape
-    if m == 1 and length:  # what a member checks for each dealing: all powers at once are cheaper
-        every = np.stack([field.powers(int(r), length) for r in rho])
-        return field.total(field.mul(every, rows), axis=1)[None, :]
     steps = length // _STEP
     small = np.stack([field.powers(int(r), _STEP) for r in rho], axis=1)
     large = np.stack([field.powers(pow(int(r), _STEP, P), steps + 1, 0) for r in rho], axis=1)
@@ -85,5 +84,47 @@ def _at_powers(rows: Elements, rho: Elements) -> Elements:
 
 def holds(share: Elements, point: int, rho: Elements, response: Elements) -> bool:
     """Whether a member's own share (L+2,) at `point` lies on the published polynomials (2, t+1)."""
-    claimed = polynomial.evaluate(response.T, [point])[0]
-    return bool(np.array_equal(claimed, masked_combination(share, rho)))
+    return bool(holds_each(share[None, :], point, rho[None, :], response[None, :, :])[0])
+
+
+def holds_each(
+    shares: Elements, point: int, rho: Elements, responses: Elements
+) -> npt.NDArray[np.bool_]:
+    """`holds` for K dealings to one member: (K, L+2), (K, 2), (K, 2, t+1) -> (K,).
+
+    Each dealing is judged by its own challenge, so a liar among them is named at once; what they share are the
+    calls of numpy, which cost a single short vector more than the arithmetic.
+    """
+    count, repetitions = rho.shape
+    if shares.shape[1] < REPETITIONS:
+        raise LocalMisuse(f"a batch of {shares.shape[1]} columns holds no {REPETITIONS} masks")
+    coefficients = responses.reshape(count * repetitions, -1).T
+    claimed = polynomial.evaluate(coefficients, [point])[0].reshape(count, repetitions)
+    combined = field.add(_at_own_powers(shares[:, :-REPETITIONS], rho), shares[:, -REPETITIONS:])
+    return np.asarray((claimed == combined).all(axis=1))
+
+
+def _at_own_powers(rows: Elements, rho: Elements) -> Elements:
+    """sum_k rho_r^{k+1} s_k with each row's own rho: (K, L), (K, 2) -> (K, 2); k = _OWN_STEP i + j."""
+    count, length = rows.shape
+    steps = max(1, -(-length // _OWN_STEP))
+    padded = np.zeros((count, steps, _OWN_STEP), dtype=np.uint64)
+    padded.reshape(count, -1)[:, :length] = rows
+    small = _powers(rho, _OWN_STEP)  # (K, step, 2): rho^(j+1)
+    inner = field.matmul_each(padded, small)  # (K, steps, 2)
+    if steps == 1:
+        return inner[:, 0]
+    large = _powers(small[:, -1], steps - 1)  # (K, steps-1, 2): rho^(step i)
+    return field.add(inner[:, 0], field.total(field.mul(inner[:, 1:], large), axis=1))
+
+
+def _powers(base: Elements, count: int) -> Elements:
+    """base^1 .. base^count by doubling: (K, 2) -> (K, count, 2)."""
+    result = np.empty((base.shape[0], count, base.shape[1]), dtype=np.uint64)
+    result[:, 0] = base
+    done = 1
+    while done < count:
+        more = min(done, count - done)
+        result[:, done : done + more] = field.mul(result[:, :more], result[:, done - 1 : done])
+        done += more
+    return result
