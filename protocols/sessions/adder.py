@@ -188,7 +188,7 @@ class Adder:
             self.ledger.exclude(sender, "dealt twice")
             named = Publish(events.Named(sender, "signed two dealings for one slot", proven=True))
             return [named, *self._advance(now)]
-        account = self.ledger.enter(source, message, name)
+        account = self.ledger.enter(now, source, message, name)
         seats = [seat for seat in range(len(self.assembly.seats))
                  if self.certificate is None or (seat, sender) in self._wanted]  # fmt: skip
         return [*self._parts(account, seats), *self._advance(now)]

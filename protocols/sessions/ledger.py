@@ -50,11 +50,13 @@ class Ledger:
         self._graces: list[float] = []
         self.lost_at: dict[PartyId, float] = {}
 
-    def enter(self, source: Source, deal: Deal, digest: Digest) -> Account:
-        """Open the account of a new dealing."""
+    def enter(self, now: float, source: Source, deal: Deal, digest: Digest) -> Account:
+        """Open the account of a new dealing; members that already said they hold it need not say so again."""
         account = Account(source, deal, digest)
         self.accounts[source.child, deal.dealing.dealer] = account
         self.by_digest[digest] = account
+        for seat in sorted(self.pledges.pop(digest, ())):
+            self.hold(now, digest, seat)
         return account
 
     def hold(self, now: float, digest: Digest, seat: int) -> None:

@@ -1,13 +1,21 @@
-"""What a party stores before it speaks, so that after a restart it cannot contradict itself."""
+"""What a party stores before it speaks, so that after a restart it cannot contradict itself.
+
+`Begun`, `Heard` and `Expired` are the machine's inputs, from which it is rebuilt (see `durable`). The others
+are what binds it: the rebuilt machine must come to the very same ones, or the session is not gone on with.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from protocols.identifiers import Digest
+from protocols.identifiers import Digest, PartyId
 from protocols.sessions.messages import Generation, StageIndex
-from protocols.wire.bounds import AtMost
+from protocols.sessions.plan import MAX_LENGTH, Plan
+from protocols.wire.bounds import AtMost, Exactly, FieldVector
+
+MAX_INPUT_BYTES = 1 << 26
+"""Of one message; the transport's bounds are tighter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +56,48 @@ class Closed:
     reason: Annotated[str, AtMost(512)]
 
 
-RECORDS: tuple[type, ...] = (VoteCast, ShareReleased, Dealt, Closed)
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """All that the machine was made from, and when. Secret: the seed, and the vector that is contributed."""
+
+    KIND: ClassVar[str] = "begun"
+    plan: Plan
+    seed: Annotated[bytes, Exactly(32)]
+    contribution: Annotated[FieldVector, AtMost(MAX_LENGTH)] | None
+    refusal: Annotated[str, AtMost(2048)]
+    masked: Digest
+    at: float
+
+    def __repr__(self) -> str:
+        return f"Begun({self.plan.session.short()}, redacted)"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message the machine took, or refused: `name` is its class, `body` its encoding."""
+
+    KIND: ClassVar[str] = "heard"
+    at: float
+    sender: PartyId
+    name: Annotated[str, AtMost(64)]
+    body: Annotated[bytes, AtMost(MAX_INPUT_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A deadline passed."""
+
+    KIND: ClassVar[str] = "expired"
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outgrown:
+    """More was heard than is kept: after a restart this party abstains from the session."""
+
+    KIND: ClassVar[str] = "outgrown"
+
+
+INPUTS: tuple[type, ...] = (Begun, Heard, Expired, Outgrown)
+BINDING: tuple[type, ...] = (VoteCast, ShareReleased, Dealt, Closed)
+RECORDS: tuple[type, ...] = (*INPUTS, *BINDING)
