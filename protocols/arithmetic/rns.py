@@ -150,6 +150,23 @@ def scale(a: Residues, k: int | Fraction) -> Residues:
     return mul(a, _column(constants(k), a.ndim))
 
 
+def weighted(rows: Sequence[Residues], weights: Sequence[int]) -> Residues:
+    """sum_i w_i x_i for canonical rows (2, count) and public integers; cheap while they are small."""
+    if sum(abs(weight) for weight in weights) >= 1 << 29:
+        out = np.zeros_like(rows[0])
+        for row, weight in zip(rows, weights, strict=True):
+            out = add(out, scale(row, weight))
+        return out
+    limbs = np.zeros((2, *rows[0].shape), dtype=np.int64)
+    for row, weight in zip(rows, weights, strict=True):
+        if weight:
+            limbs[0] += (row & _M31).view(np.int64) * weight
+            limbs[1] += (row >> _31).view(np.int64) * weight
+    moduli = _column(_BOTH, rows[0].ndim).view(np.int64)
+    positive = (limbs + moduli).view(np.uint64)  # in (0, 2^62)
+    return fold(shift_left(fold(positive[1]), 31) + positive[0])
+
+
 def shift_left(a: Residues, bits: int) -> Residues:
     """2^bits a, 0 <= bits <= 50, without a product."""
     low = (a & np.uint64((1 << (61 - bits)) - 1)) << np.uint64(bits)

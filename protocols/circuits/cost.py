@@ -1,6 +1,8 @@
 """What a program costs before anything runs: rounds, bytes, memory, seconds on given links.
 
-Rounds and payload bytes are counts over the program's steps, hence exact. Memory is the largest sum of
+Rounds and payload bytes are counts over the program's steps, hence exact. Preprocessing is the part of
+them that depends on no input: random bits and prepared products; it runs in rounds that are spent anyway,
+so it is a share of the bytes, not a phase. Memory is the largest sum of
 live registers over all layers plus the messages of the layer; it follows the arrays' shapes. Seconds are
 rounds * RTT + the busiest member's bytes / bandwidth + computing, the last from the rates below.
 
@@ -15,7 +17,7 @@ from protocols.circuits.lower import Lowered
 from protocols.engine.assembler import count_of
 from protocols.engine.binary import Gate, words_for
 from protocols.engine.committee import Committee
-from protocols.engine.compare import OpenSign, Terms
+from protocols.engine.compare import OpenSign, SetTerms, Terms
 from protocols.engine.lookahead import Lookahead
 from protocols.engine.multiply import Opened, Reveal
 from protocols.engine.program import Program, Round, Step
@@ -29,6 +31,7 @@ SECONDS_AN_ELEMENT = {
     Opened: 400e-9,
     Reveal: 120e-9,
     Terms: 350e-9,
+    SetTerms: 1200e-9,
     Signs: 900e-9,
     Spread: 250e-9,
     OpenSign: 5e-9,
@@ -47,6 +50,11 @@ class Link:
     bytes_per_s: float
 
 
+MODE_WORDS = {
+    "P": "members follow the protocol; up to t of them learn nothing",
+    "A": "up to t members may do anything; a lie stops the run before any output is opened",
+}
+
 LAN = Link(0.0005, 125e6)
 WAN = Link(0.020, 50e6 / 8)
 
@@ -62,6 +70,9 @@ class Cost:
     products: int
     memory_bytes: int
     computing_s: float
+    mode: str = "P"
+    random_bits: int = 0
+    preprocessing_bytes: int = 0
 
     @property
     def busiest_bytes(self) -> int:
@@ -76,9 +87,11 @@ class Cost:
         """A few lines for people."""
         return "\n".join(
             (
+                f"security     mode {self.mode}: {MODE_WORDS[self.mode]}",
                 f"rounds       {self.rounds}",
                 f"bytes        {self.busiest_bytes:,} from the busiest member",
                 f"opened       {self.products:,} products and truncations, {self.comparisons:,} comparisons",
+                f"beforehand   {self.preprocessing_bytes:,} of these bytes, {self.random_bits:,} random bits",
                 f"memory       {self.memory_bytes / 2**20:,.1f} MiB a member",
                 f"computing    {self.computing_s:.3f} s a member",
                 f"on a LAN     {self.seconds(LAN):.3f} s (RTT 0.5 ms, 1 Gbit/s)",
@@ -91,6 +104,7 @@ def cost(lowered: Lowered, committee: Committee) -> Cost:
     """Cost of a lowered program."""
     program = lowered.program
     sizes = [_elements(step) for step in program.steps]
+    early = _without_inputs(program)
     return Cost(
         rounds=program.rounds,
         sent_bytes={point: program.sent_bytes(committee, point) for point in committee.quorum},
@@ -99,7 +113,27 @@ def cost(lowered: Lowered, committee: Committee) -> Cost:
         products=sum(size for s, size in zip(program.steps, sizes, strict=True) if isinstance(s, Opened)),
         memory_bytes=_memory(program, committee, lowered),
         computing_s=sum(_seconds(s, size, committee) for s, size in zip(program.steps, sizes, strict=True)),
+        mode=committee.mode,
+        random_bits=sum(s.count for s in program.steps if isinstance(s, Spread)),
+        preprocessing_bytes=max(_early_bytes(program, committee, early, p) for p in committee.quorum),
     )
+
+
+def _without_inputs(program: Program) -> list[int]:
+    """Round steps that depend on no input of the program."""
+    bound, early = set(program.inputs), []
+    for number, step in enumerate(program.steps):
+        if bound & set(step.inputs):
+            bound |= set(step.outputs)
+        elif isinstance(step, Round):
+            early.append(number)
+    return early
+
+
+def _early_bytes(program: Program, committee: Committee, early: list[int], point: int) -> int:
+    steps = [(number, program.steps[number]) for number in early]
+    sent = sum(step.words(committee, number, point) for number, step in steps if isinstance(step, Round))
+    return 8 * sent * (committee.n - 1)
 
 
 def within_limits(found: Cost, *, rounds: int, sent_bytes: int, memory_bytes: int) -> None:
@@ -134,7 +168,7 @@ def _seconds(step: Step, size: int, committee: Committee) -> float:
 def _bytes(step: Step, committee: Committee) -> int:
     """Of all outputs of a step."""
     held = -(-len(committee.sets.sets) * (committee.n - committee.t) // committee.n)
-    if isinstance(step, Terms):
+    if isinstance(step, Terms | SetTerms):
         return 8 * len(step.outputs) * held * step.layout_words()
     if isinstance(step, Lookahead):
         return 16 * held * step.nodes * words_for(step.lanes)

@@ -15,6 +15,8 @@ The protocol, from the bottom up (docs of each module hold the details and the p
  9. `assembler`, `numbers`  writing programs; scale and range of every value.
 10. `functions`, `ordering`  exp, reciprocal, sigmoid ...; maximum, sort.
 
+11. `checked`, `pieces`   the openings of mode A.
+
 State. Between two layers a party holds registers and nothing else: (layer number, registers) is what
 is journalled. Shares in Shamir form can be reshared to a new committee; replicated bits and masks
 cannot, so a layer before which only Shamir shares and public values are alive is a checkpoint. A
@@ -26,9 +28,7 @@ openings) or within 2^-KAPPA of independent of the secret (integer masks). Given
 corrupted members' views are simulated: draw each opened value from its distribution, give the honest
 members' summands as uniform vectors that add up to it. Outputs are degree-t sharings.
 
-Not here yet: detection of members that deviate (mode A, n >= 3t+1). Every opening is a sum of summands
-without redundancy; a wrong summand gives a wrong result and no alarm. The steps keep what a check needs:
-masks can be drawn again from their streams, and v + [r] - e is a degree-2t sharing of zero for every
-opening e, so a random combination of a batch of them, masked by `prss.zero_shares` and opened from all n,
-decides; bits need the same over an extension field. It must come before the outputs are opened.
+Security (mode A, n >= 3t+1). The same programs with openings in which every lie is noticed at once by every
+honest member it reaches: `checked` (field values; states the argument) and `pieces` (bits). At most t members
+deviate in any way; then no output is opened, and what honest members sent says nothing about secrets.
 """

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocols.engine.carry import CarrySave, Combine, GroupCarry, groups
+from protocols.engine.checked import Confirm
 from protocols.engine.committee import Committee
-from protocols.engine.compare import OpenSign, Terms
+from protocols.engine.compare import OpenSign, SetTerms, Terms
 from protocols.engine.lookahead import Lookahead, Prepared, best_width, plan
 from protocols.engine.multiply import Opened, largest_bits
+from protocols.engine.pieces import check_size
 from protocols.engine.program import Program, Step
 from protocols.engine.randombit import BitShare, BitTimes, Signs, Spread
 from protocols.errors import LocalMisuse
@@ -59,7 +61,11 @@ class Assembler:
         return step.outputs[0]
 
     def program(self, *outputs: int) -> Program:
-        """The program so far with these outputs; steps that do not matter to them are dropped."""
+        """The program so far with these outputs; steps that do not matter to them are dropped.
+
+        In mode A the outputs are handed out once all members confirm the run.
+        """
+        outputs = self.confirmed(*outputs)
         needed = set(outputs)
         steps: list[Step] = []
         for step in reversed(self._steps):
@@ -67,6 +73,14 @@ class Assembler:
                 steps.append(step)
                 needed |= set(step.inputs)
         return Program(tuple(self._inputs), tuple(reversed(steps)), outputs)
+
+    def confirmed(self, *registers: int) -> tuple[int, ...]:
+        """The same values, in mode A after a round in which all members say that they noticed nothing."""
+        if not self.committee.checked:
+            return registers
+        passed = tuple(self.register() for _ in registers)
+        self.append(Confirm(registers, passed))
+        return passed
 
     def multiply(self, x: int, y: int, shape: tuple[int, ...], bits: int = 0, shift: int = 0) -> int:
         """x * y, broadcast to `shape`; truncated by `shift` when |xy| < 2^bits."""
@@ -106,9 +120,8 @@ class Assembler:
 
     def negative(self, x: int, count: int, k: int) -> Bit:
         """Whether x < 0, for |x| < 2^k and x of any shape with `count` elements; the bit is flat."""
-        w = best_width(k, count) if self.committee.t == 1 else 1
-        terms = tuple(self.register() for _ in range(self.committee.t + 1))
-        self.append(Terms((x,), terms, count, k, w, k + 1))
+        w = best_width(k, count) if self.committee.t == 1 and not self.committee.checked else 1
+        terms = self.masked_terms(x, count, k, w, k + 1)
         while len(terms) > 2:
             terms = self.carry_saved(terms, count, k)
         gp = self.append(GroupCarry(terms, (self.register(),), count, k, w))
@@ -116,6 +129,20 @@ class Assembler:
         rho, bits = self.random_bits(count)
         opened = self.append(OpenSign((gp, *terms, bits), (self.register(),), count))
         return Bit(opened, rho, count)
+
+    def masked_terms(self, x: int, count: int, k: int, w: int, planes: int) -> tuple[int, ...]:
+        """Shared bits of terms that add up to the low planes of x + 2^k.
+
+        Raises LocalMisuse for a committee with too many key sets.
+        """
+        check_size(self.committee)
+        if self.committee.checked:
+            terms = tuple(self.register() for _ in self.committee.sets.sets)
+            self.append(SetTerms((x,), terms, count, k, planes))
+        else:
+            terms = tuple(self.register() for _ in range(self.committee.t + 1))
+            self.append(Terms((x,), terms, count, k, w, planes))
+        return terms
 
     def _joined(self, gp: int, count: int, m: int) -> int:
         """(G, P) of two groups from those of m."""

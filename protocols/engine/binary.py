@@ -19,15 +19,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from protocols.engine.committee import Committee, Seat
+from protocols.engine import pieces
+from protocols.engine.committee import Committee, Duty, Seat
+from protocols.engine.pieces import own_duty
 from protocols.engine.program import Round, Values, Words
-from protocols.sharing.replicated import owner
 
 _STAGES = [
     (32, 0x00000000FFFFFFFF),
@@ -91,38 +91,24 @@ def known_to_set(seat: Seat, index: int, known: Words | None, count: int, words:
 
 
 def summands(seat: Seat, bits: Words) -> Words:
-    """(held, ...) -> own summand (...) of the shared bits among the quorum."""
-    sets, quorum = seat.committee.sets, seat.committee.quorum
-    mine = [row for row, index in enumerate(seat.keys.held) if owner(sets, index, quorum) == seat.point]
-    return np.asarray(np.bitwise_xor.reduce(bits[mine], axis=0))
-
-
-@cache
-def _appointed(committee: Committee, point: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """(row of A, rows of B) whose product this point answers for."""
-    sets = committee.sets
-    held = sets.held(point)
-    table = []
-    for row, a in enumerate(held):
-        rows = []
-        for other, b in enumerate(held):
-            present = [i for i in sets.sets[a] if i in sets.sets[b] and i in committee.quorum]
-            if present[(a + b) % len(present)] == point:
-                rows.append(other)
-        if rows:
-            table.append((row, tuple(rows)))
-    return tuple(table)
+    """(held, ...) -> what this seat answers for (...) of shared bits."""
+    rows = list(_duty(seat).rows)
+    return np.asarray(np.bitwise_xor.reduce(bits[rows], axis=0))
 
 
 def product(seat: Seat, x: Words, y: Words) -> Words:
-    """Own summand of x & y: (held, ...) and (held, ...) -> (...)."""
+    """What this seat answers for of x & y: (held, ...) and (held, ...) -> (...)."""
     out = np.zeros(x.shape[1:], dtype=np.uint64)
-    for row, others in _appointed(seat.committee, seat.point):
+    for row, others in _duty(seat).pairs:
         factor = y[others[0]]
         for other in others[1:]:
             factor = factor ^ y[other]
         out ^= x[row] & factor
     return out
+
+
+def _duty(seat: Seat) -> Duty:
+    return seat.duty or own_duty(seat.committee, seat.point)
 
 
 @dataclass(frozen=True)
@@ -153,29 +139,24 @@ class Gate(Round):
         return values
 
     def words(self, committee: Committee, step: int, point: int) -> int:
-        """A bit a gate from each member of the quorum."""
+        """A bit a gate from each member of the quorum; in mode A a bit a piece."""
         del step
-        return self.width() * words_for(self.lanes) if point in committee.quorum else 0
+        return pieces.words(committee, point, self.width() * words_for(self.lanes))
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
-        """Send w_i + zero_i + R_i; keep R_A."""
-        shape = (self.width(), words_for(self.lanes))
-        size = shape[0] * shape[1]
-        streams = [seat.set_stream(index, step, "gate") for index in seat.keys.held]
-        fresh = np.stack([np.frombuffer(s.read(8 * size), dtype="<u8").reshape(shape) for s in streams])
-        if seat.point not in seat.committee.quorum:
-            return np.zeros(0, dtype=np.uint64), fresh
-        payload = self.form(seat, self.prepared(seat, step, values)) ^ summands(seat, fresh)
-        payload ^= seat.zeros(step, seat.committee.quorum).words(size).reshape(shape)
-        return payload.ravel(), fresh
+        """Open w + R; keep R_A."""
+        known = self.prepared(seat, step, values)
+        size = self.width() * words_for(self.lanes)
+        return pieces.publish(seat, step, size, lambda part: self.form(part, known), fresh=True)
 
     def finish(
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
     ) -> Values:
         """Add the opened word to the mask's sharing."""
+        shape = (self.width(), words_for(self.lanes))
         values = self.prepared(seat, step, values)
-        opened = np.bitwise_xor.reduce(np.stack(list(payloads.values())), axis=0)
-        return self.complete(seat, values, xor_public(seat, kept, opened.reshape(kept.shape[1:])))
+        opened = pieces.collect(seat, shape[0] * shape[1], payloads).reshape(shape)
+        return self.complete(seat, values, xor_public(seat, kept.reshape(-1, *shape), opened))
 
 
 def two_input_xor(*terms: Words) -> Words:

@@ -9,7 +9,7 @@ x + 2^k = (c - r_B) + (-r_1) + ... + (-r_t) mod 2^(k+1), and x < 0 iff plane k o
   - -r_j mod 2^(k+1) does not depend on c: its single shares the bits in the round of the opening, as
     e_j = bits + sum over sets A of its own of R_A. A* is among them when j is honest, so e_j is uniform.
 With t = 1 there are two terms, given as monomials of groups (`carry`): a comparison of 40 bits takes 4
-rounds. With larger t carry-save layers come first.
+rounds. With larger t carry-save layers come first. In mode A all key sets draw terms (`SetTerms`).
 
 Shared bit to field: e = b + rho is opened, rho from `randombit`, in the round of the last gate, because
 the opening needs no more than members' summands of that gate. [b] = rho or 1 - rho, as e says.
@@ -27,12 +27,15 @@ import numpy as np
 
 from protocols.arithmetic import rns
 from protocols.arithmetic.xof import Xof
+from protocols.engine import pieces
 from protocols.engine.binary import known_to_set, planes, product, summands, unpack, words_for, xor_public
 from protocols.engine.carry import grouped, layout_planes
+from protocols.engine.checked import opened_residues
 from protocols.engine.committee import KAPPA, Committee, Seat, lagrange
 from protocols.engine.opening import added, canonical
 from protocols.engine.program import Round, Values, Words
 from protocols.errors import LocalMisuse
+from protocols.sharing import replicated
 from protocols.sharing.replicated import LOW_BITS
 
 WIDEST_COMPARISON = LOW_BITS - 2
@@ -148,29 +151,86 @@ class Terms(Round):
 
 
 @dataclass(frozen=True)
+class SetTerms(Round):
+    """Mode A: opens x + 2^k + r as checked shares, r = sum_A x_A; outputs a term for each key set.
+
+    x + 2^k = (c - x_A0) + (-x_A1) + ... mod 2^planes, and each term is known to the members of its set.
+    No member could deal a term of its own without a proof, so there are more terms than in mode P.
+    """
+
+    count: int
+    k: int
+    planes: int
+
+    def portable(self) -> tuple[bool, ...]:
+        """Replicated bits are bound to the keys of this committee."""
+        return (False,) * len(self.outputs)
+
+    def layout_words(self) -> int:
+        """Words of one set's summand of a term."""
+        return layout_planes(self.planes - 1, 1) * words_for(self.count)
+
+    def words(self, committee: Committee, step: int, point: int) -> int:
+        """Two words an element from each member."""
+        return 2 * self.count if point in committee.linear_senders(step) else 0
+
+    def canonical(self, payload: Words) -> bool:
+        """Residues only."""
+        return canonical(payload)
+
+    def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
+        """Send x_i + [r]_i; keep the low words of the x_A."""
+        masks = seat.masks(step, self.k + 1 + KAPPA).draw(self.count)
+        low = np.array(masks.words[:, 0])
+        if seat.point not in seat.committee.quorum:
+            return np.zeros(0, dtype=np.uint64), low
+        hidden = replicated.to_shamir(seat.keys, masks)
+        return rns.add(values[0].reshape(2, -1), hidden).ravel(), low
+
+    def finish(
+        self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
+    ) -> Values:
+        """Bits of c - x_A0 and of -x_A."""
+        del step, values
+        shape = (layout_planes(self.planes - 1, 1), words_for(self.count))
+        c = opened_residues(seat.committee, seat.committee.t, payloads, slice(None))
+        _, low = rns.to_limbs(rns.add(c, rns.constants(1 << self.k)[:, None]))
+        terms = []
+        for index in range(len(seat.committee.sets.sets)):
+            known = None
+            if index in seat.keys.held:
+                mine = kept[seat.keys.held.index(index)]
+                summand = low - mine if index == 0 else np.uint64(0) - mine
+                known = grouped(planes(summand, self.planes), 1)
+            terms.append(known_to_set(seat, index, known, *shape))
+        return tuple(terms)
+
+
+@dataclass(frozen=True)
 class OpenSign(Round):
     """(G, P of two groups; a, b; rho's bits) -> e = (x < 0) + rho as public booleans (count,)."""
 
     count: int
 
     def words(self, committee: Committee, step: int, point: int) -> int:
-        """A bit an element from each member of the quorum."""
+        """A bit an element from each member of the quorum; in mode A a bit a piece."""
         del step
-        return words_for(self.count) if point in committee.quorum else 0
+        return pieces.words(committee, point, words_for(self.count))
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
-        """Summand of 1 + a_k + b_k + G1 + P1 G0 + rho."""
-        if seat.point not in seat.committee.quorum:
-            return np.zeros(0, dtype=np.uint64), None
+        """1 + a_k + b_k + G1 + P1 G0 + rho."""
         gp, a, b, rho = values
         linear = gp[:, 1] ^ a[:, -1] ^ b[:, -1] ^ rho[:, 0]
         linear = xor_public(seat, linear, np.uint64((1 << 64) - 1))
-        payload = summands(seat, linear) ^ product(seat, gp[:, 2], gp[:, 0])
-        return payload ^ seat.zeros(step, seat.committee.quorum).words(payload.size), None
+
+        def form(part: Seat) -> Words:
+            return np.asarray(summands(part, linear) ^ product(part, gp[:, 2], gp[:, 0]))
+
+        return pieces.publish(seat, step, words_for(self.count), form, fresh=False)
 
     def finish(
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
     ) -> Values:
-        """Xor of the summands."""
-        del seat, step, values, kept
-        return (unpack(np.bitwise_xor.reduce(np.stack(list(payloads.values())), axis=0), self.count),)
+        """All lanes, public."""
+        del step, values, kept
+        return (unpack(pieces.collect(seat, words_for(self.count), payloads), self.count),)

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from protocols.arithmetic import rns
+from protocols.engine import pieces
 from protocols.engine.assembler import Bit
 from protocols.engine.binary import Gate, product, summands, unpack, words_for
 from protocols.engine.carry import GroupCarry, groups
 from protocols.engine.committee import Committee, Seat
-from protocols.engine.compare import WIDEST_COMPARISON, Terms
+from protocols.engine.compare import WIDEST_COMPARISON
 from protocols.engine.local import Factor, Take
 from protocols.engine.numbers import Calculator, Number
 from protocols.engine.program import Round, Values, Words
@@ -78,30 +79,29 @@ class OpenSum(Round):
     count: int
     planes: int
 
+    def _size(self) -> int:
+        return self.planes * words_for(self.count)
+
     def words(self, committee: Committee, step: int, point: int) -> int:
-        """A bit a plane and element from each member of the quorum."""
+        """A bit a plane and element from each member of the quorum; in mode A a bit a piece."""
         del step
-        return self.planes * words_for(self.count) if point in committee.quorum else 0
+        return pieces.words(committee, point, self._size())
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
-        """Summands of a + b + carry from below + rho."""
-        if seat.point not in seat.committee.quorum:
-            return np.zeros(0, dtype=np.uint64), None
+        """Open a + b + carry from below + rho."""
         gp, a, b, rho = values
         lowest = a.shape[1] - self.planes  # padding of the layout, zeros
         bits = a[:, lowest:] ^ b[:, lowest:] ^ rho.reshape(rho.shape[0], self.planes, -1)
         carries = gp[:, : a.shape[1] - 1]
         bits[:, 1:] ^= carries[:, lowest:]
-        payload = summands(seat, bits).ravel()
-        return payload ^ seat.zeros(step, seat.committee.quorum).words(payload.size), None
+        return pieces.publish(seat, step, self._size(), lambda part: summands(part, bits), fresh=False)
 
     def finish(
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
     ) -> Values:
-        """Xor of the summands."""
-        del seat, step, values, kept
-        opened = np.bitwise_xor.reduce(np.stack(list(payloads.values())), axis=0)
-        rows = opened.reshape(self.planes, -1)
+        """All planes, public."""
+        del step, values, kept
+        rows = pieces.collect(seat, self._size(), payloads).reshape(self.planes, -1)
         return (np.concatenate([unpack(row, self.count) for row in rows]),)
 
 
@@ -110,8 +110,7 @@ def low_bits(c: Calculator, x: Number, f: int) -> Number:
     k = max(x.bits, f)
     if f < 2 or k > WIDEST_COMPARISON:
         raise LocalMisuse(f"cannot take {f} bits of a number of {x.bits}", fix="truncate it first")
-    terms = tuple(c.register() for _ in range(c.committee.t + 1))
-    c.append(Terms((x.register,), terms, x.count, k, 1, f))
+    terms = c.masked_terms(x.register, x.count, k, 1, f)
     while len(terms) > 2:
         terms = c.carry_saved(terms, x.count, f - 1)
     m = groups(f - 1, 1)

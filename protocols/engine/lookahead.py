@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from protocols.engine import pieces
 from protocols.engine.binary import Gate, product, summands, words_for
 from protocols.engine.carry import WIDEST, groups
 from protocols.engine.committee import Committee, Seat
@@ -153,11 +154,13 @@ class Lookahead(Round):
         """Replicated bits are bound to the keys of this committee."""
         return (False,)
 
+    def _size(self) -> int:
+        return (2 * self.r - 1) * self.nodes * words_for(self.lanes)
+
     def words(self, committee: Committee, step: int, point: int) -> int:
-        """A bit a factor and node from each member of the quorum."""
+        """A bit a factor and node from each member of the quorum; in mode A a bit a piece."""
         del step
-        factors = (2 * self.r - 1) * self.nodes
-        return factors * words_for(self.lanes) if point in committee.quorum else 0
+        return pieces.words(committee, point, self._size())
 
     def _split(self, gp: Words) -> tuple[Words, Words]:
         """g and p as (held, r, nodes, words); missing low groups are zeros, which carry nothing."""
@@ -169,13 +172,10 @@ class Lookahead(Round):
         return carry.reshape(shape).swapaxes(1, 2), propagate.reshape(shape).swapaxes(1, 2)
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
-        """Summands of v + m_v."""
-        if seat.point not in seat.committee.quorum:
-            return np.zeros(0, dtype=np.uint64), None
+        """Open v + m_v."""
         carry, propagate = self._split(values[0])
-        factors = np.concatenate([propagate, carry[:, :-1]], axis=1)
-        payload = summands(seat, factors ^ values[1][:, : 2 * self.r - 1]).ravel()
-        return payload ^ seat.zeros(step, seat.committee.quorum).words(payload.size), None
+        factors = np.concatenate([propagate, carry[:, :-1]], axis=1) ^ values[1][:, : 2 * self.r - 1]
+        return pieces.publish(seat, step, self._size(), lambda part: summands(part, factors), fresh=False)
 
     def finish(
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
@@ -183,8 +183,7 @@ class Lookahead(Round):
         """Sum over subsets; the product of all d_v is public."""
         del step, kept
         gp, masks = values
-        opened = np.bitwise_xor.reduce(np.stack(list(payloads.values())), axis=0)
-        d = opened.reshape(2 * self.r - 1, self.nodes, -1)
+        d = pieces.collect(seat, self._size(), payloads).reshape(2 * self.r - 1, self.nodes, -1)
         index = {u: at for at, u in enumerate(family(self.r))}
         carry = self._split(gp)[0][:, -1].copy()
         for term in terms(self.r)[:-1]:

@@ -17,6 +17,8 @@ it. `decompose.floor_to` computes the exact floor where that matters.
 c hides v up to a distance of 2^-KAPPA: x_{A*} alone has KAPPA + 1 bits more than v, and its low bits
 are uniform as well. c never wraps as |sets| 2^(bits+1+KAPPA) + 2^(bits+1) < M.
 
+In mode A (`checked`) all members send shares of v + r + zero instead, on a polynomial of degree 2t.
+
 Symbols: v value, f shift, r mask, x_A summand of set A, A* the set without corrupted members.
 """
 
@@ -30,10 +32,12 @@ import numpy as np
 
 from protocols.arithmetic import rns
 from protocols.arithmetic.rns import Residues
+from protocols.engine.checked import opened_residues
 from protocols.engine.committee import KAPPA, Committee, Seat, lagrange
 from protocols.engine.opening import added, blocks, canonical
 from protocols.engine.program import Round, Values, Words
 from protocols.sharing import replicated
+from protocols.sharing.replicated import ZeroShares, ZeroStream
 
 Product = Literal["each", "matmul", "inner", "identity"]
 
@@ -82,9 +86,10 @@ class Opened(Round):
         payload = np.empty((2, count if sending else 0), dtype=np.uint64)
         kept = np.empty((2, count), dtype=np.uint64)
         factors = self._factors(values)
+        checked = seat.committee.checked
         masks = _Masks(seat, step, senders, self.bits, self.shift)
-        zeros = seat.zeros(step, senders) if sending else None
-        weight = lagrange(senders, seat.point) if sending else 0
+        weight = lagrange(senders, seat.point) if sending and not checked else 1
+        zeros = self._zeros(seat, step, senders) if sending else None
         for part in blocks(count):
             kept[:, part], mine = masks.draw(part.stop - part.start)
             if zeros is None:
@@ -92,9 +97,14 @@ class Opened(Round):
             value = factors[0][:, part]
             if len(factors) == 2:
                 value = rns.mul(value, factors[1][:, part])
-            hidden = rns.add(rns.scale(value, weight), mine)
-            payload[:, part] = rns.add(hidden, zeros.residues(part.stop - part.start))
+            hidden = rns.add(value if checked else rns.scale(value, weight), mine)
+            if not checked or self.product != "identity":
+                hidden = rns.add(hidden, zeros.residues(part.stop - part.start))
+            payload[:, part] = hidden
         return payload.ravel(), kept
+
+    def _zeros(self, seat: Seat, step: int, senders: tuple[int, ...]) -> ZeroShares | ZeroStream:
+        return seat.zero_shares(step) if seat.committee.checked else seat.zeros(step, senders)
 
     def _factors(self, values: Values) -> list[Residues]:
         """What is multiplied element by element, flat; sums of products are finished here."""
@@ -114,7 +124,7 @@ class Opened(Round):
         sets = len(seat.committee.sets.sets)
         raised = (1 << self.bits) + ((1 - sets) << self.shift >> 1)
         for part in blocks(self._count):
-            opened = added(payloads, part)
+            opened = self._value(seat.committee, payloads, part)
             if self.shift:
                 high, low = rns.to_limbs(rns.add(opened, rns.constants(raised)[:, None]))
                 opened = rns.floor_shift(high, low, self.shift)
@@ -123,9 +133,15 @@ class Opened(Round):
             out = rns.sub(out, rns.constants(1 << (self.bits - self.shift))[:, None])
         return (out.reshape(2, *self.shape),)
 
+    def _value(self, committee: Committee, payloads: Mapping[int, Words], part: slice) -> Residues:
+        if committee.checked:
+            degree = committee.t if self.product == "identity" else 2 * committee.t
+            return opened_residues(committee, degree, payloads, part)
+        return added(payloads, part)
+
 
 class _Masks:
-    """Draws (share to take off, own summand of the mask), a piece at a time."""
+    """Draws (share to take off, own summand of the mask; its share in mode A), a piece at a time."""
 
     def __init__(self, seat: Seat, step: int, senders: tuple[int, ...], bits: int, shift: int) -> None:
         self._seat, self._senders, self._shift = seat, senders, shift
@@ -133,11 +149,14 @@ class _Masks:
         self._field = None if shift else seat.field_masks(step)
 
     def draw(self, count: int) -> tuple[Residues, Residues]:
-        keys = self._seat.keys
+        keys, checked = self._seat.keys, self._seat.committee.checked
         if self._field is not None:
-            return self._field.draw(count, self._senders)
+            share, mine = self._field.draw(count, self._senders)
+            return share, share if checked else mine
         assert self._integers is not None
         masks = self._integers.draw(count)
+        if checked:
+            return replicated.to_shamir(keys, masks, self._shift), replicated.to_shamir(keys, masks)
         return replicated.to_shamir(keys, masks, self._shift), replicated.additive(keys, masks, self._senders)
 
 
@@ -161,6 +180,8 @@ class Reveal(Round):
         senders = seat.committee.linear_senders(step)
         if seat.point not in senders:
             return np.zeros(0, dtype=np.uint64), None
+        if seat.committee.checked:
+            return np.array(values[0]).ravel(), None
         value = rns.scale(values[0].reshape(2, -1), lagrange(senders, seat.point))
         return rns.add(value, seat.zeros(step, senders).residues(value.shape[1])).ravel(), None
 
@@ -168,5 +189,9 @@ class Reveal(Round):
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
     ) -> Values:
         """The sum of the summands."""
-        del seat, step, values, kept
-        return (added(payloads, slice(None)).reshape(2, *self.shape),)
+        del step, values, kept
+        if seat.committee.checked:
+            value = opened_residues(seat.committee, seat.committee.t, payloads, slice(None))
+        else:
+            value = added(payloads, slice(None))
+        return (value.reshape(2, *self.shape),)

@@ -325,7 +325,8 @@ class Calculator(Assembler):
 
     def revealed(self, x: Number) -> int:
         """Open x to all members; the register holds public residues."""
-        return self.append(Reveal((x.register,), (self.register(),), x.shape))
+        (register,) = self.confirmed(x.register)
+        return self.append(Reveal((register,), (self.register(),), x.shape))
 
 
 def _public(values: npt.ArrayLike, scale: int | None) -> tuple[Residues, int]:

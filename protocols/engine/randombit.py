@@ -22,6 +22,7 @@ import numpy as np
 
 from protocols.arithmetic import field, rns
 from protocols.engine.binary import pack, words_for, xor_public
+from protocols.engine.checked import opened_elements
 from protocols.engine.committee import Committee, Seat, lagrange
 from protocols.engine.opening import blocks
 from protocols.engine.program import Local, Round, Values, Words
@@ -30,6 +31,13 @@ from protocols.sharing import replicated
 
 def _weight(senders: tuple[int, ...], point: int) -> Words:
     return rns.constants(lagrange(senders, point))[:1]
+
+
+def _opened(seat: Seat, degree: int, payloads: Mapping[int, Words]) -> Words:
+    """Sum of summands, or in mode A the value of checked shares."""
+    if seat.committee.checked:
+        return opened_elements(seat.committee, degree, payloads)
+    return field.total(np.stack(list(payloads.values())))
 
 
 def inverse_root(a: Words) -> Words:
@@ -70,13 +78,15 @@ class Signs(Round):
         senders = seat.committee.product_senders(step)
         masks = seat.field_masks(step)
         sending = seat.point in senders
+        checked = seat.committee.checked
+        weight = field.as_elements([1]) if checked else _weight(senders, seat.point) if sending else None
         kept = np.empty(self.count, dtype=np.uint64)
         payload = np.empty(self.count if sending else 0, dtype=np.uint64)
-        zeros = seat.zeros(step, senders) if sending else None
+        zeros = (seat.zero_shares(step) if checked else seat.zeros(step, senders)) if sending else None
         for part in blocks(self.count):
             kept[part] = masks.draw(part.stop - part.start, senders)[0][0]
-            if zeros is not None:
-                square = field.mul(field.mul(kept[part], kept[part]), _weight(senders, seat.point))
+            if zeros is not None and weight is not None:
+                square = field.mul(field.mul(kept[part], kept[part]), weight)
                 payload[part] = field.add(square, zeros.elements(part.stop - part.start))
         return payload, kept
 
@@ -84,11 +94,11 @@ class Signs(Round):
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
     ) -> Values:
         """(r / sqrt(a) + 1) / 2."""
-        del seat, step, values
+        del step, values
         half, one = field.as_elements([pow(2, -1, field.P)]), field.as_elements([1])
         out = np.empty(self.count, dtype=np.uint64)
         for part in blocks(self.count):
-            square = field.total(np.stack([payload[part] for payload in payloads.values()]))
+            square = _opened(seat, 2 * seat.committee.t, {p: w[part] for p, w in payloads.items()})
             sign = field.mul(inverse_root(square), kept[part])
             out[part] = field.mul(field.add(sign, one), half)
         return (out,)
@@ -121,6 +131,8 @@ class Spread(Round):
         kept = (replicated.to_shamir(seat.keys, masks), low[:, None])
         if seat.point not in senders:
             return np.zeros(0, dtype=np.uint64), kept
+        if seat.committee.checked:
+            return field.add(values[0], kept[0][0]), kept
         value = field.mul(values[0], _weight(senders, seat.point))
         value = field.add(value, replicated.additive(seat.keys, masks, senders)[0])
         return field.add(value, seat.zeros(step, senders).elements(self.count)), kept
@@ -130,7 +142,7 @@ class Spread(Round):
     ) -> Values:
         """c - [m], and c's low bit with those of the m_A."""
         del step, values
-        opened = field.total(np.stack(list(payloads.values())))
+        opened = _opened(seat, seat.committee.t, payloads)
         share = rns.sub(rns.fold(np.stack([opened, opened])), kept[0])
         bits = xor_public(seat, kept[1], pack(opened & np.uint64(1)).reshape(1, words_for(self.count)))
         return share, bits

@@ -196,6 +196,41 @@ class FieldStream:
         return share, rns.scale(mine, denominator)
 
 
+class ZeroShares:
+    """Degree-2t sharings of zero that are uniform otherwise (`prss.zero_shares`), in pieces.
+
+    Share of i: D sum_A f_A(i) (i x_A1 + ... + i^t x_At). Honest shares are uniform among those that lie on a
+    polynomial of degree 2t through zero and through what the corrupted members know.
+    """
+
+    __slots__ = ("_streams", "_weights")
+
+    def __init__(self, keys: SetKeys, *context: bytes) -> None:
+        _, weights = keys.sets.scaled_weights(keys.point)
+        powers = range(1, keys.sets.t + 1)
+        self._weights = [int(weight) * keys.point**power for weight in weights for power in powers]
+        self._streams = [
+            keys.stream(index, f"coppice/replicated/zero-shares/{power}/1", *context)
+            for index in keys.held
+            for power in powers
+        ]
+
+    def __repr__(self) -> str:
+        return "ZeroShares(…)"
+
+    def residues(self, count: int) -> Residues:
+        """Shares mod M, (2, count)."""
+        return rns.weighted([elements(stream, count) for stream in self._streams], self._weights)
+
+    def elements(self, count: int) -> Words:
+        """Shares mod p alone, (count,)."""
+        total = np.zeros(count, dtype=np.uint64)
+        for stream, weight in zip(self._streams, self._weights, strict=True):
+            drawn = field.as_elements(np.frombuffer(stream.read(8 * count), dtype="<u8") & _M61)
+            total = field.add(total, field.mul(drawn, rns.constants(weight)[:1]))
+        return total
+
+
 class ZeroStream:
     """An additive sharing of zero among a quorum, drawn piece by piece."""
 

@@ -193,3 +193,29 @@ def test_explain_and_limits() -> None:
     within_limits(found, rounds=4, sent_bytes=10**6, memory_bytes=10**8)
     with pytest.raises(LocalMisuse, match="4 rounds"):
         within_limits(found, rounds=3, sent_bytes=10**6, memory_bytes=10**8)
+
+
+@pytest.mark.parametrize("committee", [whole(4, 1, "A"), whole(7, 2, "A")], ids=["4,1", "7,2"])
+def test_mode_a_costs_what_it_says(committee: Committee) -> None:
+    """`evaluate` compares measured rounds and bytes with the predicted ones."""
+    graph = b.trace(
+        lambda x, y: b.relu(x * y).sum(0).reveal_to(name="z"), x=b.fixed((6,), -9, 9), y=b.fixed((6,), -9, 9)
+    )
+    x, y = quantised(RNG.uniform(-9, 9, 6)), quantised(RNG.uniform(-9, 9, 6))
+    done = evaluate(graph, committee, x=x, y=y)["z"]
+    assert np.abs(done - np.maximum(x * y, 0).sum()) < 1e-2
+    checked, passive = (cost(lower(graph, c), c) for c in (committee, whole(committee.n, committee.t)))
+    assert checked.busiest_bytes > passive.busiest_bytes
+    assert "mode A" in checked.explain()
+    assert "before any output is opened" in checked.explain()
+
+
+def test_preprocessing_is_what_depends_on_no_input() -> None:
+    committee = whole(3, 1)
+    products = b.trace(lambda x: (x * x).reveal_to(name="z"), x=b.fixed((64,), -9, 9))
+    signs = b.trace(lambda x: (x < 0).reveal_to(name="z"), x=b.fixed((64,), -9, 9))
+    assert cost(lower(products, committee), committee).preprocessing_bytes == 0
+    found = cost(lower(signs, committee), committee)
+    assert found.random_bits == 64
+    assert 2 * 8 * 64 <= found.preprocessing_bytes < found.busiest_bytes
+    assert "64 random bits" in found.explain()
