@@ -59,27 +59,27 @@ class Assembly:
     seats: tuple[Seat, ...]
     sources: tuple[Source, ...]
 
-    @property
+    @cached_property
     def session(self) -> SessionId:
         """Session of the plan."""
         return self.plan.session
 
-    @property
+    @cached_property
     def blueprint(self) -> Stage:
         """The stage as the plan has it."""
         return self.plan.stages[self.stage]
 
-    @property
+    @cached_property
     def threshold(self) -> int:
         """t of the committee."""
         return self.blueprint.threshold
 
-    @property
+    @cached_property
     def quorum(self) -> int:
         """Ballots of a certificate."""
         return self.blueprint.quorum
 
-    @property
+    @cached_property
     def adders(self) -> tuple[PartyId, ...]:
         """Sub-aggregators in rank order."""
         return self.blueprint.adders
@@ -89,7 +89,7 @@ class Assembly:
         """Parties in seat order."""
         return tuple(seat.party for seat in self.seats)
 
-    @property
+    @cached_property
     def is_root(self) -> bool:
         """Only the root opens."""
         return self.stage == self.plan.root
@@ -111,22 +111,28 @@ class Assembly:
             return self.plan.hops - max(self.generation - 1, 0)
         return self.plan.hops - (level - 1) * MAX_HANDOVERS - (level - 2) - self.generation
 
-    @property
+    @cached_property
     def masks_held(self) -> int:
         """Mask pairs in the sum this assembly ends with: a resharing has used up one."""
         return self.masks_dealt - (0 if self.sources[0].is_devices else 1)
 
-    @property
+    @cached_property
     def dealt_width(self) -> int:
         """Elements that a dealer shares: payload, masks, and two rows of the consistency proof."""
         return self.plan.length + 2 * self.masks_dealt + 2
 
     def seat_of(self, party: PartyId) -> int | None:
         """Index of the seat that `party` holds, or None."""
-        return self.members.index(party) if party in self.members else None
+        return self._seat_of.get(party)
+
+    @cached_property
+    def _seat_of(self) -> dict[PartyId, int]:
+        return {member: seat for seat, member in enumerate(self.members)}
 
     def current_adder(self, lost: frozenset[PartyId]) -> PartyId | None:
         """The first adder in rank order that is not lost."""
+        if not lost:
+            return self.adders[0]
         return next((adder for adder in self.adders if adder not in lost), None)
 
 

@@ -62,11 +62,12 @@ def deal(
     secrets = np.concatenate([vector, xof.elements(_MASK_ROWS)])
     polynomials = shamir.polynomials(secrets, assembly.threshold, xof)
     shares = shamir.shares(polynomials, len(assembly.seats))
+    bound = _seal_context(assembly, keys.party, source)
     sealed = tuple(
         sealing.seal(
             seat.sealing_key,
             share.astype("<u8").tobytes(),
-            _seal_context(assembly, keys.party, source),
+            bound,
             derive(seed, "sealing", *context, bytes([index])),
         )
         for index, (seat, share) in enumerate(zip(assembly.seats, shares, strict=True))

@@ -20,19 +20,20 @@ class Early:
     """Per sender, at most MAX_EACH messages, each under the generation it is for."""
 
     def __init__(self, allowed: Collection[PartyId]) -> None:
-        self._by_sender: dict[PartyId, list[tuple[int, object]]] = {party: [] for party in allowed}
+        self._allowed = allowed
+        self._by_sender: dict[PartyId, list[tuple[int, object]]] = {}
 
     def put(self, sender: PartyId, generation: int, message: object) -> None:
         """Keep `message`. Raises UnexpectedMessage from strangers and beyond the quota."""
-        kept = self._by_sender.get(sender)
-        if kept is None:
+        if sender not in self._allowed:
             raise UnexpectedMessage(f"{sender.short()} has no part in the root committee")
+        kept = self._by_sender.setdefault(sender, [])
         if len(kept) >= MAX_EACH:
             raise UnexpectedMessage(f"too many early messages of {sender.short()}")
         kept.append((generation, message))
 
     def take(self, generation: int, *kinds: type) -> list[tuple[PartyId, object]]:
-        """Messages of `kinds` for `generation`, each sender's in the order they came; kept no longer."""
+        """Messages of `kinds` for `generation`, sender by sender in the order they came; kept no longer."""
         taken = []
         for sender, kept in self._by_sender.items():
             rest = []
@@ -55,6 +56,11 @@ class Early:
 
 def root_parties(plan: Plan) -> tuple[PartyId, ...]:
     """Who may ever speak in the root's later generations: its members, substitutes and adders."""
-    root = plan.stages[plan.root]
-    spare = (seat.party for seat in root.substitutes)
-    return tuple(dict.fromkeys((*root.members, *spare, *root.adders)))
+    known = plan.derived.get(("root parties", plan.root))
+    if not isinstance(known, tuple):
+        root = plan.stages[plan.root]
+        spare = (seat.party for seat in root.substitutes)
+        known = plan.derived["root parties", plan.root] = tuple(
+            dict.fromkeys((*root.members, *spare, *root.adders))
+        )
+    return known

@@ -141,8 +141,7 @@ class SessionParty:
         """The earliest of all roles' deadlines."""
         if self.outcome is not None:
             return None
-        roles = self._roles()
-        return min([self._ends, *(role.deadline for role in roles if role.deadline is not None)])
+        return min([self._ends, *(due for role in self._roles() if (due := role.deadline) is not None)])
 
     def _roles(self) -> list[Adder | Member | RootWork]:
         return [*self._adders.values(), *self._members.values(), self.root]
@@ -251,10 +250,9 @@ class SessionParty:
         effects: list[Effect] = []
         running = self._delivery.result is None
         for slot, member in list(self._members.items()):
-            if member.shortfall is not None and self._closed is None and running:
-                effects += self._close("C-301", member.shortfall)
-            if member.failure is not None and self._closed is None and running:
-                effects += self._close("C-302", member.failure)
+            reason = member.shortfall or member.failure
+            if reason is not None and self._closed is None and running:
+                effects += self._close("C-301" if member.shortfall else "C-302", reason)
             if member.sum is None or slot in self._dealt_up:
                 continue
             if not member.assembly.is_root:
@@ -267,18 +265,22 @@ class SessionParty:
             elif self._closed is None:
                 effects += self.root.summed(now, member)
         effects += self.root.advance(now, self._adders)
-        failure = self.root.failure
-        if failure is None and self.root.hopeless(self._members):
-            failure = "too many members of the root committee are gone"
-        if failure is not None and self._closed is None and running:
-            effects += self._close("C-302", failure)
-        if self._delivery.result is None and self.root.result is not None:
-            effects += self._on_result(self.root.result)
+        if running and self._closed is None:
+            failure = self.root.failure
+            if failure is None and self.root.hopeless(self._members):
+                failure = "too many members of the root committee are gone"
+            if failure is not None:
+                effects += self._close("C-302", failure)
+        if running and self.root.openings and (result := self.root.result) is not None:
+            effects += self._on_result(result)
         if self.initiator and self.initiator.aborted and self.outcome is None:
             self.outcome = self.initiator.aborted
             effects.append(Publish(self.outcome))
-        effects += self.bulk.advance(self.lost, self._adders, self._delivery.result)
-        return [*effects, *self._delivery.advance(self.lost, self.root, self._adders)]
+        if self.plan.bulk is not None:
+            effects += self.bulk.advance(self.lost, self._adders, self._delivery.result)
+        if self._delivery.result is not None:
+            effects += self._delivery.advance(self.lost, self.root, self._adders)
+        return effects
 
     def _lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         returned = self.lost - lost

@@ -88,6 +88,8 @@ class RootWork:
     @property
     def deadline(self) -> float | None:
         """End of a wait for a handover, of the opening's grace, or of hope."""
+        if not self.openings and self._waiting is None and self._hopeless_since is None:
+            return None
         ends = []
         if self._waiting is not None:
             ends.append(self._waiting[0])

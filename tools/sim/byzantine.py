@@ -21,6 +21,7 @@ from protocols.sessions.messages import CheckShares, Complaint, Deal, OpeningSha
 from protocols.sessions.party import SessionParty
 from protocols.sharing import shamir
 from protocols.wire import sealing
+from tools.sim import memory
 from tools.sim.mesh_plan import seed_of
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class BadShares(Behaviour):
 
     def _bent(self, honest: Callable[..., Any]) -> Callable[..., Any]:
         def bent(*arguments: Any) -> Any:
-            with self._crooked():
+            with self._crooked(), memory.afresh():
                 return honest(*arguments)
 
         return bent

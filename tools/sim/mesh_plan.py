@@ -6,6 +6,7 @@ Keys come from the party's index alone and are made once in a process.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
@@ -13,7 +14,11 @@ from protocols.arithmetic.field import Elements
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, check, hops_needed
+from tools.sim import memory
 from tools.sim.scenario import Scenario
+
+VARIANTS: Final = 4
+"""Plans of one shape, and random seeds of one party, that the seeds share (see `memory`)."""
 
 
 def seed_of(index: int, purpose: str) -> bytes:
@@ -43,7 +48,20 @@ def inputs_of(scenario: Scenario, plan: Plan) -> dict[PartyId, Elements]:
 
 
 def plan_of(scenario: Scenario) -> Plan:
-    """`clusters` 0: one stage, whose committee opens; otherwise that many clusters under a root."""
+    """`clusters` 0: one stage, whose committee opens; otherwise that many clusters under a root.
+
+    Kept for the next scenario with the same one.
+    """
+    shape = (scenario.size, scenario.clusters, scenario.devices, scenario.length, scenario.min_sites)
+    key = ("plan", *shape, scenario.collect_s, scenario.total_s, scenario.seed % VARIANTS)
+    plan: Plan | None = memory.known(key)
+    if plan is None:
+        plan = _make_plan(scenario)
+        memory.keep(key, plan)
+    return plan
+
+
+def _make_plan(scenario: Scenario) -> Plan:
     keys = parties_of(scenario)
     seats = [Seat(key.party, key.sealing_key) for key in keys]
     n, t = scenario.size
@@ -60,7 +78,7 @@ def plan_of(scenario: Scenario) -> Plan:
     plan = Plan(
         mesh=Digest(bytes(32)),
         epoch=1,
-        nonce=scenario.seed.to_bytes(8, "big", signed=True),
+        nonce=bytes([scenario.seed % VARIANTS]),
         initiator=keys[-1].party,
         job=job,
         length=scenario.length,

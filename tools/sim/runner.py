@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from protocols.sessions import events
+from tools.sim import memory
 from tools.sim.scenario import Scenario
 from tools.sim.stand_ins import fast_crypto
 from tools.sim.world import World
@@ -52,6 +53,7 @@ class Tally:
 
 def simulate(scenario: Scenario, tracing: bool = False) -> World:
     """Run one scenario to its end, with the stand-ins in place."""
+    memory.forget()
     with fast_crypto():
         world = World(scenario, tracing)
         world.run()
@@ -64,6 +66,7 @@ def run(
     """Run all `scenarios`; `failed` hears of each failure; stop after `stop_at` failures (0: never)."""
     tally = Tally()
     begun = time.perf_counter()
+    memory.forget()
     with fast_crypto():
         for scenario in scenarios:
             world = World(scenario)

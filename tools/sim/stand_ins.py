@@ -36,7 +36,7 @@ from protocols.sessions.messages import Roster
 from protocols.sharing import consistency
 from protocols.wire import codec, sealing
 from protocols.wire.sealing import OVERHEAD_BYTES, Disclosure, SealBroken
-from tools.sim import short_vectors
+from tools.sim import memory, short_vectors
 
 _KEY: Final = b"stand-in for a signature scheme"
 _TAG_BYTES: Final = 64
@@ -146,6 +146,7 @@ _REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
     (codec, "encode", encode),
     (consistency, "challenge", challenge),
     *short_vectors.REPLACED,
+    *memory.REPLACED,
 )
 
 

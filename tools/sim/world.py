@@ -30,7 +30,7 @@ from protocols.wire import codec
 from tools.sim.byzantine import Behaviour
 from tools.sim.checkers import CHECKERS, Checker
 from tools.sim.liars import BY_NAME
-from tools.sim.mesh_plan import inputs_of, parties_of, plan_of, seed_of
+from tools.sim.mesh_plan import VARIANTS, inputs_of, parties_of, plan_of, seed_of
 from tools.sim.scenario import Scenario
 
 NOTICE_SPREAD_S: Final = 0.4
@@ -85,7 +85,7 @@ class World:
                 bent = BY_NAME[name](self, index, random.Random(self.dice.getrandbits(64)))
                 self._behaviours.setdefault(party, []).append(bent)
         for index, key in enumerate(self.keys):
-            seed = seed_of(index, f"session {self.scenario.seed}")
+            seed = seed_of(index, f"session {self.scenario.seed % VARIANTS}")
             self.machines[key.party] = SessionParty(self.plan, key, seed, self.inputs.get(key.party))
             self._waiting[key.party] = deque(maxlen=MAX_WAITING)
         for crash in self.scenario.crashes:
