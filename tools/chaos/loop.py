@@ -128,19 +128,14 @@ class Loop:
             time.sleep(POLL_S)
 
     def _judge(self, info: JobInfo, sessions: tuple[str, ...]) -> tuple[str, str]:
-        if not info.ended:
-            return "hung", f"{info.state} {info.phase} after {HANG_S:g} s"
-        if info.result is not None:
-            differences = self._ground.differences(info.result)
+        verdict, words = self._ground.judge(info)
+        if verdict == "hung":
+            words += f" after {HANG_S:g} s"
+        elif verdict == "aborted":
+            self._aborted += sessions
+        elif verdict in ("right", "unclear"):
             self._aborted += sessions[:-1]
-            missing = f"without {', '.join(info.result.missing)}" if info.result.missing else ""
-            return ("wrong", "; ".join(differences)) if differences else ("right", missing)
-        words = f"{info.error.code} {info.error.what}" if info.error else "no reason given"
-        if "not known" in words or info.error is None or info.error.code == "C-900":
-            self._aborted += sessions[:-1]
-            return "unclear", words
-        self._aborted += sessions
-        return "aborted", words
+        return verdict, words
 
     # -- between rounds -------------------------------------------------------------------------------
 

@@ -1,0 +1,77 @@
+"""Command line of tools.netlab; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from protocols.errors import ConfigError
+from tools.netlab import namespaces
+from tools.netlab.report import Report
+from tools.netlab.schedule import Schedule
+from tools.netlab.sites import Sites
+from tools.netlab.topology import load
+
+
+def main() -> int:
+    """0 if every lab went as it expects, 1 if not, 2 if it cannot run here or its file is wrong."""
+    arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        if arguments.verb == "check":
+            for path in arguments.labs:
+                lab = load(path)
+                print(f"{path}: {len(lab.sites)} sites, {len(lab.nodes)} nodes, {len(lab.jobs)} jobs")
+            return 0
+        namespaces.require()
+        if arguments.verb == "clean":
+            for name in namespaces.clean():
+                print(f"removed {name}")
+            return 0
+        return max([_run(path, arguments) for path in arguments.labs])
+    except ConfigError as error:
+        print(error.sentence(), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; all namespaces of this lab are removed", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.netlab", description="Many sites on one machine")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="play labs, one after another")
+    run.add_argument("--short", action="store_true", help="the short form: fewer repetitions")
+    run.add_argument("--json", action="store_true", help="one JSON object a lab on stdout")
+    run.add_argument("--keep", action="store_true", help="keep the state folders and logs")
+    check = verbs.add_parser("check", help="read labs and say what is in them")
+    for verb in (run, check):
+        verb.add_argument("labs", nargs="+", type=Path, metavar="LAB.toml")
+    verbs.add_parser("clean", help="remove what labs that died left behind")
+    return parser
+
+
+def _run(path: Path, arguments: argparse.Namespace) -> int:
+    lab = load(path, short=arguments.short)
+    namespaces.clean()
+    folder = Path(tempfile.mkdtemp(prefix="coppice-netlab-"))
+    report = Report(lab.name, lab.title, len(lab.nodes))
+    code = 1
+    try:
+        with Sites(lab, folder) as sites:
+            Schedule(sites, report).run()
+        code = report.finish(arguments.json)
+    finally:
+        if code == 0 and not arguments.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"state folders and logs: {folder}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
