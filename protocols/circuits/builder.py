@@ -23,6 +23,8 @@ from protocols.circuits.graph import Graph, Node, Output, checked, refuse
 from protocols.errors import LocalMisuse
 
 EVERYONE = "everyone"
+WIDEST = 2.0**40
+"""An upper end that clamps nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,20 @@ softmax, sort, maximum, argmax = (_function(o) for o in ("softmax", "sort", "max
 def clamp(x: Array, low: float, high: float) -> Array:
     """x moved into [low, high]: also the way to promise a positive divisor."""
     return x.apply("clamp", low=float(low), high=float(high))
+
+
+def divide(x: Array, y: Array, least: float = 2.0**-8) -> tuple[Array, Array]:
+    """(x / y, secret bits that say where |y| < least): there the quotient is 0. y may have any sign.
+
+    Nothing shows whether a divisor vanished unless the flag is revealed. Raises LocalMisuse for least <= 0.
+    """
+    if least <= 0.0:
+        raise LocalMisuse(f"divide needs a least divisor above 0, not {least:g}", fix="for example 2**-8")
+    negative = y < 0
+    size = where(negative, -y, y)
+    vanishes = size < least
+    quotient = x * reciprocal(clamp(size, least, WIDEST))
+    return where(vanishes, 0.0, where(negative, -quotient, quotient)), vanishes
 
 
 def where(condition: Array, x: Any, y: Any) -> Array:

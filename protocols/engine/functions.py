@@ -94,9 +94,11 @@ def maximum(c: Calculator, x: Number, floor: float) -> Number:
 
 
 def clamp(c: Calculator, x: Number, low: float, high: float) -> Number:
-    """x moved into [low, high], both sides in one comparison's rounds."""
+    """x moved into [low, high], both sides in one comparison's rounds; one beyond x.s range is free."""
     if not low <= high:
         raise LocalMisuse(f"[{low}, {high}] is no range", fix="give low <= high")
+    if x.high <= high and low <= x.high:
+        return c.claim(maximum(c, x, low), low, x.high) if x.low < low else x
     over = c.concatenate([c.reshape(v, (x.count,)) for v in (c.affine(x, 1, -low), c.affine(x, -1, high))])
     excess = c.reshape(c.mul(c.negative(over), over), (2, x.count))
     below, above = (c.reshape(c.take(excess, row), x.shape) for row in np.arange(2 * x.count).reshape(2, -1))
@@ -108,7 +110,7 @@ def normalise(c: Calculator, x: Number, low: float, high: float) -> Normal:
     if not 0.0 < low <= high:
         raise LocalMisuse(
             f"a divisor in [{low:g}, {high:g}] has no sign",
-            fix="declare a positive range for it with clamped()",
+            fix="declare a positive range for it, clamp() it, or use divide(), which flags zeros",
         )
     exponent = 2 * math.ceil(math.log2(high * (1 + 2.0**-20)) / 2)
     top = 2.0**exponent

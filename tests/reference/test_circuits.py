@@ -219,3 +219,27 @@ def test_preprocessing_is_what_depends_on_no_input() -> None:
     assert found.random_bits == 64
     assert 2 * 8 * 64 <= found.preprocessing_bytes < found.busiest_bytes
     assert "64 random bits" in found.explain()
+
+
+def test_ranges_propagate_and_overflow_is_refused_with_the_node() -> None:
+    """x^2 in [0, 2^40], x^4 in [0, 2^80] ...: refused while lowering, before anything runs."""
+
+    def powers(x: b.Array) -> None:
+        square = x * x
+        fourth = square * square
+        (fourth * fourth).reveal_to(name="z")
+
+    committee = whole(3, 1)
+    lower(b.trace(powers, x=b.fixed((3,), -2, 2)), committee)
+    wide = b.trace(powers, x=b.fixed((3,), -(2.0**20), 2.0**20))
+    with pytest.raises(LocalMisuse, match=r"node 2 \(mul\): a product in .* does not fit") as caught:
+        lower(wide, committee)
+    assert caught.value.fix == "declare narrower ranges"
+    large = b.trace(lambda x: (x * 1e30).reveal_to(name="z"), x=b.fixed((3,), -(2.0**20), 2.0**20))
+    with pytest.raises(LocalMisuse, match=r"node 2 \(mul\)"):
+        lower(large, committee)
+    tight = lower(
+        b.trace(lambda x: (b.clamp(x, -1, 3) * 2 + 1).reveal_to(name="z"), x=b.fixed((3,), -9, 9)), committee
+    )
+    ((_, _, number),) = tight.outputs
+    assert (number.low, number.high) == (-1, 7)
