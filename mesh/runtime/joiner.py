@@ -17,6 +17,7 @@ from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.home import Home
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.journal import Journal
+from mesh.runtime.known import Known, KnownMembers
 from mesh.runtime.postman import Postman
 from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
 from protocols.identifiers import PartyId
@@ -125,7 +126,10 @@ class Joiner:
             raise MalformedMessage("no answer to a join", blame=letter.sender)
 
     async def _keep(self, grant: JoinGrant) -> tuple[NodeIdentity, EpochRecord]:
+        """Store what a member starts from; the inviter is the one way into the mesh that it knows so far."""
         await self._journal.remember(grant.record, replace=True)
+        inviter = Known(self._ticket.inviter, self._ticket.addresses)
+        await self._journal.remember(KnownMembers((inviter,)), replace=True)
         identity = identities.admitted(self._home, self._identity, grant.certificate)
         self._gate.certificate = identity.certificate
         self._transport.reintroduce()
