@@ -34,7 +34,8 @@ log = structlog.get_logger("coppice.bulk")
 MAX_ASKED = 8
 """How often a party is asked for one vector, or sends it to one: a link that breaks more often loses it."""
 
-BULK_MESSAGES: tuple[type, ...] = (VectorOffer, VectorRequest, VectorPiece)
+BULK_MESSAGES: tuple[type, ...] = (VectorOffer, VectorRequest)
+"""Signed ones; pieces are bare frames."""
 
 
 class BulkLane:
@@ -125,12 +126,10 @@ class BulkLane:
     async def _stream(
         self, to: PartyId, name: Digest, pieces: Sequence[int], scope: trio.CancelScope
     ) -> None:
-        plan = self._plan
         with scope:
             for index in pieces:
                 piece = await trio.to_thread.run_sync(self.store.piece_of, name, index)
-                sent = await self._postman.stream(to, piece, session=plan.session, epoch=plan.epoch)
-                self.bytes_sent += sent
+                self.bytes_sent += await self._postman.stream(to, piece.frame(self._plan.session))
 
     def _post(self, to: tuple[PartyId, ...], message: object) -> None:
         plan = self._plan

@@ -49,11 +49,15 @@ def choice_for(job: Job, devices: int, seats: int) -> Choice | None:
 
 
 def bulk_of(job: Job, choice: Choice) -> tuple[Bulk, int] | None:
-    """The plan's bulk part and its length, or None to deal directly."""
+    """The plan's bulk part and its length, or None to deal directly.
+
+    A round of training gives every device the masked total: it must check the next model by itself. The total
+    of any other job goes to whoever asked, so that the rest need neither fetch nor unmask it.
+    """
     if choice.parameters is None:
         return None
-    length = statistics.job_length(job) - 1
-    return Bulk(choice.parameters.name, length, to_all=True), choice.parameters.dealt_length
+    length, every_device = statistics.job_length(job) - 1, bool(job.inputs)
+    return Bulk(choice.parameters.name, length, every_device), choice.parameters.dealt_length
 
 
 def extra_ms(bulk: Bulk) -> int:

@@ -37,6 +37,7 @@ from mesh.runtime.overlay_driver import GOSSIP_MESSAGES, OverlayDriver
 from mesh.runtime.postman import Postman
 from mesh.runtime.sessions import Picture, Sessions
 from mesh.runtime.training_runs import Runs
+from mesh.runtime.vectors import is_piece, open_piece
 from mesh.settings import Config
 from protocols.errors import MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
@@ -179,6 +180,9 @@ class Node:
                 log.exception("a message met a bug of ours", sender=frame.sender.short())
 
     async def _receive(self, frame: Frame) -> None:
+        if is_piece(frame.payload):
+            self._on_piece(frame)
+            return
         letter = envelope.verify(frame.payload, mesh=self.identity.mesh.mesh)
         if letter.sender != frame.sender:
             raise MalformedMessage(
@@ -207,6 +211,16 @@ class Node:
         else:
             self._check_stage(letter, message)
             self.sessions.registry.deliver(letter.session, letter.sender, message, len(letter.body))
+
+    def _on_piece(self, frame: Frame) -> None:
+        """Part of a masked vector that a live session asked the link's peer for."""
+        if frame.guest:
+            raise UnexpectedMessage("a guest may only ask to join")
+        session, piece = open_piece(frame.payload)
+        driver = self.sessions.registry.live.get(session)
+        if driver is None:
+            raise UnexpectedMessage("a piece of a vector for no live session")
+        driver.deliver(frame.sender, piece)
 
     def _check_binding(self, letter: Envelope, plan: Plan) -> None:
         if letter.session != plan.session or letter.epoch != plan.epoch:

@@ -2,6 +2,10 @@
 
     name = H(session, H(piece 0), H(piece 1), …)
 
+Every byte is hashed once at each end. The offer, a signed message like all others, lists the digests of the
+pieces; the pieces follow as bare frames (`VectorPiece.frame`) without a signature of their own: the link
+proves from whom they come, the digest that they are what was offered.
+
 One file a vector in the session's own spool folder, which is removed when the session ends. Nothing longer
 than a span (65,536 coordinates) is ever in memory, so a vector of ten million values costs a node no more
 than a short one. A piece that does not match its digest, was not asked for, or comes from somebody else
@@ -23,11 +27,14 @@ from protocols.errors import LocalMisuse, MalformedMessage, MeshError, Unexpecte
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.masking import one_shot
 from protocols.masking.layout import Layout
-from protocols.wire.bounds import AtMost, Between
-from protocols.wire.digest import digest
+from protocols.wire.bounds import AtMost
+from protocols.wire.digest import bulk_digest, digest
 
 MAX_PIECES = 8192
 MAX_PIECE_BYTES = 1 << 20
+PIECE_MARK = b"coppice/piece/1\n"
+_HEADER_BYTES = len(PIECE_MARK) + 32 + 32 + 4
+_PIECE = "vector piece"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +58,30 @@ class VectorRequest:
 
 @dataclass(frozen=True, slots=True)
 class VectorPiece:
-    """One packed span."""
+    """One packed span. Travels as PIECE_MARK, session, name, index (4 bytes, big-endian), data."""
 
-    KIND: ClassVar[str] = "vector-piece"
     name: Digest
-    index: Annotated[int, Between(0, MAX_PIECES)]
-    data: Annotated[bytes, AtMost(MAX_PIECE_BYTES)]
+    index: int
+    data: bytes | memoryview
+
+    def frame(self, session: SessionId) -> bytes:
+        """What goes over the link."""
+        return b"".join((PIECE_MARK, session, self.name, self.index.to_bytes(4, "big"), self.data))
+
+
+def is_piece(frame: bytes) -> bool:
+    """Whether a frame is a piece; an envelope begins with the head of a CBOR array."""
+    return frame.startswith(PIECE_MARK)
+
+
+def open_piece(frame: bytes) -> tuple[SessionId, VectorPiece]:
+    """Session and piece of a frame; the data is not copied. Raises MalformedMessage."""
+    if not _HEADER_BYTES <= len(frame) <= _HEADER_BYTES + MAX_PIECE_BYTES:
+        raise MalformedMessage(f"a piece of a vector in a frame of {len(frame)} bytes")
+    at = len(PIECE_MARK)
+    session, name = SessionId(frame[at : at + 32]), Digest(frame[at + 32 : at + 64])
+    index = int.from_bytes(frame[at + 64 : _HEADER_BYTES], "big")
+    return session, VectorPiece(name, index, memoryview(frame)[_HEADER_BYTES:])
 
 
 class SpoolFull(MeshError):
@@ -102,8 +127,8 @@ class VectorStore:
         try:
             with partial.open("wb") as file:
                 for piece in pieces:
-                    digests.append(digest("vector piece", piece.tobytes()))
-                    file.write(piece.tobytes())
+                    digests.append(bulk_digest(_PIECE, piece.data))
+                    file.write(piece.data)
             name = self._name(digests)
             partial.replace(self._path(name))
         except OSError as error:
@@ -160,7 +185,7 @@ class VectorStore:
             raise UnexpectedMessage("a piece of a vector that was not asked for")
         if len(piece.data) != self.layout.span_bytes(piece.index):
             raise MalformedMessage("a piece of a vector has the wrong size", blame=sender)
-        if digest("vector piece", piece.data) != incoming.pieces[piece.index]:
+        if bulk_digest(_PIECE, piece.data) != incoming.pieces[piece.index]:
             raise MalformedMessage("a piece of a vector differs from its digest", blame=sender)
         path = self._path(piece.name)
         try:
@@ -180,14 +205,17 @@ class VectorStore:
 
     def totals(self, parts: tuple[Digest, ...]) -> Iterator[npt.NDArray[np.uint64]]:
         """Running sums of the stored vectors, span by span."""
-        files = [self._path(name).open("rb") for name in parts]
+        files = [self._path(name).open("rb", buffering=0) for name in parts]
+        buffer = np.empty(self.layout.span_bytes(0), dtype=np.uint8)
         try:
             for index in range(self.layout.spans):
-                total = one_shot.empty_total(self.layout, index)
+                total = one_shot.span_sum(self.layout, index)
+                packed = buffer[: self.layout.span_bytes(index)]
                 for file in files:
-                    packed = np.frombuffer(file.read(self.layout.span_bytes(index)), dtype=np.uint8)
-                    one_shot.add_packed(self.layout, total, packed)
-                yield total
+                    if file.readinto(packed.data) != packed.size:
+                        raise LocalMisuse("a stored vector is shorter than it was")
+                    total.add(packed)
+                yield total.words()
         finally:
             for file in files:
                 file.close()

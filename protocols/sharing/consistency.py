@@ -87,9 +87,7 @@ def holds(share: Elements, point: int, rho: Elements, response: Elements) -> boo
     return bool(holds_each(share[None, :], point, rho[None, :], response[None, :, :])[0])
 
 
-def holds_each(
-    shares: Elements, point: int, rho: Elements, responses: Elements
-) -> npt.NDArray[np.bool_]:
+def holds_each(shares: Elements, point: int, rho: Elements, responses: Elements) -> npt.NDArray[np.bool_]:
     """`holds` for K dealings to one member: (K, L+2), (K, 2), (K, 2, t+1) -> (K,).
 
     Each dealing is judged by its own challenge, so a liar among them is named at once; what they share are the

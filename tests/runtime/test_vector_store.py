@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mesh.runtime.bulk import BulkLane
-from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorStore
+from mesh.runtime.vectors import PIECE_MARK, VectorOffer, VectorPiece, VectorStore, is_piece, open_piece
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.masking.layout import Layout
 from protocols.masking.parameters import TABLE
-from protocols.wire.digest import digest
+from protocols.wire import envelope
+from protocols.wire.digest import bulk_digest, digest
 
 A, B, C = (PartyId(bytes([i]) * 32) for i in (1, 2, 3))
 SESSION = SessionId(bytes([7]) * 32)
@@ -36,7 +37,7 @@ def test_a_piece_of_the_wrong_size_is_refused_and_never_added(tmp_path):
     here = store(tmp_path / "here")
     for size in (0, LAYOUT.span_bytes(0) - 1, LAYOUT.span_bytes(0) + 1):
         data = bytes(size)
-        pieces = (digest("vector piece", data),)
+        pieces = (bulk_digest("vector piece", data),)
         name = digest("vector", SESSION, b"".join(pieces))
         assert here.expect(A, VectorOffer(name, pieces))
         with pytest.raises(MalformedMessage, match="wrong size"):
@@ -74,3 +75,26 @@ def test_one_party_cannot_fill_the_store(tmp_path):
     with pytest.raises(UnexpectedMessage):
         lane.receive(PartyId(bytes(32)), offers[0])
     assert isinstance(offers[0].name, Digest)
+
+
+def test_a_piece_travels_as_a_bare_frame_and_no_envelope_looks_like_one(tmp_path):
+    offer, piece = made(tmp_path / "there")
+    frame = piece.frame(SESSION)
+    assert is_piece(frame)
+    session, arrived = open_piece(frame)
+    assert (session, arrived.name, arrived.index) == (SESSION, piece.name, 0)
+    here = store(tmp_path / "here")
+    here.expect(A, offer)
+    for spoiled in (1, 100, len(piece.data)):
+        damaged = bytearray(frame)
+        damaged[-spoiled] ^= 1
+        with pytest.raises(MalformedMessage):
+            here.take(A, open_piece(bytes(damaged))[1])
+    assert here.take(A, arrived)
+    for short in (PIECE_MARK, frame[:83], frame[:84] + bytes((1 << 20) + 1)):
+        with pytest.raises(MalformedMessage):
+            open_piece(short)
+    letter = envelope.sign(
+        bytes(32), mesh=Digest(bytes(32)), session=SESSION, epoch=0, stage=-1, kind="x", body=frame
+    )
+    assert not is_piece(letter)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from nacl.signing import SigningKey
 
 from mesh.runtime.bulk import BULK_MESSAGES
-from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorStore
+from mesh.runtime.vectors import VectorOffer, VectorStore, open_piece
 from protocols.errors import ProtocolError
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Combine, Effect, Machine, Publish, Send, Transfer
@@ -163,11 +163,18 @@ class Network:
         if wanted:
             self._exchange(to, sender, lambda: target.request(name))
             for index in range(source.layout.spans):
-                piece = self._exchange(sender, to, lambda index=index: source.piece_of(name, index))  # type: ignore[misc]  # default binds
-                assert isinstance(piece, VectorPiece)
-                with self.accounts.charge(self.tree.roles[to], TRANSFER):
-                    target.take(sender, piece)
+                self._stream(sender, to, source, name, index)
         self.tell(to, VectorStored(name))
+
+    def _stream(self, sender: PartyId, to: PartyId, source: VectorStore, name: Digest, index: int) -> None:
+        """One piece read, framed, parsed and stored."""
+        role = self.tree.roles[sender]
+        with self.accounts.charge(role, TRANSFER):
+            frame = source.piece_of(name, index).frame(self.tree.plan.session)
+        self.accounts.sent_bytes[role, "vector-piece"] += len(frame)
+        with self.accounts.charge(self.tree.roles[to], TRANSFER):
+            _, piece = open_piece(frame)
+            self.stores[to].take(sender, piece)
 
     def _exchange(self, sender: PartyId, to: PartyId, make: Callable[[], object]) -> object:
         """One bulk message made, signed, sent, verified and decoded."""
