@@ -23,6 +23,7 @@ SQUARE_LIMBS = 44
 """A site's sum of squares on the 2^-192 grid."""
 BEACON_LENGTH = 4
 MAX_EDGES = 1025
+MAX_DOMAIN = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Form:
 
 
 _ROWS = "number of rows"
+_SITE_ROWS = "number of rows of each site"
+_ALL_ROWS = "number of rows"
 
 FORMS: dict[str, Form] = {
     form.name: form
@@ -83,8 +86,56 @@ FORMS: dict[str, Form] = {
             "what a linear regression needs, in one session",
         ),
         Form("beacon", (), frozenset(), "public randomness: no data is read"),
+        Form("median", ("median", _SITE_ROWS), frozenset({"order"}), "middle value, by a committee program"),
+        Form("quantiles", ("quantiles", _SITE_ROWS), frozenset({"order"}), "values at the given fractions"),
+        Form("minimum", ("smallest value", _SITE_ROWS), frozenset({"order"}), "smallest value"),
+        Form("maximum", ("largest value", _SITE_ROWS), frozenset({"order"}), "largest value"),
+        Form("top", ("the k largest values", _SITE_ROWS), frozenset({"order"}), "the k largest values"),
+        Form(
+            "at_least",
+            ("how many values reach each threshold", _SITE_ROWS),
+            frozenset({"bins"}),
+            "number of values at or above each threshold",
+        ),
+        Form(
+            "group_by",
+            ("rows and sum of each group with enough rows", _SITE_ROWS),
+            frozenset({"groups", "sum"}),
+            "rows and sum of a column for each value of another",
+        ),
+        Form(
+            "overlap",
+            ("how many items all sites have",),
+            frozenset({"items"}),
+            "size of the sites' private intersection",
+        ),
+        Form(
+            "flagged",
+            ("which items at least k sites have",),
+            frozenset({"items"}),
+            "items that at least k sites have, and nothing of the others",
+        ),
+        Form(
+            "logistic",
+            ("weights of the model", _ALL_ROWS),
+            frozenset({"logistic"}),
+            "logistic regression over columns that different sites hold",
+        ),
+        Form(
+            "program",
+            ("what the program's outputs say",),
+            frozenset({"program"}),
+            "a program of its own, approved by its digest",
+        ),
     )
 }
+
+PROGRAMS = frozenset(
+    {"median", "quantiles", "minimum", "maximum", "top", "at_least", "group_by", "overlap", "flagged",
+     "logistic", "program"}
+)  # fmt: skip
+"""Answered by a committee program (`protocols.programs`), not by a sum. Their parameters begin with the range
+that every value must be in and the number of decimals that count."""
 
 OF_MODEL = frozenset({"update", "loss", "accuracy", "gram"})
 """Statistics about a model, which is the job's public input; they read all columns that the model names."""
@@ -97,6 +148,11 @@ MAX_GRAM_FEATURES = 120
 
 NAMES = tuple(name for name in FORMS if name != "beacon")
 """Statistics of data, in the order in which they are shown."""
+
+
+def is_program(statistic: str) -> bool:
+    """Whether a committee program answers it."""
+    return statistic in PROGRAMS
 
 
 def form(statistic: str) -> Form:
@@ -126,6 +182,8 @@ def check_parameters(statistic: str, parameters: tuple[float, ...]) -> None:
                 code="C-631",
                 fix="leave the parameter out for the sample's",
             )
+    elif statistic in PROGRAMS:
+        _check_program(statistic, parameters)
     elif statistic == "update":
         _check_update(parameters)
     elif statistic == "gram":
@@ -135,8 +193,10 @@ def check_parameters(statistic: str, parameters: tuple[float, ...]) -> None:
 
 
 def length(statistic: str, parameters: tuple[float, ...]) -> int:
-    """Field elements in the vector of one query. Raises ConfigError C-630 or C-631."""
+    """Field elements in the vector of one query; none for a program's. Raises ConfigError C-630 or C-631."""
     check_parameters(statistic, parameters)
+    if statistic in PROGRAMS:
+        return 0
     if statistic == "histogram":
         return len(parameters) + 1
     if statistic == "update":
@@ -197,3 +257,52 @@ def _check_gram(parameters: tuple[float, ...]) -> None:
 def _within(values: tuple[float, ...], limits: tuple[tuple[float, float], ...]) -> bool:
     """False for NaN as well."""
     return all(low <= value <= high for value, (low, high) in zip(values, limits, strict=False))
+
+
+def _check_program(statistic: str, parameters: tuple[float, ...]) -> None:
+    """Low, high, decimals, then what the statistic takes besides."""
+    if statistic == "program":
+        if parameters:
+            raise ConfigError("a program of its own takes no parameters", code="C-631", fix="leave them out")
+        return
+    fix = "for example --range 0:120; see: coppice jobs submit --help"
+    finite = all(math.isfinite(value) for value in parameters)
+    if len(parameters) < 3 or not finite or not parameters[0] < parameters[1]:
+        raise ConfigError(f"{statistic} takes a range, low below high", code="C-631", fix=fix)
+    low, high, decimals, *rest = parameters
+    if decimals not in range(10) or max(abs(low), abs(high)) * 10**decimals > 2.0**50:
+        raise ConfigError(
+            f"{statistic}: the range holds more than 2^50 steps of its decimals",
+            code="C-631",
+            fix="narrow --range or ask for fewer --decimals",
+        )
+    wanted, words, fine = _specific(statistic, low, high, rest)
+    if not wanted or not fine:
+        raise ConfigError(f"{statistic} takes {words}", code="C-631", fix=fix)
+
+
+def _specific(statistic: str, low: float, high: float, rest: list[float]) -> tuple[bool, str, bool]:
+    """(whether the number of further parameters is right, what they should be, whether they are)."""
+    whole = all(value == int(value) for value in rest)
+    if statistic == "quantiles":
+        return 1 <= len(rest) <= 64, "1 to 64 fractions in [0, 1]", all(0 <= q <= 1 for q in rest)
+    if statistic == "top":
+        return len(rest) == 1, "how many", whole and all(1 <= k <= 1024 for k in rest)
+    if statistic == "at_least":
+        return 1 <= len(rest) <= 64, "1 to 64 thresholds in the range", all(low <= v <= high for v in rest)
+    if statistic == "group_by":
+        groups = rest[1:]
+        fine = whole and bool(rest) and rest[0] >= 1 and len(set(groups)) == len(groups)
+        return 2 <= len(rest) <= 257, "the fewest rows shown and 1 to 256 whole group values", fine
+    if statistic in ("overlap", "flagged"):
+        domain = low == int(low) and high == int(high) and high - low < MAX_DOMAIN
+        right = not rest if statistic == "overlap" else len(rest) == 1 and whole and rest[0] >= 1
+        return (
+            right,
+            f"whole numbers of a range of at most {MAX_DOMAIN:,}, and flagged a number of sites",
+            domain,
+        )
+    if statistic == "logistic":
+        fine = len(rest) == 2 and rest[0] == int(rest[0]) and 1 <= rest[0] <= 100 and 0 < rest[1] <= 100
+        return len(rest) == 2, "1 to 100 iterations and a rate", fine
+    return not rest, "nothing but a range and decimals", True

@@ -1,0 +1,422 @@
+"""The asking side: hand out the plan, propose starts, begin attempts when somebody falls silent.
+
+The initiator decides nothing that privacy rests on. Which owners count is fixed by the members' one
+certificate; an attempt's content is part of its streams' label. It can delay its own program, no more.
+
+    gathering   until every owner has dealt, declined or gone, or the collect time is over
+    voting      a quorum of ballots for one start makes a certificate
+    running     members compute; a report of a missing member begins a recount
+    recounting  all members stop and say which marks they hold; then the next attempt, with those that are
+                here; with fewer than 2t+1 of them, substitutes are seated first: another generation
+    over        the recipients have the outputs, or it cannot go on
+
+Symbols: n seats, t threshold.
+"""
+
+from __future__ import annotations
+
+from protocols.circuits.graph import Graph
+from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect, Publish
+from protocols.programs import questions
+from protocols.programs.gathering import upheld
+from protocols.programs.messages import (
+    FIRST,
+    MAX_ATTEMPTS,
+    NOTHING,
+    Attempt,
+    BadDealing,
+    Entry,
+    Failed,
+    Holding,
+    Mark,
+    ProgramDecline,
+    ProgramDone,
+    ProgramOffer,
+    Recount,
+    Reseat,
+    Standing,
+    Start,
+    StartCertificate,
+    StartProposal,
+    StartVote,
+)
+from protocols.programs.plan import MAX_GENERATIONS, ProgramPlan, point_of
+from protocols.programs.start import check_certificate, is_valid, start_digest
+from protocols.sessions import events
+from protocols.sessions.messages import Ballot
+from protocols.sessions.plan import Seat
+
+RECOUNT_S = 0.6
+"""How long answers to a recount are awaited from members that seem to be here."""
+VOTE_S = 3.0
+"""How long ballots are awaited before the others are proposed to again."""
+
+
+class Initiator:
+    """One session's coordinator."""
+
+    def __init__(self, plan: ProgramPlan, graph: Graph | None = None) -> None:
+        self.plan = plan
+        self.phase = "gathering"
+        self.declined: dict[PartyId, str] = {}
+        self.lost: frozenset[PartyId] = frozenset()
+        self.certificate: StartCertificate | None = None
+        self.first: StartCertificate | None = None
+        self.aborted: events.Aborted | None = None
+        self.attempts = 0
+        self._graph = graph
+        self._seats: tuple[Seat, ...] = plan.seats
+        self._generation = 0
+        self._holdings: dict[int, Holding] = {}
+        self._proposal: Start | None = None
+        self._ballots: dict[int, Ballot] = {}
+        self._standings: dict[int, Standing] = {}
+        self._attempt: Attempt | None = None
+        self._finished: set[int] = set()
+        self._suspects: set[int] = set()
+        self._mark = FIRST
+        self._holders: set[int] = set()
+        self._done: set[PartyId] = set()
+        self._until = float("inf")
+
+    def begin(self, now: float) -> list[Effect]:
+        """Send the plan to everybody with a role."""
+        self._until = now + self.plan.collect_ms / 1000
+        others = tuple(party for party in self.plan.parties if party != self.plan.initiator)
+        return [Broadcast(others, ProgramOffer(self.plan))] if others else []
+
+    @property
+    def deadline(self) -> float | None:
+        """When waiting in this phase is over."""
+        return self._until if self.phase in ("gathering", "voting", "recounting") else None
+
+    def expire(self, now: float) -> list[Effect]:
+        """Go on with what there is."""
+        if now < self._until:
+            return []
+        if self.phase == "recounting":
+            return self._next(now, final=True)
+        if self.phase in ("gathering", "voting"):
+            self._until = now + VOTE_S
+            return self._propose(now, final=True)
+        return []
+
+    def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
+        """Parties went or came back."""
+        returned, self.lost = self.lost - lost, lost
+        again = tuple(party for party in self.plan.parties if party in returned)
+        effects: list[Effect] = [Broadcast(again, ProgramOffer(self.plan))] if again else []
+        if self.phase == "gathering":
+            effects += self._propose(now)
+        elif self.phase == "voting" and self._proposal and self._gone(self._proposal.quorum):
+            effects += self._propose(now, final=True)
+        elif self.phase == "recounting":
+            effects += self._next(now)
+        elif self.phase == "running" and self._attempt and self._gone(self._attempt.quorum):
+            effects += self._recount(now)
+        return effects
+
+    def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
+        """One message of a party. Raises ProtocolError; the state is then unchanged."""
+        match message:
+            case ProgramDecline():
+                return self._on_decline(now, sender, message)
+            case Holding():
+                return self._on_holding(now, sender, message)
+            case BadDealing():
+                return self._on_complaint(sender, message)
+            case StartVote():
+                return self._on_vote(now, sender, message)
+            case Standing():
+                return self._on_standing(now, sender, message)
+            case Failed():
+                return self._on_failed(sender, message)
+            case ProgramDone():
+                return self._on_done(sender)
+        raise UnexpectedMessage(f"an initiator takes no {type(message).__name__}")
+
+    # -- gathering and voting ---------------------------------------------------------------------------
+
+    def _point(self, sender: PartyId) -> int:
+        point = point_of(self._seats, sender)
+        if point is None:
+            raise UnexpectedMessage("a message of somebody without a seat")
+        return point
+
+    def _gone(self, points: tuple[int, ...]) -> bool:
+        """Whether one of these seats is held by somebody lost."""
+        return any(self._seats[point - 1].party in self.lost for point in points)
+
+    def _here(self) -> list[int]:
+        """Seats whose holders are not lost and take part."""
+        away = self.lost | self.declined.keys()
+        return [at for at, seat in enumerate(self._seats, 1) if seat.party not in away]
+
+    def _on_decline(self, now: float, sender: PartyId, message: ProgramDecline) -> list[Effect]:
+        if sender not in self.plan.parties or sender in self.declined:
+            return []
+        self.declined[sender] = message.reason
+        effects: list[Effect] = [Publish(events.Declined(sender, message.reason))]
+        return [*effects, *(self._propose(now) if self.phase == "gathering" else [])]
+
+    def _on_holding(self, now: float, sender: PartyId, message: Holding) -> list[Effect]:
+        if message.generation != self._generation:
+            raise UnexpectedMessage("holdings of another generation")
+        if len(message.keys) != self.plan.size:
+            raise MalformedMessage("holdings of the wrong size", blame=sender)
+        self._holdings[self._point(sender)] = message
+        return self._propose(now) if self.phase == "gathering" else []
+
+    def _on_complaint(self, sender: PartyId, message: BadDealing) -> list[Effect]:
+        seat = point_of(self.plan.seats, sender)
+        if seat is None or message.generation:
+            raise UnexpectedMessage("a complaint of somebody who was dealt nothing")
+        if not upheld(self.plan, seat - 1, message):
+            raise MalformedMessage("a false complaint", blame=sender)
+        guilty = message.part.dealing.dealer
+        if guilty in self.declined:
+            return []
+        self.declined[guilty] = "dealt an inconsistent share"
+        return [Publish(events.Named(guilty, "dealt an inconsistent share", proven=True))]
+
+    def _propose(self, now: float, *, final: bool = False) -> list[Effect]:
+        """Propose a start when nobody more is awaited, or `final`: with what is there."""
+        here = [point for point in self._here() if point in self._holdings]
+        if len(here) < self.plan.working or len(here) < self.plan.votes:
+            return self._too_few() if final else []
+        if not final and not self._complete(here):
+            return []
+        entries = self._entries(here)
+        if self._generation == 0 and len(entries) < self.plan.job.min_sites:
+            names = len(entries)
+            words = f"{names} of {self.plan.job.min_sites} required sites dealt their values"
+            return self.abort("C-301", words) if final else []
+        keys = tuple(
+            next(iter(found)) if len(found := {self._holdings[p].keys[at] for p in here}) == 1 else NOTHING
+            for at in range(self.plan.size)
+        )
+        if sum(key != NOTHING for key in keys) <= self.plan.threshold:
+            return self._too_few() if final else []
+        try:
+            start = self._start(here, keys, entries)
+        except LocalMisuse as error:
+            return self.abort(error.code, str(error.args[0]))
+        if start == self._proposal and self.phase == "voting":
+            return [self._to_members(StartProposal(start))]
+        if self._proposal is not None and self._proposal.generation == start.generation:
+            return self.abort("C-302", "members left between the proposal of the start and its certificate")
+        self._proposal, self._ballots, self.phase, self._until = start, {}, "voting", now + VOTE_S
+        sites = Publish(
+            events.Progress(0, "start", f"{len(entries)} sites · {len(start.quorum)} members compute")
+        )
+        return [sites, self._to_members(StartProposal(start))]
+
+    def _complete(self, here: list[int]) -> bool:
+        """Every member that is here reports keys of all that are here, and every owner is accounted for."""
+        if set(self._here()) - set(here):
+            return False
+        if any(self._holdings[p].keys[at - 1] == NOTHING for p in here for at in self._here()):
+            return False
+        away = self.lost | self.declined.keys()
+        awaited = {owner for owner in self.plan.owners if owner not in away}
+        if self._generation:
+            return True
+        return all(awaited <= {e.dealer for e in self._holdings[p].inputs} for p in here)
+
+    def _entries(self, here: list[int]) -> tuple[Entry, ...]:
+        """Dealings that all members here hold alike, without those proven bad."""
+        if self.first is not None:
+            return self.first.start.inputs
+        common = set(self._holdings[here[0]].inputs)
+        for point in here[1:]:
+            common &= set(self._holdings[point].inputs)
+        return tuple(sorted((e for e in common if e.dealer not in self.declined), key=lambda e: e.dealer))
+
+    def _start(self, here: list[int], keys: tuple[object, ...], entries: tuple[Entry, ...]) -> Start:
+        """The start of this generation. Raises LocalMisuse when there is no program for the roster."""
+        plan = self.plan
+        if self.first is not None:
+            graph = self.first.start.graph
+        else:
+            places = tuple(plan.owners.index(entry.dealer) for entry in entries)
+            roster = questions.Roster(places, tuple(entry.rows for entry in entries))
+            program = questions.compiled(plan.job, roster, plan.size, plan.threshold, self._graph)
+            graph = program.graph.digest()
+        quorum = tuple(here[: plan.working])
+        helpers: tuple[int, ...] = ()
+        if self._generation:
+            helpers = tuple(sorted(self._holders))[: plan.threshold + 1]
+            fresh = [p for p in here if p not in self._holders]
+            quorum = tuple(sorted([*sorted(self._holders), *fresh][: plan.working]))
+        return Start(
+            self._generation, self._seats, keys, entries, graph, self.attempts, self._mark, quorum, helpers  # type: ignore[arg-type]  # keys are digests
+        )  # fmt: skip
+
+    def _to_members(self, message: object) -> Effect:
+        return Broadcast(tuple(seat.party for seat in self._seats), message)
+
+    def _on_vote(self, now: float, sender: PartyId, message: StartVote) -> list[Effect]:
+        start = self._proposal
+        if start is None or self.phase != "voting" or message.generation != start.generation:
+            raise UnexpectedMessage("a ballot for nothing that is proposed")
+        subject = start_digest(self.plan.session, start)
+        seat = self._point(sender) - 1
+        if message.ballot.seat != seat or message.subject != subject:
+            raise MalformedMessage("a ballot for something else", blame=sender)
+        if not is_valid(start, message.ballot, subject):
+            raise MalformedMessage("a forged ballot", blame=sender)
+        self._ballots[seat] = message.ballot
+        voters = {at + 1 for at in self._ballots}
+        if len(voters) < self.plan.votes or not set(start.quorum) <= voters:
+            return []
+        ballots = tuple(self._ballots[at] for at in sorted(self._ballots))
+        self.certificate = StartCertificate(start, ballots)
+        check_certificate(self.plan, self.certificate)
+        self.first = self.first or self.certificate
+        self.phase, self._suspects, self._finished = "running", set(), set()
+        self._attempt = Attempt(start.generation, start.attempt, start.mark, start.quorum)
+        told = tuple(dict.fromkeys((*(s.party for s in self._seats), *self.plan.parties)))
+        effects: list[Effect] = [Broadcast(told, self.certificate)]
+        return [*effects, *(self._recount(now) if self._gone(start.quorum) else [])]
+
+    def _too_few(self) -> list[Effect]:
+        """Nobody can start with the members that are here."""
+        if self._substitutes():
+            return []
+        return self.abort("C-302", f"{len(self._here())} members are here, {self.plan.working} must compute")
+
+    # -- running ----------------------------------------------------------------------------------------
+
+    def _on_standing(self, now: float, sender: PartyId, message: Standing) -> list[Effect]:
+        point = self._point(sender)
+        if message.generation != self._generation or self._attempt is None:
+            raise UnexpectedMessage("a standing of another generation")
+        if message.finished and message.attempt == self._attempt.number:
+            self._finished.add(point)
+        self._standings[point] = message
+        self._suspects |= set(message.missing) if message.attempt == self._attempt.number else set()
+        if self.phase == "recounting":
+            return self._next(now)
+        if self.phase == "running" and message.missing and message.attempt == self._attempt.number:
+            return self._recount(now)
+        return []
+
+    def _recount(self, now: float) -> list[Effect]:
+        """Stop the attempt and ask everybody."""
+        assert self._attempt is not None
+        if len(self._finished) > self.plan.threshold and self._settled():
+            return []
+        self._standings = {}
+        self.phase, self._until = "recounting", now + RECOUNT_S
+        progress = events.Progress(
+            0, "recount", f"attempt {self._attempt.number} stopped: somebody is silent"
+        )
+        return [Publish(progress), self._to_members(Recount(self._attempt.number))]
+
+    def _settled(self) -> bool:
+        """Whether everybody of the quorum that is here has finished."""
+        assert self._attempt is not None
+        return all(p in self._finished for p in self._attempt.quorum if p in self._here())
+
+    def _next(self, now: float, *, final: bool = False) -> list[Effect]:
+        """The next attempt, once all members here have answered, or `final`: with those that have."""
+        assert self._attempt is not None
+        answered = {p: s for p, s in self._standings.items() if p in self._here()}
+        if not final and set(self._here()) - self._suspects - answered.keys():
+            return []
+        if not final and set(self._here()) - answered.keys():
+            self._until = min(self._until, now + RECOUNT_S / 2)
+            if now < self._until:
+                return []
+        best = self._best_mark(answered)
+        if best is None:
+            return self._wait(now)
+        self._mark, self._holders = best
+        if len(self._holders) < self.plan.working:
+            return self._reseat(now)
+        if self.attempts >= MAX_ATTEMPTS:
+            return self.abort("C-302", f"{MAX_ATTEMPTS} attempts were interrupted")
+        self.attempts += 1
+        ranked = sorted(self._holders, key=lambda p: (p in self._suspects, p))
+        quorum = tuple(sorted(ranked[: self.plan.working]))
+        self._attempt = Attempt(self._generation, self.attempts, self._mark, quorum)
+        self.phase, self._suspects, self._finished = "running", set(), set()
+        text = f"attempt {self.attempts} from layer {self._mark.layer} with {len(quorum)} members"
+        return [Publish(events.Progress(0, "attempt", text)), self._to_members(self._attempt)]
+
+    def _best_mark(self, answered: dict[int, Standing]) -> tuple[Mark, set[int]] | None:
+        """The latest mark that 2t+1 members hold; failing that, the latest that t+1 hold."""
+        holders: dict[Mark, set[int]] = {}
+        for point, standing in answered.items():
+            for mark in standing.marks:
+                holders.setdefault(mark, set()).add(point)
+        for needed in (self.plan.working, self.plan.threshold + 1):
+            fit = [mark for mark, points in holders.items() if len(points) >= needed]
+            if fit:
+                best = max(fit, key=lambda mark: (mark.layer, mark.attempt))
+                return best, holders[best]
+        return None
+
+    def _wait(self, now: float) -> list[Effect]:
+        """Too few are here to know anything: ask again while there is time."""
+        self._until = now + VOTE_S
+        assert self._attempt is not None
+        return [self._to_members(Recount(self._attempt.number))]
+
+    # -- another generation -----------------------------------------------------------------------------
+
+    def _substitutes(self) -> list[Seat]:
+        seated = {seat.party for seat in self._seats}
+        away = self.lost | self.declined.keys()
+        return [s for s in self.plan.substitutes if s.party not in seated and s.party not in away]
+
+    def _reseat(self, now: float) -> list[Effect]:
+        """Give the seats of members that do not hold the mark to substitutes."""
+        spare = self._substitutes()
+        needed = self.plan.working - len(self._holders)
+        if len(spare) < needed or self._generation + 1 >= MAX_GENERATIONS or self.first is None:
+            return self._wait(now)
+        seats = list(self._seats)
+        away = [at for at in range(1, self.plan.size + 1) if at not in self._holders]
+        for at in sorted(away, key=lambda at: self._seats[at - 1].party not in self.lost):
+            if spare:
+                seats[at - 1] = spare.pop(0)
+        self._generation += 1
+        self.attempts += 1
+        self._seats = tuple(seats)
+        self._holdings, self._proposal, self._ballots = {}, None, {}
+        self.phase, self._until = "gathering", now + self.plan.patience_ms / 1000 + RECOUNT_S
+        text = f"{needed} substitutes take seats from layer {self._mark.layer}"
+        message = Reseat(self._generation, self._seats, self.first)
+        return [Publish(events.Progress(0, "reseat", text)), self._to_members(message)]
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def _on_failed(self, sender: PartyId, message: Failed) -> list[Effect]:
+        self._point(sender)
+        if self.phase != "voting":
+            return []
+        return self.abort(message.code, message.reason)
+
+    def _on_done(self, sender: PartyId) -> list[Effect]:
+        told = {seat.party for seat in self.plan.recipients}
+        if sender not in told:
+            raise UnexpectedMessage("only recipients know that outputs are open")
+        self._done.add(sender)
+        if told - self._done - self.lost or self.phase == "over":
+            return []
+        self.phase = "over"
+        return [self._to_all(ProgramDone(True, "", ""))]
+
+    def abort(self, code: str, reason: str) -> list[Effect]:
+        """Give up and say so. Nothing was opened before the first certificate."""
+        if self.phase == "over":
+            return []
+        self.phase = "over"
+        self.aborted = events.Aborted(code, reason, definite=self.first is None)
+        return [self._to_all(ProgramDone(False, code[:8], reason[:500]))]
+
+    def _to_all(self, message: object) -> Effect:
+        return Broadcast(tuple(party for party in self.plan.parties if party != self.plan.initiator), message)

@@ -1,0 +1,366 @@
+"""A committee member's part: keys and inputs in, one vote for a start, layers, output shares out.
+
+States of one generation: GATHERING -> VOTED (at most one start, stored before the ballot leaves) ->
+COMPUTING (against a certificate only) -> RELEASED (shares of the outputs, to their recipients only).
+A substitute begins with the generation that seats it, and takes its registers over from helpers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.arithmetic.xof import derive
+from protocols.circuits.cost import within_limits
+from protocols.circuits.graph import Graph
+from protocols.engine.committee import Committee
+from protocols.errors import LocalMisuse, MalformedMessage, MeshError, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Effect, Persist, Publish, Send
+from protocols.programs import dealing, questions, recovery, results, start
+from protocols.programs.computing import Computing
+from protocols.programs.gathering import Gathering
+from protocols.programs.messages import (
+    FIRST,
+    Attempt,
+    Failed,
+    InputPart,
+    KeyPart,
+    Layer,
+    Mark,
+    Recount,
+    RecoveryPart,
+    Reseat,
+    Start,
+    StartCertificate,
+    StartProposal,
+    StartVote,
+)
+from protocols.programs.plan import Limits, ProgramPlan, point_of
+from protocols.programs.questions import Compiled, Roster
+from protocols.programs.records import OutputReleased, StartVoted
+from protocols.sessions import events
+from protocols.sessions.keys import PartyKeys
+from protocols.wire import sealing
+
+MAX_EARLY = 256
+RECOVERY = "program recovery"
+
+
+class Member:
+    """One party's seat, in whatever generation it has one."""
+
+    def __init__(
+        self, plan: ProgramPlan, keys: PartyKeys, seed: bytes, limits: Limits | None, graph: Graph | None
+    ) -> None:
+        """`limits`: this node's own, beside the plan's; `graph`: the job's own program, if it names one."""
+        self.plan = plan
+        self.keys = keys
+        self.gathering: Gathering | None = None
+        self.computing: Computing | None = None
+        self.start: Start | None = None
+        self.first: StartCertificate | None = None
+        self.program: Compiled | None = None
+        self.lost: frozenset[PartyId] = frozenset()
+        self.failure: tuple[str, str] | None = None
+        self.released: set[tuple[int, int]] = set()
+        self._seed = seed
+        self._limits = limits
+        self._graph = graph
+        self._votes: dict[int, Digest] = {}
+        self._early: list[tuple[PartyId, Layer]] = []
+        self._recovering: dict[int, dict[int, dict[int, bytes]]] = {}
+        self._pieces: dict[tuple[int, int], int] = {}
+
+    def begin(self) -> list[Effect]:
+        """Take a seat of the first generation, if we have one."""
+        if point_of(self.plan.seats, self.keys.party) is None:
+            return []
+        self.gathering = Gathering(self.plan, self.keys, self._seed, 0, self.plan.seats)
+        return self.gathering.start()
+
+    # -- the contract of a role -----------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """When a silent member is reported."""
+        return self.computing.deadline if self.computing else None
+
+    def expire(self, now: float) -> list[Effect]:
+        """A layer took longer than the plan's patience."""
+        if self.computing is None or self.deadline is None or now < self.deadline:
+            return []
+        return [Send(self.plan.initiator, self.computing.complain())]
+
+    def lose(self, lost: frozenset[PartyId]) -> list[Effect]:
+        """Do not wait for these; report at once when one of them is of our quorum."""
+        self.lost = lost
+        effects = self.gathering.report(lost) if self.gathering and self.start is None else []
+        computing = self.computing
+        if computing is None or computing.finished or computing.frozen:
+            return effects
+        gone = [point for point in computing.missing() if computing.seats[point - 1].party in lost]
+        return [*effects, Send(self.plan.initiator, computing.complain())] if gone else effects
+
+    def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
+        """One message. Raises ProtocolError; the state is then unchanged."""
+        match message:
+            case KeyPart() | InputPart():
+                return self._on_dealing(sender, message)
+            case StartProposal():
+                return self._on_proposal(sender, message.start)
+            case StartCertificate():
+                return self._on_certificate(now, message)
+            case Reseat():
+                return self._on_reseat(sender, message)
+            case RecoveryPart():
+                return self._on_recovery(now, sender, message)
+            case Attempt():
+                return self._on_attempt(now, sender, message)
+            case Layer():
+                return self._on_layer(now, sender, message)
+            case Recount():
+                return self._on_recount(sender, message)
+        raise UnexpectedMessage(f"a member takes no {type(message).__name__}")
+
+    # -- dealings and the start -----------------------------------------------------------------------
+
+    def _on_dealing(self, sender: PartyId, message: KeyPart | InputPart) -> list[Effect]:
+        gathering = self.gathering
+        if gathering is None:
+            raise UnexpectedMessage("a dealing for a seat we do not hold")
+        effects: list[Effect] = []
+        if isinstance(message, KeyPart):
+            if message.dealing.generation != gathering.generation:
+                raise UnexpectedMessage("keys of another generation")
+            gathering.on_keys(sender, message)
+        else:
+            effects = gathering.on_input(sender, message)
+            effects += self._check_width(sender)
+        return [*effects, *gathering.report(self.lost)]
+
+    def _check_width(self, owner: PartyId) -> list[Effect]:
+        """An owner that dealt another number of values than its rows make has dealt nothing."""
+        assert self.gathering is not None
+        held = self.gathering.inputs.get(owner)
+        if held is None:
+            return []
+        place = self.plan.owners.index(owner)
+        wanted = questions.width_of(self.plan.job, held[0].rows, place, self._graph)
+        if held[1].shape[1] == wanted:
+            return []
+        self.gathering.drop(owner)
+        fault = f"dealt {held[1].shape[1]} numbers where its rows make {wanted}"
+        return [Publish(events.Named(owner, fault, proven=False))]
+
+    def compiled(self, start_: Start) -> Compiled:
+        """The program of a start. Raises LocalMisuse when it cannot be, or exceeds the limits."""
+        if self.program is not None:
+            return self.program
+        places = tuple(self.plan.owners.index(entry.dealer) for entry in start_.inputs)
+        roster = Roster(places, tuple(entry.rows for entry in start_.inputs))
+        program = questions.compiled(self.plan.job, roster, self.plan.size, self.plan.threshold, self._graph)
+        working = tuple(range(1, self.plan.working + 1))
+        found = program.cost(Committee(self.plan.size, self.plan.threshold, working))
+        for limits in (self.plan.limits, self._limits):
+            if limits is not None:
+                within_limits(
+                    found,
+                    rounds=limits.rounds,
+                    sent_bytes=limits.sent_bytes,
+                    memory_bytes=limits.memory_bytes,
+                )
+        return program
+
+    def _on_proposal(self, sender: PartyId, proposed: Start) -> list[Effect]:
+        gathering = self.gathering
+        if sender != self.plan.initiator or gathering is None:
+            raise UnexpectedMessage("a proposal of somebody who may not, or without our seat")
+        if proposed.generation != gathering.generation or proposed.seats != gathering.seats:
+            raise UnexpectedMessage("a proposal for another generation")
+        start.check_start(self.plan, proposed, self.first.start if self.first else None)
+        if not gathering.holds(proposed):
+            raise UnexpectedMessage("a proposal counts what we do not hold")
+        subject = start.start_digest(self.plan.session, proposed)
+        voted = self._votes.setdefault(proposed.generation, subject)
+        if voted != subject:
+            raise MalformedMessage("two starts are proposed for one generation", blame=sender)
+        try:
+            program = self.compiled(proposed)
+        except LocalMisuse as error:
+            return self._fail(error)
+        if program.graph.digest() != proposed.graph:
+            raise MalformedMessage("the proposed graph is not the job's", blame=sender)
+        self.program = program
+        ballot = start.cast(self.keys, gathering.point - 1, subject)
+        vote = StartVote(proposed.generation, subject, ballot)
+        return [Persist(StartVoted(proposed.generation, subject)), Send(sender, vote)]
+
+    def _fail(self, error: MeshError) -> list[Effect]:
+        self.failure = (error.code, str(error.args[0])[:500])
+        return [Send(self.plan.initiator, Failed(error.code[:8], self.failure[1]))]
+
+    def _on_certificate(self, now: float, certificate: StartCertificate) -> list[Effect]:
+        started = certificate.start
+        if self.gathering is None or started.generation != self.gathering.generation:
+            raise UnexpectedMessage("a start of another generation")
+        if self.start is not None and self.start.generation >= started.generation:
+            return []
+        start.check_certificate(self.plan, certificate)
+        if not self.gathering.holds(started):
+            raise UnexpectedMessage("a start counts what we do not hold: the others go on without us")
+        if self.program is None:
+            self.program = self.compiled(started)
+        before, self.start = self.computing, started
+        name = start.start_digest(self.plan.session, started)
+        self.computing = Computing(
+            self.plan,
+            started.seats,
+            self.gathering.set_keys(started),
+            self.program,
+            name,
+            started.generation,
+            derive(self._seed, "coppice/programs/private/1", bytes([started.generation])),
+        )
+        if started.generation == 0:
+            self.first = certificate
+            shares = [self.gathering.inputs[entry.dealer][1] for entry in started.inputs]
+            self.computing.marks[FIRST] = questions.registers_of(self.program, shares)
+            self.gathering.inputs.clear()
+            return self._attempt(now, start.attempt_of(started))
+        return self._take_over(now, before, started, name)
+
+    def _attempt(self, now: float, attempt: Attempt) -> list[Effect]:
+        assert self.computing is not None
+        effects = self.computing.begin(now, attempt)
+        early, self._early = self._early, []
+        for sender, layer in early:
+            try:
+                effects += self.computing.on_layer(now, sender, layer)
+            except (MalformedMessage, UnexpectedMessage):
+                continue
+        return [*effects, *self._release()]
+
+    # -- computing ------------------------------------------------------------------------------------
+
+    def _on_layer(self, now: float, sender: PartyId, message: Layer) -> list[Effect]:
+        if self.computing is None:
+            if len(self._early) >= MAX_EARLY or self.gathering is None:
+                raise UnexpectedMessage("a vector before its start")
+            self._early.append((sender, message))
+            return []
+        effects = self.computing.on_layer(now, sender, message)
+        return [*effects, *self._release()]
+
+    def _on_attempt(self, now: float, sender: PartyId, message: Attempt) -> list[Effect]:
+        if sender != self.plan.initiator or self.computing is None:
+            raise UnexpectedMessage("an attempt that is not ours to begin")
+        if message.generation != self.computing.generation:
+            raise UnexpectedMessage("an attempt of another generation")
+        start.check_attempt(self.plan, message)
+        return self._attempt(now, message)
+
+    def _on_recount(self, sender: PartyId, message: Recount) -> list[Effect]:
+        if sender != self.plan.initiator or self.computing is None:
+            raise UnexpectedMessage("a recount that we have no part in")
+        current = self.computing.attempt
+        if current is not None and current.number == message.attempt:
+            self.computing.freeze()
+        return [Send(sender, self.computing.standing(told=True))]
+
+    def _release(self) -> list[Effect]:
+        """Shares of the outputs, once for each attempt that we finished."""
+        computing = self.computing
+        if computing is None or not computing.finished or self.program is None:
+            return []
+        assert computing.attempt is not None
+        place = (computing.generation, computing.attempt.number)
+        if place in self.released:
+            return []
+        self.released.add(place)
+        sent = results.shared(self.keys, self.plan, self.program, computing.outputs, place, self._seed)
+        record = Persist(OutputReleased(*place))
+        return [record, *(Send(seat.party, message) for seat, message in sent),
+                Send(self.plan.initiator, computing.standing())]  # fmt: skip
+
+    # -- another generation -----------------------------------------------------------------------------
+
+    def _on_reseat(self, sender: PartyId, message: Reseat) -> list[Effect]:
+        if sender != self.plan.initiator:
+            raise UnexpectedMessage("seats are given by the initiator")
+        if self.gathering is not None and message.generation <= self.gathering.generation:
+            return []
+        start.check_certificate(self.plan, message.first)
+        if message.first.start.generation:
+            raise MalformedMessage("a reseating rests on the first start", blame=sender)
+        self.first = message.first
+        if point_of(message.seats, self.keys.party) is None:
+            self.gathering = None
+            return []
+        if self.computing is not None:
+            self.computing.freeze()
+        self.gathering = Gathering(self.plan, self.keys, self._seed, message.generation, message.seats)
+        return [*self.gathering.start(), *self.gathering.report(self.lost)]
+
+    def _take_over(self, now: float, before: Computing | None, started: Start, name: Digest) -> list[Effect]:
+        """Carry the mark over, hand it to substitutes as a helper, or wait for it as a substitute."""
+        assert self.computing is not None
+        if before is None:
+            return self._recovered(now)
+        mine: Any = before.marks.get(started.mark)
+        if mine is None:
+            return []
+        self.computing.marks[started.mark] = mine
+        if FIRST in before.marks:
+            self.computing.marks[FIRST] = before.marks[FIRST]
+        effects: list[Effect] = []
+        fresh = [at for at, seat in enumerate(started.seats, 1) if seat != before.seats[at - 1]]
+        if before.point in started.helpers:
+            for at in fresh:
+                data = recovery.summand(before.keys, started.helpers, at, mine, bytes(name))
+                effects += self._hand_over(started, at, data)
+        return [*effects, *self._attempt(now, start.attempt_of(started))]
+
+    def _hand_over(self, started: Start, at: int, data: bytes) -> list[Effect]:
+        seat = started.seats[at - 1]
+        pieces = dealing.pieces_of(data)
+        effects: list[Effect] = []
+        for number, piece in enumerate(pieces):
+            context = dealing.seal_context(
+                RECOVERY, self.plan.session, started.generation, self.keys.party, number
+            )
+            once = derive(self._seed, RECOVERY, context, bytes([at]))
+            sealed = sealing.seal(seat.sealing_key, piece, context, once)
+            effects.append(Send(seat.party, RecoveryPart(started.generation, number, len(pieces), sealed)))
+        return effects
+
+    def _on_recovery(self, now: float, sender: PartyId, message: RecoveryPart) -> list[Effect]:
+        if self.gathering is None or message.generation != self.gathering.generation:
+            raise UnexpectedMessage("registers for a seat we do not hold")
+        point = point_of(self.gathering.seats, sender)
+        if point is None:
+            raise UnexpectedMessage("registers of somebody without a seat")
+        context = dealing.seal_context(RECOVERY, self.plan.session, message.generation, sender, message.piece)
+        try:
+            clear = sealing.unseal(self.keys.sealing_secret, message.sealed, context)
+        except sealing.SealBroken as error:
+            raise MalformedMessage(str(error), blame=sender) from None
+        held = self._recovering.setdefault(message.generation, {}).setdefault(point, {})
+        held[message.piece] = clear
+        self._pieces[message.generation, point] = message.pieces
+        return self._recovered(now)
+
+    def _recovered(self, now: float) -> list[Effect]:
+        """Once every helper's summand is complete: our registers, and the attempt."""
+        started, computing = self.start, self.computing
+        if started is None or computing is None or computing.attempt is not None or not started.helpers:
+            return []
+        generation = started.generation
+        held = self._recovering.get(generation, {})
+        if any(
+            len(held.get(point, {})) < self._pieces.get((generation, point), 1) for point in started.helpers
+        ):
+            return []
+        data = [b"".join(held[p][k] for k in sorted(held[p])) for p in started.helpers]
+        computing.marks[Mark(started.mark.attempt, started.mark.layer)] = recovery.joined(data)
+        del self._recovering[generation]
+        return self._attempt(now, start.attempt_of(started))

@@ -1,0 +1,113 @@
+"""Which dealings count: one start certificate for each generation of the committee.
+
+A member signs at most one start for a generation; a certificate is q > (n+t)/2 ballots, so two starts of
+generation 0 cannot both have one: the roster of owners, the number of values of each and the graph are
+fixed before anything is computed, and a second result over another roster cannot be subtracted. Later
+generations repeat the inputs and the graph of the first certificate, which they carry as proof.
+
+Streams. Every draw of masks is labelled by `attempt_label`: the digest of the start, the attempt's number,
+its mark and its quorum. Within one label the engine's labels (step, purpose) never repeat, and what a
+member sends in a step is a function of its registers at the mark and of the vectors received. It takes
+part in an attempt number once and from one mark, so no mask ever hides two different values; two
+members told different contents of one number draw from different streams and merely fail to understand
+each other. Keys differ from generation to generation as well.
+"""
+
+from __future__ import annotations
+
+from protocols.errors import MalformedMessage
+from protocols.identifiers import Digest, SessionId
+from protocols.programs.messages import FIRST, NOTHING, Attempt, Mark, Start, StartCertificate
+from protocols.programs.plan import ProgramPlan
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import Ballot
+from protocols.wire import codec
+from protocols.wire.digest import digest
+from protocols.wire.envelope import check_statement, sign_statement
+
+BALLOT = "program start ballot"
+
+
+def start_digest(session: SessionId, start: Start) -> Digest:
+    """What ballots sign."""
+    return digest("program start", session, codec.encode(start))
+
+
+def cast(keys: PartyKeys, seat: int, subject: Digest) -> Ballot:
+    """Sign as the holder of `seat`."""
+    return Ballot(seat, sign_statement(keys.signing_seed, BALLOT, subject))
+
+
+def is_valid(start: Start, ballot: Ballot, subject: Digest) -> bool:
+    """Whether the holder of the ballot's seat in this start signed `subject`."""
+    if ballot.seat >= len(start.seats):
+        return False
+    return check_statement(start.seats[ballot.seat].party, BALLOT, subject, ballot.signature)
+
+
+def check_certificate(plan: ProgramPlan, certificate: StartCertificate) -> None:
+    """Raise MalformedMessage unless a quorum of its generation signed the start."""
+    start = certificate.start
+    check_start(plan, start)
+    subject = start_digest(plan.session, start)
+    seats = {ballot.seat for ballot in certificate.ballots}
+    if len(seats) != len(certificate.ballots) or len(seats) < plan.votes:
+        raise MalformedMessage(f"a start with {len(seats)} ballots where {plan.votes} are needed")
+    if not all(is_valid(start, ballot, subject) for ballot in certificate.ballots):
+        raise MalformedMessage("a start with a forged ballot")
+
+
+def check_start(plan: ProgramPlan, start: Start, first: Start | None = None) -> None:
+    """Raise MalformedMessage unless the start fits the plan and, later on, the first start."""
+    n, t = plan.size, plan.threshold
+    if len(start.seats) != n or len(start.keys) != n:
+        raise MalformedMessage("a start for another committee")
+    dealers = [entry.dealer for entry in start.inputs]
+    if dealers != sorted(set(dealers)) or not set(dealers) <= set(plan.owners):
+        raise MalformedMessage("a start's owners are unsorted, repeated or not the plan's")
+    if len(dealers) < plan.job.min_sites:
+        raise MalformedMessage(f"{len(dealers)} owners where {plan.job.min_sites} are asked for")
+    if sum(key != NOTHING for key in start.keys) <= t:
+        raise MalformedMessage("too few key dealings to reach every set")
+    _check_points(plan, start.quorum)
+    if start.generation == 0:
+        if start.seats != plan.seats or start.mark != FIRST or start.helpers:
+            raise MalformedMessage("the first start is of the plan's committee, from the inputs")
+        return
+    check_seats(plan, start)
+    if first is not None and (start.inputs, start.graph) != (first.inputs, first.graph):
+        raise MalformedMessage("a later start changes the inputs or the program")
+
+
+def check_seats(plan: ProgramPlan, start: Start) -> None:
+    """Raise MalformedMessage unless seats are held by their first holder or a substitute."""
+    legal = set(plan.substitutes)
+    parties = [seat.party for seat in start.seats]
+    if len(set(parties)) != len(parties):
+        raise MalformedMessage("a start gives a party two seats")
+    for held, planned in zip(start.seats, plan.seats, strict=True):
+        if held != planned and held not in legal:
+            raise MalformedMessage("a start gives a seat to somebody who is no substitute")
+
+
+def check_attempt(plan: ProgramPlan, attempt: Attempt) -> None:
+    """Raise MalformedMessage for a quorum that cannot compute."""
+    _check_points(plan, attempt.quorum)
+
+
+def _check_points(plan: ProgramPlan, quorum: tuple[int, ...]) -> None:
+    inside = all(1 <= point <= plan.size for point in quorum)
+    if not inside or list(quorum) != sorted(set(quorum)) or len(quorum) < plan.working:
+        raise MalformedMessage(f"a quorum is {plan.working} or more ascending points of 1..{plan.size}")
+
+
+def attempt_label(start: Digest, number: int, mark: Mark, quorum: tuple[int, ...]) -> bytes:
+    """Names all streams of one attempt; see the module."""
+    words = (number, mark.attempt, mark.layer)
+    packed = b"".join(word.to_bytes(4, "big") for word in words)
+    return bytes(digest("program streams", start, packed, bytes(quorum)))
+
+
+def attempt_of(start: Start) -> Attempt:
+    """The attempt that a start begins with."""
+    return Attempt(start.generation, start.attempt, start.mark, start.quorum)
