@@ -54,7 +54,7 @@ class Tally:
 def simulate(scenario: Scenario, tracing: bool = False) -> World:
     """Run one scenario to its end, with the stand-ins in place."""
     memory.forget()
-    with fast_crypto():
+    with fast_crypto(remember=True):
         world = World(scenario, tracing)
         world.run()
     return world
@@ -67,7 +67,7 @@ def run(
     tally = Tally()
     begun = time.perf_counter()
     memory.forget()
-    with fast_crypto():
+    with fast_crypto(remember=True):
         for scenario in scenarios:
             world = World(scenario)
             world.run()

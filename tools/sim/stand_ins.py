@@ -146,15 +146,15 @@ _REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
     (codec, "encode", encode),
     (consistency, "challenge", challenge),
     *short_vectors.REPLACED,
-    *memory.REPLACED,
 )
 
 
 @contextlib.contextmanager
-def fast_crypto() -> Iterator[None]:
-    """Swap the stand-ins in for the body of a `with` statement; nests."""
-    before = [(place, name, getattr(place, name)) for place, name, _ in _REPLACED]
-    for place, name, replacement in _REPLACED:
+def fast_crypto(remember: bool = False) -> Iterator[None]:
+    """Swap the stand-ins in for the body of a `with` statement; nests. `remember`: those of `memory` too."""
+    replaced = (*_REPLACED, *memory.REPLACED) if remember else _REPLACED
+    before = [(place, name, getattr(place, name)) for place, name, _ in replaced]
+    for place, name, replacement in replaced:
         setattr(place, name, replacement)
     try:
         yield
