@@ -119,6 +119,18 @@ class Client:
         """One model, by its job or run."""
         return self._get(shapes.ModelInfo, f"/v1/models/{quote(name, safe='')}")
 
+    def share(self, spec: shapes.ShareSpec) -> shapes.VaultInfo:
+        """Put a file into the mesh as shares."""
+        return self._post(shapes.VaultInfo, "/v1/vaults", spec)
+
+    def shared(self) -> tuple[shapes.VaultInfo, ...]:
+        """Vaults of this node, and those it holds shares of."""
+        return self._list(shapes.VaultInfo, "/v1/vaults", "vaults")
+
+    def unshare(self, name: str) -> shapes.VaultInfo:
+        """Have a vault erased."""
+        return decode(shapes.VaultInfo, self.call("DELETE", f"/v1/vaults/{quote(name, safe='')}"))
+
     def jobs(self) -> tuple[shapes.JobInfo, ...]:
         """Jobs, newest first."""
         return self._list(shapes.JobInfo, "/v1/jobs", "jobs")

@@ -4,6 +4,7 @@
     POST /v1/invite /v1/join /v1/requests/ID /v1/data /v1/plan /v1/jobs /v1/jobs/ID/cancel /v1/shutdown
     GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/policy/test
     POST /v1/train · GET /v1/models /v1/models/ID
+    GET|POST /v1/vaults · DELETE /v1/vaults/NAME
     GET  /v1/jobs/ID /v1/jobs/ID/result /v1/jobs/ID/log · /v1/jobs/ID/events (text/event-stream)
 
 Answers are one JSON object with `schema_version`; errors are {"error": {code, what, fix, exit}}.
@@ -236,6 +237,18 @@ async def _model(service: NodeService, request: Request) -> Response:
     return _shape(await service.model(request.path_params["id"]))
 
 
+async def _share(service: NodeService, request: Request) -> Response:
+    return _shape(await service.share(await _body(request, shapes.ShareSpec)))
+
+
+async def _shared(service: NodeService, _: Request) -> Response:
+    return _shapes("vaults", await service.shared())
+
+
+async def _unshare(service: NodeService, request: Request) -> Response:
+    return _shape(await service.unshare(request.path_params["name"]))
+
+
 async def _jobs(service: NodeService, _: Request) -> Response:
     return _shapes("jobs", await service.jobs())
 
@@ -281,6 +294,9 @@ _NODE_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/train", _train),
     ("GET", "/v1/models", _models),
     ("GET", "/v1/models/{id}", _model),
+    ("GET", "/v1/vaults", _shared),
+    ("POST", "/v1/vaults", _share),
+    ("DELETE", "/v1/vaults/{name}", _unshare),
     ("GET", "/v1/jobs", _jobs),
     ("POST", "/v1/jobs", _submit),
     ("GET", "/v1/jobs/{id}", _job),

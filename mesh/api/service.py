@@ -28,9 +28,11 @@ from mesh.api.shapes import (
     PeerInfo,
     PlanReport,
     RequestInfo,
+    ShareSpec,
     Status,
     TrainSpec,
     Tree,
+    VaultInfo,
 )
 
 
@@ -75,6 +77,15 @@ class NodeService(Protocol):
 
     async def model(self, name: str) -> ModelInfo:
         """One model, by its job's id or the start of its run's. Raises ConfigError C-404."""
+
+    async def share(self, spec: ShareSpec) -> VaultInfo:
+        """Put a file into the mesh as shares. Raises DataError, ConfigError C-65x, Refused."""
+
+    async def shared(self) -> Sequence[VaultInfo]:
+        """Vaults that this node deposited, and those it holds shares of."""
+
+    async def unshare(self, name: str) -> VaultInfo:
+        """Have a vault of ours erased; who confirmed so far. Raises LocalMisuse C-404."""
 
     async def jobs(self) -> Sequence[JobInfo]:
         """Jobs of this node, newest first, bounded by session.max_jobs."""

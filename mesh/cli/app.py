@@ -37,7 +37,15 @@ _GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "data": (
         "Data sets of this node; their rows never leave it.",
-        {"add": "data:add", "list": "data:list_", "show": "data:show", "remove": "data:remove"},
+        {
+            "add": "data:add",
+            "list": "data:list_",
+            "show": "data:show",
+            "remove": "data:remove",
+            "share": "vault:share",
+            "shared": "vault:shared",
+            "unshare": "vault:unshare",
+        },
     ),
     "policy": (
         "What may be computed on a data set, decided by its owner.",

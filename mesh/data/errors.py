@@ -42,6 +42,11 @@ CODES: dict[str, str] = {
     "C-647": "The privacy budget of a data set would be overspent, or a job without noise asks for it.",
     "C-648": "A model cannot be written in that format.",
     "C-649": "A training run was asked for that makes no sense.",
+    "C-650": "The vaults of this node cannot be read or written.",
+    "C-651": "A data set cannot be shared like that: holders, columns, rows, rules or bins.",
+    "C-652": "A vault of that name was shared by this node already.",
+    "C-653": "Several vaults have that name.",
+    "C-654": "Nobody who is here holds such a vault, or it was erased.",
 }
 
 

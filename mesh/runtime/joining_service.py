@@ -23,9 +23,11 @@ from mesh.api.shapes import (
     PeerInfo,
     PlanReport,
     RequestInfo,
+    ShareSpec,
     Status,
     TrainSpec,
     Tree,
+    VaultInfo,
 )
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.joiner import Joiner
@@ -139,6 +141,18 @@ class SwitchingService:
     async def model(self, name: str) -> ModelInfo:
         """See MemberService."""
         return await self._ready().model(name)
+
+    async def share(self, spec: ShareSpec) -> VaultInfo:
+        """See MemberService."""
+        return await self._ready().share(spec)
+
+    async def shared(self) -> Sequence[VaultInfo]:
+        """See MemberService."""
+        return await self._ready().shared()
+
+    async def unshare(self, name: str) -> VaultInfo:
+        """See MemberService."""
+        return await self._ready().unshare(name)
 
     async def jobs(self) -> Sequence[JobInfo]:
         """See MemberService."""

@@ -37,6 +37,7 @@ from mesh.runtime.overlay_driver import GOSSIP_MESSAGES, OverlayDriver
 from mesh.runtime.postman import Postman
 from mesh.runtime.sessions import Picture, Sessions
 from mesh.runtime.training_runs import Runs
+from mesh.runtime.vaults import VAULT_MAIL, Vaults
 from mesh.runtime.vectors import is_piece, open_piece
 from mesh.settings import Config
 from protocols.errors import MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
@@ -64,6 +65,7 @@ _MESSAGES: dict[str, type] = {
         InquiryAnswer,
         *BULK_MESSAGES,
         *INPUT_MESSAGES,
+        *VAULT_MAIL,
     )
 }
 MAX_POLLS = 64
@@ -132,6 +134,8 @@ class Node:
             self.runs,
         )  # fmt: skip
 
+        self.vaults = Vaults(identity, config, postman, journal.folder, self.overlay, transport, clock)
+
     @property
     def me(self) -> PartyId:
         """Our public name."""
@@ -148,6 +152,7 @@ class Node:
             self._nursery = nursery
             await nursery.start(self.sessions.run)
             await nursery.start(self.overlay.run)
+            await nursery.start(self.vaults.run)
             self._want()
             nursery.start_soon(self._frames)
             nursery.start_soon(self._links)
@@ -205,6 +210,8 @@ class Node:
                 self._polls[message.id].answer(letter.sender, message)
         elif isinstance(message, InputRequest | InputPiece):
             self.inputs.receive(letter.sender, message)
+        elif isinstance(message, VAULT_MAIL):
+            self.vaults.receive(letter.sender, message)
         elif isinstance(message, PlanOffer):
             self._check_binding(letter, message.plan)
             self.sessions.offered(letter.sender, message.plan)
@@ -248,6 +255,7 @@ class Node:
                     await self.overlay.link_down(peer, event.reason)
             self._measure()
             self.sessions.linked(up=up, down=down)
+            self.vaults.links_changed()
 
     def _measure(self) -> None:
         for peer, info in self.transport.links().items():

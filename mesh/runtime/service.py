@@ -29,9 +29,11 @@ from mesh.api.shapes import (
     PlanReport,
     RequestInfo,
     RoleCost,
+    ShareSpec,
     Status,
     TrainSpec,
     Tree,
+    VaultInfo,
 )
 from mesh.overlay import sortition
 from mesh.overlay.clustering import clusters
@@ -43,6 +45,7 @@ from mesh.runtime.jobs import Job, Jobs, cancelled_by_person
 from mesh.runtime.node import Node
 from mesh.runtime.training import Training, work_spec
 from mesh.runtime.training_models import Ledger
+from mesh.runtime.vault_job import VaultJob, is_vault_job, report
 from mesh.version import VERSION
 from protocols.errors import LocalMisuse, MeshError, Refused
 from protocols.identifiers import PartyId
@@ -189,6 +192,8 @@ class MemberService:
 
     async def plan(self, spec: JobSpec) -> PlanReport:
         """Dry run."""
+        if is_vault_job(spec):
+            return await report(self._node.vaults, spec)
         job = job_of(spec, self._node.config.min_sites)
         _, explanation = await prepare(self._node, spec, job)
         committees = tuple(CommitteeFacts(**asdict(facts)) for facts in explanation.committees)
@@ -199,6 +204,10 @@ class MemberService:
     async def submit(self, spec: JobSpec) -> str:
         """Queue a job. Raises as `plan` does for words that make no job, or a mesh of two."""
         job_of(spec, self._node.config.min_sites)
+        if is_vault_job(spec):
+            work = self._jobs.new(spec)
+            self._nursery.start_soon(self._until_ended, work, VaultJob(self._node.vaults, work).run)
+            return work.info.id
         picture = self._node.picture()
         sortition.committee_size(len(picture.view.alive_gateways))
         work = self._jobs.new(spec)
@@ -231,6 +240,18 @@ class MemberService:
     async def model(self, name: str) -> ModelInfo:
         """One of them."""
         return await trio.to_thread.run_sync(self._models.get, name)
+
+    async def share(self, spec: ShareSpec) -> VaultInfo:
+        """Put a file into the mesh as shares."""
+        return await self._node.vaults.share(spec)
+
+    async def shared(self) -> Sequence[VaultInfo]:
+        """Vaults of ours, and those held here."""
+        return await self._node.vaults.shared()
+
+    async def unshare(self, name: str) -> VaultInfo:
+        """Have a vault of ours erased."""
+        return await self._node.vaults.unshare(name)
 
     async def jobs(self) -> Sequence[JobInfo]:
         """Newest first."""

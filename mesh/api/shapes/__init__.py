@@ -119,6 +119,18 @@ if TYPE_CHECKING:
     from mesh.api.shapes.training import (
         TrainSpec as TrainSpec,
     )
+    from mesh.api.shapes.vault import (
+        BinsSpec as BinsSpec,
+    )
+    from mesh.api.shapes.vault import (
+        HolderInfo as HolderInfo,
+    )
+    from mesh.api.shapes.vault import (
+        ShareSpec as ShareSpec,
+    )
+    from mesh.api.shapes.vault import (
+        VaultInfo as VaultInfo,
+    )
 
 SCHEMA_VERSION = 1
 
@@ -158,6 +170,10 @@ _MODULE_OF = {
     "PluginInfo": "training",
     "RoundInfo": "training",
     "TrainSpec": "training",
+    "BinsSpec": "vault",
+    "HolderInfo": "vault",
+    "ShareSpec": "vault",
+    "VaultInfo": "vault",
 }
 
 

@@ -1,0 +1,352 @@
+"""Fragments of other people's vaults at rest, and what this node deposited itself.
+
+    vaults/vaults.db          terms, standings, ledger of readings, tombstones, orders, confirmations
+    vaults/keys/V-G-O         the data key of one fragment (vault, generation, origin), wrapped
+    vaults/fragments/V-G-O    the fragment, XSalsa20-Poly1305 under its data key
+
+The wrapping key comes from the node's key store, so a copied folder without `keys` opens nothing. To erase is
+to overwrite the data key in place, sync, and unlink: the fragment is noise then, wherever copies of it are.
+(What a file system keeps of overwritten blocks, on flash or in snapshots, is wrapped still.)
+
+Order of writing: key, fragment, both synced, then the row; a crash between leaves a file without a row, which
+`tidy` erases. Which generation counts is what the stored standing says, and nothing else.
+
+Every call blocks; one thread at a time (the runtime has a limiter of one).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nacl.exceptions import CryptoError
+from nacl.secret import SecretBox
+
+from mesh.data.errors import DataError
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS held (
+    vault BLOB PRIMARY KEY, name TEXT NOT NULL, owner BLOB NOT NULL, terms BLOB NOT NULL, standing BLOB,
+    since REAL NOT NULL, renewed REAL NOT NULL, bytes INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS fragments (
+    vault BLOB NOT NULL, generation INTEGER NOT NULL, origin BLOB NOT NULL,
+    PRIMARY KEY (vault, generation, origin)
+) STRICT;
+CREATE TABLE IF NOT EXISTS uses (vault BLOB NOT NULL, at REAL NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS ended (
+    vault BLOB PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL, proof BLOB
+) STRICT;
+CREATE TABLE IF NOT EXISTS votes (
+    vault BLOB NOT NULL, generation INTEGER NOT NULL, body BLOB NOT NULL, kind TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS own (
+    vault BLOB PRIMARY KEY, name TEXT NOT NULL, source TEXT NOT NULL, since REAL NOT NULL,
+    standing BLOB NOT NULL, proof BLOB
+) STRICT;
+CREATE TABLE IF NOT EXISTS confirmed (
+    vault BLOB NOT NULL, party BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (vault, party)
+) STRICT;
+"""
+MAX_ENDED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """One vault of which a fragment is (or was offered) here. `standing` is None before it was certified."""
+
+    vault: bytes
+    name: str
+    owner: bytes
+    terms: bytes
+    standing: bytes | None
+    since: float
+    renewed: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRow:
+    """A vault that was erased here: `proof` is the owner's order, None when its time was over."""
+
+    vault: bytes
+    name: str
+    at: float
+    reason: str
+    proof: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRow:
+    """A vault that this node deposited; `proof` is our order to erase it, once given."""
+
+    vault: bytes
+    name: str
+    source: str
+    since: float
+    standing: bytes
+    proof: bytes | None
+
+
+class VaultStore:
+    """The vaults of one state folder. `wrapping_key`: 32 bytes derived from the key store."""
+
+    def __init__(self, folder: Path, wrapping_key: bytes) -> None:
+        self._folder = folder
+        self._box = SecretBox(wrapping_key)
+        with _explained(folder):
+            for part in (folder, self._keys, self._fragments):
+                part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._db = sqlite3.connect(folder / "vaults.db", check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA secure_delete = ON")
+            self._db.executescript(_TABLES)
+            (folder / "vaults.db").chmod(0o600)
+
+    def __repr__(self) -> str:
+        return f"VaultStore({str(self._folder)!r})"
+
+    @property
+    def _keys(self) -> Path:
+        return self._folder / "keys"
+
+    @property
+    def _fragments(self) -> Path:
+        return self._folder / "fragments"
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    # -- fragments ------------------------------------------------------------------------------------
+
+    def put_fragment(self, vault: bytes, generation: int, origin: bytes, share: bytes) -> None:
+        """Store one fragment under a fresh data key; durable on return. Raises DataError C-650."""
+        name = _name(vault, generation, origin)
+        data_key = os.urandom(SecretBox.KEY_SIZE)
+        with _explained(self._folder):
+            _write(self._keys / name, bytes(self._box.encrypt(data_key)))
+            _write(self._fragments / name, bytes(SecretBox(data_key).encrypt(share)))
+            self._db.execute("INSERT OR REPLACE INTO fragments VALUES (?, ?, ?)", (vault, generation, origin))
+
+    def fragment(self, vault: bytes, generation: int) -> tuple[bytes, bytes] | None:
+        """(origin, share) of a generation, or None if there is none. Raises DataError C-650."""
+        row = self._db.execute(
+            "SELECT origin FROM fragments WHERE vault = ? AND generation = ?", (vault, generation)
+        ).fetchone()
+        if row is None:
+            return None
+        name = _name(vault, generation, row[0])
+        with _explained(self._folder):
+            try:
+                data_key = self._box.decrypt((self._keys / name).read_bytes())
+                return bytes(row[0]), bytes(
+                    SecretBox(data_key).decrypt((self._fragments / name).read_bytes())
+                )
+            except CryptoError:
+                raise DataError(
+                    "a fragment does not open with this node's keys",
+                    code="C-650",
+                    fix="restore the folder as a whole, keys and vaults of one time",
+                ) from None
+
+    def erase_fragments(self, vault: bytes, *, below: int | None = None, keep: bytes | None = None) -> None:
+        """Destroy fragments: all, those of generations below one, and at that one all but `keep`'s origin."""
+        rows = self._db.execute(
+            "SELECT generation, origin FROM fragments WHERE vault = ?", (vault,)
+        ).fetchall()
+        for generation, origin in rows:
+            if below is not None and generation >= below and (generation > below or origin == keep):
+                continue
+            with _explained(self._folder):
+                self._destroy(_name(vault, generation, origin))
+                self._db.execute(
+                    "DELETE FROM fragments WHERE vault = ? AND generation = ? AND origin = ?",
+                    (vault, generation, origin),
+                )
+
+    def tidy(self) -> int:
+        """Destroy files that belong to no row (a crash came between); how many."""
+        known = {_name(*row) for row in self._db.execute("SELECT vault, generation, origin FROM fragments")}
+        stray = {path.name for folder in (self._keys, self._fragments) for path in folder.iterdir()} - known
+        for name in stray:
+            self._destroy(name)
+        return len(stray)
+
+    def _destroy(self, name: str) -> None:
+        """Overwrite the data key in place, then unlink both files."""
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(self._keys / name, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.pwrite(descriptor, os.urandom(max(1, os.fstat(descriptor).st_size)), 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        for folder in (self._keys, self._fragments):
+            (folder / name).unlink(missing_ok=True)
+            _sync(folder)
+
+    # -- vaults held for others -----------------------------------------------------------------------
+
+    def offered(self, row: HeldRow) -> None:
+        """Remember a vault's terms before its receipt is sent."""
+        self._run("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *_values(row))
+
+    def certified(self, vault: bytes, standing: bytes, at: float) -> None:
+        """From now on this standing counts."""
+        self._run("UPDATE held SET standing = ?, renewed = ? WHERE vault = ?", standing, at, vault)
+
+    def held(self, vault: bytes | None = None, name: str | None = None) -> tuple[HeldRow, ...]:
+        """All vaults here, or those of one id or name."""
+        rows = self._db.execute(
+            "SELECT * FROM held WHERE vault = coalesce(?, vault) AND name = coalesce(?, name) ORDER BY since",
+            (vault, name),
+        )
+        return tuple(HeldRow(*row) for row in rows)
+
+    def held_bytes(self) -> int:
+        """What the vaults here take, as agreed in their terms."""
+        return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM held").fetchone()[0])
+
+    def end(self, vault: bytes, name: str, at: float, reason: str, proof: bytes | None) -> None:
+        """Erase everything of a vault and remember that it ended."""
+        self.erase_fragments(vault)
+        with _explained(self._folder):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for table in ("held", "uses", "votes"):
+                    self._db.execute(f"DELETE FROM {table} WHERE vault = ?", (vault,))  # noqa: S608 - fixed names
+                self._db.execute(
+                    "INSERT OR REPLACE INTO ended VALUES (?, ?, ?, ?, ?)", (vault, name, at, reason, proof)
+                )
+                self._db.execute(
+                    "DELETE FROM ended WHERE vault IN (SELECT vault FROM ended ORDER BY at DESC "
+                    "LIMIT -1 OFFSET ?)",
+                    (MAX_ENDED,),
+                )
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def drop(self, vault: bytes) -> None:
+        """Erase a vault that we hold no longer, without a tombstone: it lives on elsewhere."""
+        self.erase_fragments(vault)
+        self._run("DELETE FROM held WHERE vault = ?", vault)
+        self._run("DELETE FROM votes WHERE vault = ?", vault)
+
+    def ended(self, vault: bytes | None = None, name: str | None = None) -> tuple[EndedRow, ...]:
+        """Vaults that were erased here."""
+        rows = self._db.execute(
+            "SELECT * FROM ended WHERE vault = coalesce(?, vault) AND name = coalesce(?, name) ORDER BY at",
+            (vault, name),
+        )
+        return tuple(EndedRow(*row) for row in rows)
+
+    # -- ledger and votes -----------------------------------------------------------------------------
+
+    def use(self, vault: bytes, at: float, body: bytes) -> None:
+        """Write down a reading before consenting to it; the same one twice is one."""
+        if body not in self.uses(vault):
+            self._run("INSERT INTO uses VALUES (?, ?, ?)", vault, at, body)
+
+    def uses(self, vault: bytes) -> tuple[bytes, ...]:
+        """Readings consented to, oldest first."""
+        rows = self._db.execute("SELECT body FROM uses WHERE vault = ? ORDER BY at", (vault,))
+        return tuple(bytes(body) for (body,) in rows)
+
+    def vote(self, vault: bytes, generation: int, kind: str, body: bytes) -> None:
+        """Store a record of a renewal before anybody hears of it."""
+        self._run("INSERT INTO votes VALUES (?, ?, ?, ?)", vault, generation, body, kind)
+
+    def votes(self, vault: bytes, generation: int) -> tuple[tuple[str, bytes], ...]:
+        """Records of one generation's renewal, oldest first."""
+        rows = self._db.execute(
+            "SELECT kind, body FROM votes WHERE vault = ? AND generation = ? ORDER BY rowid",
+            (vault, generation),
+        )
+        return tuple((kind, bytes(body)) for kind, body in rows)
+
+    def forget_votes(self, vault: bytes, below: int) -> None:
+        """Records of generations that are over."""
+        self._run("DELETE FROM votes WHERE vault = ? AND generation < ?", vault, below)
+
+    # -- vaults of our own ----------------------------------------------------------------------------
+
+    def put_own(self, row: OwnRow) -> None:
+        """Remember a deposit, or its newest standing."""
+        self._run(
+            "INSERT OR REPLACE INTO own VALUES (?, ?, ?, ?, ?, ?)",
+            row.vault, row.name, row.source, row.since, row.standing, row.proof,
+        )  # fmt: skip
+
+    def own(self, name: str | None = None, vault: bytes | None = None) -> tuple[OwnRow, ...]:
+        """Vaults that we deposited."""
+        rows = self._db.execute(
+            "SELECT * FROM own WHERE name = coalesce(?, name) AND vault = coalesce(?, vault) ORDER BY since",
+            (name, vault),
+        )
+        return tuple(OwnRow(*row) for row in rows)
+
+    def forget_own(self, vault: bytes) -> None:
+        """Forget a deposit of ours: everybody confirmed, or it never came about."""
+        self._run("DELETE FROM own WHERE vault = ?", vault)
+        self._run("DELETE FROM confirmed WHERE vault = ?", vault)
+
+    def confirm(self, vault: bytes, party: bytes, body: bytes) -> None:
+        """A holder's signed word that it erased its fragment."""
+        self._run("INSERT OR REPLACE INTO confirmed VALUES (?, ?, ?)", vault, party, body)
+
+    def confirmed(self, vault: bytes) -> dict[bytes, bytes]:
+        """Confirmations by party."""
+        rows = self._db.execute("SELECT party, body FROM confirmed WHERE vault = ?", (vault,))
+        return {bytes(party): bytes(body) for party, body in rows}
+
+    def _run(self, statement: str, *values: object) -> None:
+        with _explained(self._folder):
+            self._db.execute(statement, values)
+
+
+def _values(row: HeldRow) -> tuple[object, ...]:
+    return (
+        row.vault, row.name, row.owner, row.terms, row.standing, row.since, row.renewed, row.size_bytes,
+    )  # fmt: skip
+
+
+def _name(vault: bytes, generation: int, origin: bytes) -> str:
+    return f"{bytes(vault).hex()}-{generation}-{bytes(origin).hex()[:16]}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A new file, 0600, synced with its folder."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise DataError(
+            f"the vaults in {folder} cannot be read or written: {error}",
+            code="C-650",
+            fix="free some space or repair the folder; nothing that depended on it was sent",
+        ) from error

@@ -1,0 +1,341 @@
+"""What this node does as a holder: takes shares within what its person lets it hold, judges readings, erases.
+
+Everything here runs in one task, message by message. Stored before said: a share before its receipt, a use
+before its consent, an erasure before its confirmation. A vault that ended here is never taken again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import structlog
+import trio
+
+from mesh.data.vault import HeldRow, VaultStore
+from mesh.overlay.view import View
+from mesh.runtime.vault_talk import Post
+from mesh.settings import Config
+from protocols.arithmetic.field import Elements
+from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Broadcast, Effect, Send
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import Ballot
+from protocols.vault import consent, deposit, reading
+from protocols.vault.consent import Use
+from protocols.vault.dealing import BadShare
+from protocols.vault.messages import (
+    Reading,
+    VaultAsk,
+    VaultBadShare,
+    VaultCertified,
+    VaultFind,
+    VaultFound,
+    VaultOffer,
+    VaultOrder,
+    VaultReceipt,
+    VaultRelease,
+    erased,
+    is_order,
+)
+from protocols.vault.standing import ACK, Deposit, Standing, check_standing, deposit_subject, is_valid
+from protocols.vault.terms import SignedTerms, Terms, check_terms
+from protocols.wire import codec
+
+log = structlog.get_logger("coppice.vault")
+
+OFFER_S = 3600.0
+"""An uncertified share is dropped after this."""
+MAX_PER_OWNER = 64
+MAX_EARLY = 64
+"""Vaults whose receipts may come before the offer."""
+T = TypeVar("T")
+
+
+class Holder:
+    """This node's part in other people's vaults."""
+
+    def __init__(
+        self,
+        keys: PartyKeys,
+        mesh: Digest,
+        config: Config,
+        store: VaultStore,
+        post: Post,
+        view: Callable[[], View],
+        clock: Callable[[], float],
+    ) -> None:
+        self.store = store
+        self._keys = keys
+        self._mesh = mesh
+        self._limit = int(config.vault_hold_mb * 1e6)
+        self._post = post
+        self._view = view
+        self._clock = clock
+        self._one = trio.CapacityLimiter(1)
+        self._early: OrderedDict[Digest, dict[PartyId, VaultReceipt]] = OrderedDict()
+        self._receipts: dict[Digest, dict[int, Ballot]] = {}
+
+    async def stored(self, call: Callable[..., T], *arguments: object) -> T:
+        """Run a call of the store: it blocks."""
+        return await trio.to_thread.run_sync(call, *arguments, limiter=self._one)
+
+    # -- deposits -------------------------------------------------------------------------------------
+
+    async def on_offer(self, sender: PartyId, message: VaultOffer) -> None:
+        """Take a share, or say why not."""
+        terms = check_terms(message.terms, self._mesh)
+        if sender != terms.owner:
+            raise MalformedMessage("a vault is offered by its owner", blame=sender)
+        why = await self._unwilling(terms)
+        if why is not None:
+            self._carry([deposit.decline(sender, terms.vault, why, denied=True)])
+            return
+        taken = await trio.to_thread.run_sync(deposit.take, self._keys, sender, message)
+        if isinstance(taken, BadShare):
+            log.warning("bad share", owner=self._view().name(sender), vault=terms.vault.short())
+            await self.stored(self.store.end, terms.vault, terms.name, self._clock(), "bad dealer", None)
+            self._carry(deposit.refuse(self._keys, message, taken))
+            return
+        if (held := await self._row(terms.vault)) is None:
+            now = self._clock()
+            row = HeldRow(
+                bytes(terms.vault), terms.name, bytes(terms.owner), codec.encode(message.terms), None, now,
+                now, terms.share_bytes,
+            )  # fmt: skip
+            share = taken.share.astype("<u8").tobytes()
+            await self.stored(self.store.put_fragment, bytes(terms.vault), 0, bytes(taken.dealing), share)
+            await self.stored(self.store.offered, row)
+        elif (found := await self.stored(self.store.fragment, held.vault, 0)) is None or found[
+            0
+        ] != taken.dealing:
+            raise MalformedMessage("the owner deals one vault twice", blame=sender)
+        others = tuple(seat.party for seat in terms.seats)  # any of them can complete the certificate
+        self._post((sender, *others), taken.receipt)
+        for party, receipt in self._early.pop(terms.vault, {}).items():
+            await self.on_receipt(party, receipt)
+
+    async def on_receipt(self, sender: PartyId, message: VaultReceipt) -> None:
+        """A fellow holder has its share. With a quorum the vault stands, though its owner may be gone."""
+        row = await self._row(message.vault)
+        if row is None:
+            if message.vault not in self._early and len(self._early) >= MAX_EARLY:
+                self._early.popitem(last=False)
+            self._early.setdefault(message.vault, {}).setdefault(sender, message)
+            return
+        if row.standing is not None:
+            return
+        signed = codec.decode(SignedTerms, row.terms)
+        terms, seat = signed.terms, message.ballot.seat
+        subject = deposit_subject(terms.vault, message.dealing)
+        if not is_valid(terms.seats, message.ballot, ACK, subject) or terms.seats[seat].party != sender:
+            raise MalformedMessage("a forged receipt", blame=sender)
+        found = await self.stored(self.store.fragment, row.vault, 0)
+        if found is None or found[0] != message.dealing:
+            raise UnexpectedMessage("a receipt for another dealing")
+        receipts = self._receipts.setdefault(terms.vault, {})
+        receipts[seat] = message.ballot
+        if len(receipts) >= terms.quorum:
+            ballots = tuple(receipts[seat] for seat in sorted(receipts))
+            await self._certify(row, Standing(signed, Deposit(message.dealing, ballots), ()))
+
+    async def _certify(self, row: HeldRow, standing: Standing) -> None:
+        self._receipts.pop(standing.vault, None)
+        await self.stored(self.store.certified, row.vault, codec.encode(standing), self._clock())
+        owner = standing.terms.terms.owner
+        log.info("vault held", vault=standing.vault.short(), owner=self._view().name(owner))
+
+    async def _unwilling(self, terms: Terms) -> str | None:
+        if await self.stored(self.store.ended, bytes(terms.vault)):
+            return "this vault ended"
+        rows = await self.stored(self.store.held)
+        if any(row.vault == terms.vault for row in rows):
+            return None
+        return self.no_room(rows, terms)
+
+    def no_room(self, rows: Sequence[HeldRow], terms: Terms) -> str | None:
+        """Why one vault more is too much for what this node's person lets it hold, or None."""
+        if sum(row.size_bytes for row in rows) + terms.share_bytes > self._limit:
+            return f"this node holds at most {self._limit / 1e6:g} MB for others (vault.hold_mb)"
+        if sum(row.owner == terms.owner for row in rows) >= MAX_PER_OWNER:
+            return f"this node holds {MAX_PER_OWNER} vaults of this owner already"
+        if terms.consent.expires_s and self._clock() >= terms.consent.expires_s:
+            return "the vault's time is over"
+        return None
+
+    async def on_certified(self, sender: PartyId, message: VaultCertified) -> None:
+        """The deposit is complete."""
+        row = await self._row(message.vault)
+        if row is None or row.owner != sender:
+            raise UnexpectedMessage("a certificate that was not waited for")
+        if row.standing is not None:  # the receipts of the others were here sooner
+            return
+        standing = Standing(codec.decode(SignedTerms, row.terms), message.deposit, ())
+        check_standing(standing, self._mesh)
+        found = await self.stored(self.store.fragment, row.vault, 0)
+        if found is None or found[0] != message.deposit.dealing:
+            raise MalformedMessage("the certificate of another dealing", blame=sender)
+        await self._certify(row, standing)
+
+    async def on_bad_share(self, sender: PartyId, message: VaultBadShare) -> None:
+        """A fellow holder shows what the owner dealt it: if that is true, nothing of it is kept."""
+        terms = check_terms(message.terms, self._mesh)
+        row = await self._row(terms.vault)
+        if row is None or (row.standing is not None and codec.decode(Standing, row.standing).generation):
+            raise UnexpectedMessage("a proof about a vault that we do not hold, or no longer from its owner")
+        if not await trio.to_thread.run_sync(deposit.is_guilty, message):
+            raise MalformedMessage("a proof against a vault's owner that proves nothing", blame=sender)
+        log.warning("fault", party=self._view().name(terms.owner), fault="dealt a bad share", proven=True)
+        await self.stored(self.store.end, row.vault, terms.name, self._clock(), "bad dealer", None)
+
+    # -- readings -------------------------------------------------------------------------------------
+
+    async def on_find(self, sender: PartyId, message: VaultFind) -> None:
+        """What we hold of that name or id; members may know that a vault exists."""
+        wanted = bytes.fromhex(message.name) if _is_id(message.name) else None
+        name = None if wanted else message.name
+        rows = await self.stored(partial(self.store.held, wanted, name))
+        gone = await self.stored(partial(self.store.ended, wanted, name))
+        standings = tuple(codec.decode(Standing, row.standing) for row in rows if row.standing)
+        ended = tuple((Digest(row.vault), row.reason) for row in gone[-8:])
+        if standings or ended:
+            self._post((sender,), VaultFound(message.id, standings[-4:], ended))
+
+    async def on_ask(self, sender: PartyId, message: VaultAsk) -> None:
+        """Judge a reading by the owner's terms and our ledger; write it down before consenting."""
+        standing, why = await self._standing_for(sender, message.vault, message.generation, message.reading)
+        if standing is None:
+            self._carry([deposit.decline(sender, message.reading.name, why)])
+            return
+        terms, use = standing.terms.terms, consent.use_of(message.reading)
+        bodies = await self.stored(self.store.uses, bytes(message.vault))
+        earlier = tuple(_use(body) for body in bodies)
+        words = consent.refusal(terms, message.reading, self._view().name(sender), earlier, self._clock())
+        if words is not None:
+            self._carry([deposit.decline(sender, message.reading.name, words, denied=True)])
+            return
+        if use not in earlier:
+            body = codec.encode(message.reading)
+            await self.stored(self.store.use, bytes(message.vault), self._clock(), body)
+        seat = standing.seat_of(self._keys.party)
+        assert seat is not None
+        self._post((sender,), reading.consent(self._keys, standing, seat, message.reading))
+
+    async def on_release(self, sender: PartyId, message: VaultRelease) -> None:
+        """Send our share of an answer that a quorum of the holders consented to."""
+        standing, why = await self._standing_for(sender, message.vault, message.generation, message.reading)
+        if standing is None:
+            self._carry([deposit.decline(sender, message.reading.name, why)])
+            return
+        reading.check_release(standing, sender, message)
+        member = self._view().by_party.get(sender)
+        if member is None:
+            raise UnexpectedMessage("a requester that we do not know")
+        bodies = await self.stored(self.store.uses, bytes(message.vault))
+        if consent.use_of(message.reading) not in {_use(body) for body in bodies}:
+            raise UnexpectedMessage("a release of a reading that we did not consent to")
+        share = await self.share(standing)
+        if share is None:
+            self._carry([deposit.decline(sender, message.reading.name, "this holder has no share now")])
+            return
+        seat = standing.seat_of(self._keys.party)
+        assert seat is not None
+        key = member.certificate.sealing_key
+        self._post((sender,), reading.release(standing, seat, share, message, key, os.urandom(32)))
+
+    async def _standing_for(
+        self, sender: PartyId, vault: Digest, generation: int, wanted: Reading
+    ) -> tuple[Standing | None, str]:
+        """Our standing if the message is the requester's own and about what we hold now, else why not."""
+        if wanted.requester != sender or vault not in wanted.vaults:
+            raise MalformedMessage("a reading of somebody else, or of another vault", blame=sender)
+        row = await self._row(vault)
+        if row is None or row.standing is None:
+            gone = await self.stored(self.store.ended, bytes(vault))
+            return None, gone[0].reason if gone else "this node holds no share of it"
+        if self.is_over(row):
+            await self.expire()
+            return None, "expired"
+        standing = codec.decode(Standing, row.standing)
+        if standing.generation != generation or standing.seat_of(self._keys.party) is None:
+            return None, f"it is in generation {standing.generation} now"
+        return standing, ""
+
+    async def share(self, standing: Standing) -> Elements | None:
+        """Our share (width,) of a standing's generation, or None while we have none."""
+        found = await self.stored(self.store.fragment, bytes(standing.vault), standing.generation)
+        return None if found is None else np.frombuffer(found[1], dtype="<u8").astype(np.uint64)
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    async def on_order(self, sender: PartyId, message: VaultOrder) -> None:
+        """Erase, confirm to the owner, and pass the order on to the other holders."""
+        terms = check_terms(message.terms, self._mesh)
+        if not is_order(message):
+            raise MalformedMessage("an order to erase that the owner did not give", blame=sender)
+        row = await self._row(terms.vault)
+        gone = await self.stored(self.store.ended, bytes(terms.vault))
+        if not gone or gone[0].proof is None:
+            proof = codec.encode(message)
+            await self.stored(
+                self.store.end, bytes(terms.vault), terms.name, self._clock(), "erased by its owner", proof
+            )
+            log.info("vault erased", vault=terms.vault.short(), owner=self._view().name(terms.owner))
+        me = self._keys.party
+        word = erased(self._keys.signing_seed, me, terms.vault, int(self._clock()))
+        self._post((terms.owner,), word)
+        if row is not None:
+            standing = codec.decode(Standing, row.standing) if row.standing else None
+            known = standing.everyone if standing else tuple(seat.party for seat in terms.seats)
+            self._post((party for party in known if party not in (me, sender)), message)
+
+    async def expire(self) -> None:
+        """Erase what is past its date, and offers that were never certified."""
+        now = self._clock()
+        for row in await self.stored(self.store.held):
+            if self.is_over(row):
+                await self.stored(self.store.end, row.vault, row.name, now, "expired", None)
+                log.info("vault expired", vault=row.vault.hex()[:8])
+            elif row.standing is None and now > row.since + OFFER_S:
+                await self.stored(self.store.drop, row.vault)
+
+    def is_over(self, row: HeldRow) -> bool:
+        """Whether the vault's date is past."""
+        ends = codec.decode(SignedTerms, row.terms).terms.consent.expires_s
+        return bool(ends) and self._clock() >= ends
+
+    async def linked(self, peer: PartyId) -> None:
+        """A peer came (back): orders for vaults that it may hold still."""
+        for gone in await self.stored(self.store.ended):
+            if gone.proof is None:
+                continue
+            message = codec.decode(VaultOrder, gone.proof)
+            if peer == message.terms.terms.owner:
+                word = erased(self._keys.signing_seed, self._keys.party, Digest(gone.vault), int(gone.at))
+                self._post((peer,), word)
+            elif peer in {seat.party for seat in message.terms.terms.seats}:
+                self._post((peer,), message)
+
+    async def _row(self, vault: Digest) -> HeldRow | None:
+        rows = await self.stored(self.store.held, bytes(vault))
+        return rows[0] if rows else None
+
+    def _carry(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._post((effect.to,), effect.message)
+            elif isinstance(effect, Broadcast):
+                self._post(effect.to, effect.message)
+
+
+def _use(body: bytes) -> Use:
+    return consent.use_of(codec.decode(Reading, body))
+
+
+def _is_id(name: str) -> bool:
+    return len(name) == 64 and all(letter in "0123456789abcdef" for letter in name)

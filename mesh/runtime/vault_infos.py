@@ -1,0 +1,77 @@
+"""Vaults as the control API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mesh.api.shapes import HolderInfo, VaultInfo
+from mesh.data.vault import HeldRow, OwnRow
+from mesh.overlay.view import View
+from protocols.identifiers import PartyId
+from protocols.vault.standing import Standing
+from protocols.vault.terms import columns
+
+
+def of_own(
+    view: View,
+    row: OwnRow,
+    standing: Standing,
+    confirmed: Mapping[bytes, bytes],
+    silent: Mapping[PartyId, str],
+) -> VaultInfo:
+    """A vault of ours: `confirmed` maps parties to their word that they erased it."""
+    erasing = row.proof is not None
+    places = []
+    for party in standing.everyone if erasing else standing.members:
+        state, note = "holds", silent.get(party, "")
+        if party in confirmed:
+            state = "erased"
+        elif note:
+            state = "silent"
+        elif not view.is_alive(party):
+            state = "away"
+        places.append(HolderInfo(view.name(party), party.hex(), state, note))
+    left = [place.name for place in places if place.state != "erased"]
+    state = "shared" if not erasing else "erasing" if left else "erased"
+    return _info(view, standing, "owner", state, row.since, None, None, tuple(places))
+
+
+def of_held(view: View, row: HeldRow, standing: Standing, uses: int) -> VaultInfo:
+    """A vault of which we hold a share."""
+    places = tuple(
+        HolderInfo(
+            view.name(party), party.hex(), "holds" if party == view.me or view.is_alive(party) else "away"
+        )
+        for party in standing.members
+    )
+    return _info(view, standing, "holder", "held", row.since, row.renewed, uses, places)
+
+
+def _info(
+    view: View,
+    standing: Standing,
+    role: str,
+    state: str,
+    since: float,
+    renewed: float | None,
+    uses: int | None,
+    holders: tuple[HolderInfo, ...],
+) -> VaultInfo:
+    terms = standing.terms.terms
+    return VaultInfo(
+        name=terms.name,
+        vault=terms.vault.hex(),
+        role=role,
+        owner=view.name(terms.owner),
+        state=state,
+        threshold=terms.threshold,
+        generation=standing.generation,
+        holders=holders,
+        columns=tuple(column for column in columns(terms) if column != "*"),
+        share_bytes=terms.share_bytes,
+        deposited_at=since,
+        renewed_at=renewed,
+        uses=uses,
+        max_uses=terms.consent.max_uses,
+        expires_at=float(terms.consent.expires_s) or None,
+    )

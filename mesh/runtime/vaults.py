@@ -1,0 +1,393 @@
+"""Share vaults of this node: its own deposits, what it holds for others, and readings that it asks for.
+
+Mail about vaults is bounded for each sender and in all, and worked off in one task; conversations of our own
+(a deposit, a reading) run in the task of whoever asked. Nothing here touches the session machinery.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from mesh.api.shapes import ShareSpec, VaultInfo
+from mesh.data.vault import OwnRow, VaultStore
+from mesh.net.transport import Transport
+from mesh.runtime import vault_infos as infos
+from mesh.runtime import vault_owner
+from mesh.runtime.identity import NodeIdentity
+from mesh.runtime.overlay_driver import OverlayDriver
+from mesh.runtime.postman import Postman
+from mesh.runtime.vault_holder import Holder
+from mesh.runtime.vault_talk import Talk
+from mesh.settings import Config
+from protocols.arithmetic.xof import derive
+from protocols.errors import ConfigError, MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.vault.deposit import Deposited, DepositFailed, Depositor
+from protocols.vault.messages import (
+    VAULT_MESSAGES,
+    VaultAsk,
+    VaultBadShare,
+    VaultCertified,
+    VaultConsent,
+    VaultDecline,
+    VaultErased,
+    VaultFind,
+    VaultFound,
+    VaultOffer,
+    VaultOrder,
+    VaultReceipt,
+    VaultRelease,
+    VaultShare,
+    is_erased,
+    order,
+)
+from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
+from protocols.vault.standing import Standing, check_standing
+from protocols.vault.terms import sign_terms
+from protocols.wire import codec
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+
+log = structlog.get_logger("coppice.vault")
+
+MAX_WAITING = 1024
+MAX_WAITING_OF_ONE = 96
+FIND_S = 1.5
+TICK_S = 30.0
+CONFIRM_S = 3.0
+FLUSH_S = 1.0
+
+VAULT_MAIL: tuple[type, ...] = VAULT_MESSAGES
+"""All messages about vaults."""
+
+_ANSWERS = (VaultReceipt, VaultDecline, VaultConsent, VaultShare, VaultBadShare)
+
+
+class Vaults:
+    """All about vaults. `run` must be running."""
+
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        config: Config,
+        postman: Postman,
+        folder: Path,
+        overlay: OverlayDriver,
+        transport: Transport,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self.me = identity.party
+        self.keys = identity.party_keys
+        self._mesh = identity.mesh.mesh
+        self._postman = postman
+        self.view = overlay.view
+        self._overlay = overlay
+        self._transport = transport
+        self._linked: set[PartyId] = set()
+        self._clock = clock
+        wrapping = derive(identity.keys.sealing.reveal(), "vaults at rest")
+        self.store = VaultStore(folder / "vaults", wrapping)
+        self.holder = Holder(self.keys, self._mesh, config, self.store, self.post, self.view, clock)
+        self._talks: dict[Digest, Talk[object]] = {}
+        self._finding: dict[bytes, dict[PartyId, VaultFound]] = {}
+        self._queue: Counter[PartyId] = Counter()
+        self._erasing: dict[Digest, trio.Event] = {}
+        self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object]](MAX_WAITING)
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        try:
+            await self.holder.stored(self.store.tidy)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._work)
+                nursery.start_soon(self._watch_dates)
+                task_status.started()
+        finally:
+            self.store.close()
+
+    async def _watch_dates(self) -> None:
+        while True:
+            await self.holder.expire()
+            await trio.sleep(TICK_S)
+
+    # -- mail -----------------------------------------------------------------------------------------
+
+    def receive(self, sender: PartyId, message: object) -> None:
+        """Take one authenticated message. Raises UnexpectedMessage beyond a sender's share of the queue."""
+        if isinstance(message, VaultFound):
+            found = self._finding.get(message.id)
+            if found is None or sender in found:
+                raise UnexpectedMessage("an answer that nobody asked for")
+            found[sender] = message
+            return
+        if isinstance(message, _ANSWERS):
+            talk = self._talks.get(_about(message))
+            if talk is not None:
+                talk.deliver(sender, message)
+                return
+        if self._queue[sender] >= MAX_WAITING_OF_ONE:
+            raise UnexpectedMessage(f"{MAX_WAITING_OF_ONE} messages of this peer about vaults wait already")
+        try:
+            self._send.send_nowait((sender, message))
+        except trio.WouldBlock:
+            raise UnexpectedMessage("too many messages about vaults wait") from None
+        self._queue[sender] += 1
+
+    def post(self, to: Iterable[PartyId], message: object) -> None:
+        """Send to others through the network, to ourselves without it."""
+        recipients = tuple(to)
+        self._postman.post((party for party in recipients if party != self.me), message)
+        if self.me in recipients:
+            with contextlib.suppress(ProtocolError):
+                self.receive(self.me, message)
+
+    def _links(self) -> set[PartyId]:
+        return {peer for peer, info in self._transport.links().items() if not info.guest}
+
+    def links_changed(self) -> None:
+        """Links came or went: conversations stop waiting, and who is back hears what it missed."""
+        now = self._links()
+        for peer in self._linked - now:
+            for talk in self._talks.values():
+                talk.lose(peer)
+        for peer in now - self._linked:
+            try:
+                self._send.send_nowait((peer, None))
+            except trio.WouldBlock:
+                log.debug("a link was not looked at")
+        self._linked = now
+
+    async def _work(self) -> None:
+        async for sender, message in self._mail:
+            if message is not None:
+                self._queue[sender] -= 1
+                if not self._queue[sender]:
+                    del self._queue[sender]
+            try:
+                await self._handle(sender, message)
+            except MalformedMessage as error:
+                self.counters["vault_malformed"] += 1
+                log.warning("malformed vault message", sender=sender.short(), why=str(error))
+            except ProtocolError as error:
+                self.counters["vault_unexpected"] += 1
+                log.debug("vault message dropped", sender=sender.short(), why=str(error))
+            except MeshError as error:
+                log.error("vault message not handled", sender=sender.short(), why=error.sentence())
+            except Exception:  # the boundary to the network: no message may end the node
+                self.counters["bugs"] += 1
+                log.exception("a vault message met a bug of ours", sender=sender.short())
+
+    async def _handle(self, sender: PartyId, message: object) -> None:
+        holder = self.holder
+        match message:
+            case None:
+                await holder.linked(sender)
+                await self._orders_for(sender)
+            case VaultOffer():
+                await holder.on_offer(sender, message)
+            case VaultReceipt():
+                await holder.on_receipt(sender, message)
+            case VaultCertified():
+                await holder.on_certified(sender, message)
+            case VaultBadShare():
+                await holder.on_bad_share(sender, message)
+            case VaultFind():
+                await holder.on_find(sender, message)
+            case VaultAsk():
+                await holder.on_ask(sender, message)
+            case VaultRelease():
+                await holder.on_release(sender, message)
+            case VaultOrder():
+                await holder.on_order(sender, message)
+            case VaultErased():
+                await self._on_erased(message)
+            case _:
+                raise UnexpectedMessage(f"no vault waits for a {type(message).__name__}")
+
+    # -- the owner ------------------------------------------------------------------------------------
+
+    async def share(self, spec: ShareSpec) -> VaultInfo:
+        """Deposit a file. Raises DataError, ConfigError, Refused; then nothing of it stands."""
+        if await self.holder.stored(self.store.own, spec.name):
+            raise ConfigError(
+                f"this node shared something called {spec.name!r} already",
+                code="C-652",
+                fix=f"choose another --name, or first: coppice data unshare {spec.name}",
+            )
+        linked = self._links()
+        seats = vault_owner.choose(spec, self.view(), self._overlay.keeper.record, linked, os.urandom(16))
+        content = await trio.to_thread.run_sync(vault_owner.read, spec, os.urandom(32))
+        now = self._clock()
+        terms = vault_owner.terms_of(spec, content.slots, self._mesh, self.me, seats, now)
+        signed = sign_terms(self.keys.signing_seed, terms)
+        machine = await trio.to_thread.run_sync(Depositor, self.keys, signed, content.vector, os.urandom(32))
+
+        async def hear(event: object) -> None:  # stored before the holders hear that the vault exists
+            if isinstance(event, Deposited):
+                body = codec.encode(event.standing)
+                row = OwnRow(bytes(terms.vault), terms.name, spec.path, now, body, None)
+                await self.holder.stored(self.store.put_own, row)
+
+        outcome = await self._talk(terms.vault, Talk(machine, self.post, hear), machine.members)
+        if isinstance(outcome, DepositFailed):
+            self.post(machine.members, order(self.keys.signing_seed, signed))  # whoever took one drops it
+            raise vault_owner.failed(outcome.reasons, self.view().name, terms.quorum)
+        assert isinstance(outcome, Deposited)
+        await self._postman.flush(FLUSH_S)
+        log.info("vault deposited", vault=terms.vault.short(), name=terms.name, holders=len(terms.seats))
+        row = (await self.holder.stored(self.store.own, None, bytes(terms.vault)))[0]
+        return infos.of_own(self.view(), row, outcome.standing, {}, dict(outcome.silent))
+
+    async def unshare(self, name: str) -> VaultInfo:
+        """Have a vault erased; the answer tells who confirmed so far. Raises LocalMisuse C-404."""
+        rows = await self.holder.stored(self.store.own, name)
+        if not rows:
+            raise vault_owner.unknown(name)
+        row = rows[0]
+        standing = await self._newest(codec.decode(Standing, row.standing))
+        message = codec.decode(VaultOrder, row.proof) if row.proof else None
+        message = message or order(self.keys.signing_seed, standing.terms)
+        row = OwnRow(
+            row.vault, row.name, row.source, row.since, codec.encode(standing), codec.encode(message)
+        )
+        await self.holder.stored(self.store.put_own, row)
+        vault = standing.vault
+        self.post(standing.everyone, message)
+        reachable = set(standing.everyone) & self._links()
+        with trio.move_on_after(CONFIRM_S):
+            while not reachable <= set(await self.holder.stored(self.store.confirmed, row.vault)):
+                event = self._erasing[vault] = trio.Event()
+                await event.wait()
+        self._erasing.pop(vault, None)
+        return await self._finished(row, standing)
+
+    async def _finished(self, row: OwnRow, standing: Standing) -> VaultInfo:
+        """What stands of a vault that is being erased; forgotten once everybody confirmed."""
+        confirmed = await self.holder.stored(self.store.confirmed, row.vault)
+        if set(standing.everyone) <= set(confirmed):
+            await self.holder.stored(self.store.forget_own, row.vault)
+        return infos.of_own(self.view(), row, standing, confirmed, {})
+
+    async def _on_erased(self, message: VaultErased) -> None:
+        rows = await self.holder.stored(self.store.own, None, bytes(message.vault))
+        if not rows or not is_erased(message):
+            raise UnexpectedMessage("a confirmation that nobody waits for, or a forged one")
+        await self.holder.stored(
+            self.store.confirm, bytes(message.vault), bytes(message.party), codec.encode(message)
+        )
+        log.info("vault erased by", vault=message.vault.short(), holder=self.view().name(message.party))
+        if message.vault in self._erasing:
+            self._erasing.pop(message.vault).set()
+        elif rows[0].proof is not None:
+            await self._finished(rows[0], codec.decode(Standing, rows[0].standing))
+
+    async def _orders_for(self, peer: PartyId) -> None:
+        """Holders that were away when we ordered a vault erased."""
+        for row in await self.holder.stored(self.store.own):
+            if row.proof is None or peer not in codec.decode(Standing, row.standing).everyone:
+                continue
+            if peer not in await self.holder.stored(self.store.confirmed, row.vault):
+                self.post((peer,), codec.decode(VaultOrder, row.proof))
+
+    async def shared(self) -> list[VaultInfo]:
+        """Vaults that we deposited, as their holders know them now, and those that we hold shares of."""
+        found = []
+        for row in await self.holder.stored(self.store.own):
+            standing = codec.decode(Standing, row.standing)
+            if row.proof is None:
+                standing = await self._newest(standing)
+            confirmed = await self.holder.stored(self.store.confirmed, row.vault)
+            found.append(infos.of_own(self.view(), row, standing, confirmed, {}))
+        for held in await self.holder.stored(self.store.held):
+            if held.standing is not None:
+                uses = len(set(await self.holder.stored(self.store.uses, held.vault)))
+                standing = codec.decode(Standing, held.standing)
+                found.append(infos.of_held(self.view(), held, standing, uses))
+        return found
+
+    # -- readings -------------------------------------------------------------------------------------
+
+    async def find(self, name: str) -> tuple[Standing | None, tuple[str, ...]]:
+        """The newest standing of the vault of that name or id, and why others ended. Raises ConfigError."""
+        asked = {*self._links(), self.me}
+        key = os.urandom(16)
+        answers = self._finding[key] = {}
+        self.post(asked, VaultFind(key, name))
+        try:
+            with trio.move_on_after(FIND_S):
+                while len(answers) < len(asked):
+                    await trio.sleep(0.02)
+        finally:
+            del self._finding[key]
+        newest: dict[Digest, Standing] = {}
+        ended: dict[Digest, str] = {}
+        for answer in answers.values():
+            ended.update(dict(answer.ended))
+            for standing in answer.standings:
+                known = newest.get(standing.vault)
+                newer = known is None or standing.generation > known.generation
+                if newer and self._is_good(standing, name):
+                    newest[standing.vault] = standing
+        live = list(newest.values())
+        if len(live) > 1:
+            owners = ", ".join(
+                f"{one.vault.hex()} of {self.view().name(one.terms.terms.owner)}" for one in live
+            )
+            raise ConfigError(
+                f"{len(live)} vaults are called {name!r}: {owners}",
+                code="C-653",
+                fix="name the one by its id: vault:ID.COLUMN",
+            )
+        return (live[0] if live else None), tuple(dict.fromkeys(ended.values()))
+
+    def _is_good(self, standing: Standing, name: str) -> bool:
+        try:
+            terms = check_standing(standing, self._mesh)
+        except MalformedMessage as error:
+            log.warning("a vault's standing is forged", why=str(error))
+            return False
+        return name in (terms.name, terms.vault.hex())
+
+    async def _newest(self, standing: Standing) -> Standing:
+        """What the holders know now of a vault."""
+        found, _ = await self.find(standing.vault.hex())
+        return found if found is not None and found.generation > standing.generation else standing
+
+    async def read(self, machine: Reader) -> ReadingOpened | ReadingFailed:
+        """Run a reading of ours."""
+        talk = Talk(machine, self.post)
+        return await self._talk(machine.reading.name, talk, machine.standing.members)  # type: ignore[return-value]  # a Reader's
+
+    async def _talk(self, key: Digest, talk: Talk[object], members: tuple[PartyId, ...]) -> object:
+        self._talks[key] = talk
+        try:
+            linked = self._links()
+            return await talk.run([p for p in members if p not in linked and p != self.me])
+        finally:
+            del self._talks[key]
+
+
+def _about(message: object) -> Digest:
+    """Which conversation an answer belongs to."""
+    match message:
+        case VaultReceipt():
+            return message.vault
+        case VaultBadShare():
+            return message.terms.terms.vault
+        case VaultConsent() | VaultShare():
+            return message.reading
+        case VaultDecline():
+            return message.about
+    raise UnexpectedMessage("no conversation takes that")
