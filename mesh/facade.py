@@ -1,30 +1,41 @@
 """The mesh from a script or notebook, through the node that runs on this machine.
 
-    from mesh import Mesh
-    m = Mesh.connect()
-    m.data.add("rows.csv", name="ward")
-    print(m.mean("ward.age").run().value)
-    model = m.train.logistic("ward", x=["age", "bmi"], y="ill", rounds=20)
-    model.save("model.npz"); model.predict({"age": [50], "bmi": [22]})
+    from mesh import Col, Mesh, Schema
+    with Mesh.connect() as m:
+        m.data.add("ward", "rows.csv", schema=Schema(age=Col(int, 0, 120)))
+        print(m.mean("ward.age", min_sites=3).run(timeout=60).value)
+        fit = m.train.logistic("ward", x=["age", "bmi"], y="ill", rounds=20)
+        fit.save("model.npz"); fit.predict({"age": [50], "bmi": [22]})
 
-Every call blocks until the node answered; nothing happens before `run`, `submit` or a train call. Errors are
-MeshError with a code and a fix. Importing this module imports neither numpy nor the node.
+Every call blocks until the node answered; nothing happens before `run`, `submit` or a train call. Programs
+on asyncio or trio take the twin, `await Mesh.open()`, of which every call is awaited (facade_async.py).
+Errors are MeshError with a code and a fix. Importing this module imports neither numpy nor the node.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mesh.api import shapes
 from mesh.api.client import Client
 from mesh.api.models import TrainedModel
+from mesh.columns import Schema
 from mesh.runtime.home import Home
 from protocols.errors import ConfigError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from mesh.facade_async import AsyncMesh
+
 Watcher = Callable[[shapes.JobEvent], None]
+GRACE_S = 15.0
+"""How much longer than a job may take we listen for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +53,11 @@ class Question:
         """Ask, and return the job's id at once."""
         return self.client.submit(self.spec)
 
-    def run(self, watch: Watcher | None = None) -> shapes.JobResult:
-        """Ask and wait for the result. `watch` hears every event."""
-        return _finished(self.client, self.submit(), watch)
+    def run(self, watch: Watcher | None = None, timeout: float | None = None) -> shapes.JobResult:
+        """Ask and wait for the result, at most `timeout` seconds. `watch` hears every event."""
+        question = self if timeout is None else replace(self, spec=replace(self.spec, timeout_s=timeout))
+        limit = question.spec.timeout_s
+        return finished(self.client, question.submit(), watch, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +67,17 @@ class Data:
     client: Client
 
     def add(
-        self, path: str | Path, name: str | None = None, schema: str | Path | None = None
+        self, name: str, path: str | Path, schema: Schema | str | Path | None = None
     ) -> shapes.DatasetInfo:
-        """Register a CSV file; it stays where it is."""
+        """Register a CSV file; it stays where it is. `schema`: what the columns may hold, or a TOML file."""
         file = Path(path).expanduser().absolute()
-        described = None if schema is None else str(Path(schema).expanduser().absolute())
-        return self.client.data_add(shapes.DataSpec(str(file), name or file.stem, described))
+        if isinstance(schema, Schema):
+            with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as described:
+                described.write(schema.toml())
+                described.flush()
+                return self.client.data_add(shapes.DataSpec(str(file), name, described.name))
+        known = None if schema is None else str(Path(schema).expanduser().absolute())
+        return self.client.data_add(shapes.DataSpec(str(file), name, known))
 
     def list(self) -> tuple[shapes.DatasetInfo, ...]:
         """All of them."""
@@ -102,12 +120,12 @@ class Train:
         except TypeError as error:
             raise ConfigError(str(error), code="C-649", fix="see the fields of TrainSpec") from None
         job = self.client.train(spec)
-        _finished(self.client, job, watch)
-        return TrainedModel(self.client.model(job))
+        finished(self.client, job, watch)
+        return TrainedModel.fetch(self.client, job)
 
 
 class Mesh:
-    """The mesh as this machine's node sees it."""
+    """The mesh as this machine's node sees it. A context manager for symmetry: there is nothing to close."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -121,6 +139,19 @@ class Mesh:
         client.status()
         return cls(client)
 
+    @classmethod
+    async def open(cls, home: str | Path | None = None) -> AsyncMesh:
+        """The same for programs on asyncio or trio: every call of what is returned is awaited."""
+        from mesh.facade_async import AsyncMesh, in_thread
+
+        return AsyncMesh(await in_thread(cls.connect, home))
+
+    def __enter__(self) -> Mesh:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
     def status(self) -> shapes.Status:
         """The node at a glance."""
         return self.client.status()
@@ -131,7 +162,18 @@ class Mesh:
 
     def model(self, name: str) -> TrainedModel:
         """One of them, by job or run."""
-        return TrainedModel(self.client.model(name))
+        return TrainedModel.fetch(self.client, name)
+
+    def vector(self, result: shapes.JobResult, index: int = 0) -> npt.NDArray[np.float64]:
+        """The long vector of a result's answer, (length,), which the result itself does not hold."""
+        import io
+
+        import numpy as np
+
+        found = io.BytesIO()
+        self.client.vector(result.job, index, found.write)
+        found.seek(0)
+        return np.asarray(np.load(found, allow_pickle=False), dtype=np.float64)
 
     def mean(self, target: str, **options: Any) -> Question:
         """Mean of "DATASET.COLUMN". Options: min_sites, timeout_s, purpose."""
@@ -153,9 +195,9 @@ class Mesh:
         """Standard deviation of a column."""
         return self.ask("stddev", target, **options)
 
-    def histogram(self, target: str, edges: Sequence[float], **options: Any) -> Question:
-        """Values of a column in each bin."""
-        return self.ask("histogram", target, tuple(edges), **options)
+    def histogram(self, target: str, bins: Sequence[float], **options: Any) -> Question:
+        """Values of a column in each bin; `bins` are the edges."""
+        return self.ask("histogram", target, tuple(bins), **options)
 
     def ask(
         self, statistic: str, target: str, parameters: tuple[float, ...] = (), **options: Any
@@ -165,11 +207,17 @@ class Mesh:
         if not (dataset and dot and column):
             raise ConfigError(f"{target!r} names no column", code="C-101", fix="write DATASET.COLUMN")
         query = shapes.QuerySpec(statistic, column, tuple(map(float, parameters)))
-        return Question(self.client, shapes.JobSpec(dataset, (query,), **options))
+        try:
+            return Question(self.client, shapes.JobSpec(dataset, (query,), **options))
+        except TypeError as error:
+            raise ConfigError(str(error), code="C-101", fix="see the fields of JobSpec") from None
 
 
-def _finished(client: Client, job: str, watch: Watcher | None) -> shapes.JobResult:
-    for event in client.watch(job):
+def finished(
+    client: Client, job: str, watch: Watcher | None, timeout_s: float | None = None
+) -> shapes.JobResult:
+    """The result of a job once it has ended. Raises what it ended with, AnswerTimeout."""
+    for event in client.watch(job, None if timeout_s is None else timeout_s + GRACE_S):
         if watch is not None:
             watch(event)
     return client.result(job)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -119,6 +119,12 @@ class Client:
         """One model, by its job or run."""
         return self._get(shapes.ModelInfo, f"/v1/models/{quote(name, safe='')}")
 
+    def weights(self, name: str) -> bytes:
+        """Weights of a model, little-endian float64."""
+        found = bytearray()
+        self.fetch(f"/v1/models/{quote(name, safe='')}/weights", found.extend)
+        return bytes(found)
+
     def share(self, spec: shapes.ShareSpec) -> shapes.VaultInfo:
         """Put a file into the mesh as shares."""
         return self._post(shapes.VaultInfo, "/v1/vaults", spec)
@@ -142,6 +148,10 @@ class Client:
     def result(self, job: str) -> shapes.JobResult:
         """The result of a job that is done."""
         return self._get(shapes.JobResult, f"/v1/jobs/{quote(job, safe='')}/result")
+
+    def vector(self, job: str, index: int, sink: Callable[[bytes], object]) -> None:
+        """Give `sink` the NPY file of a long vector, answer `index` of a job, piece by piece."""
+        self.fetch(f"/v1/jobs/{quote(job, safe='')}/vectors/{index}", sink)
 
     def events(self, job: str) -> tuple[shapes.JobEvent, ...]:
         """What happened to a job so far."""
@@ -196,6 +206,19 @@ class Client:
         if status != 200:
             raise _error(status, document)
         return document
+
+    def fetch(self, path: str, sink: Callable[[bytes], object]) -> None:
+        """A binary answer, piece by piece. Raises as `call`, NodeUnreachable if it breaks off."""
+        try:
+            with exchange(self.home, "GET", path, b"", self.timeout_s) as answer:
+                if answer.status != 200:
+                    raise _error(answer.status, _document(answer.read()))
+                for piece in answer.pieces():
+                    sink(piece)
+        except TimeoutError:
+            raise AnswerTimeout(
+                f"the node did not go on answering GET {path}", definite=False, fix="see its log"
+            ) from None
 
     def _get(self, cls: type[T], path: str) -> T:
         return decode(cls, self.call("GET", path))

@@ -18,6 +18,7 @@ from mesh.api.outcome import NodeUnreachable
 from mesh.runtime.home import Home, socket_address
 
 MAX_HEAD_BYTES = 32 * 1024
+PIECE_BYTES = 1 << 20
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -37,8 +38,18 @@ class Answer:
         """The whole body. Raises NodeUnreachable when it broke off or is absurdly large."""
         content = self.stream.read(MAX_ANSWER_BYTES)
         if self.length is not None and len(content) != self.length:
-            raise NodeUnreachable("the node broke off in the middle of its answer", fix="run: coppice status")
+            raise _broken_off()
         return content
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body of a long answer, piece by piece. Raises NodeUnreachable when it broke off."""
+        remaining = self.length or 0
+        while remaining:
+            piece = self.stream.read(min(remaining, PIECE_BYTES))
+            if not piece:
+                raise _broken_off()
+            remaining -= len(piece)
+            yield piece
 
 
 @contextlib.contextmanager
@@ -97,3 +108,7 @@ def _head(stream: BinaryIO) -> tuple[int, int | None]:
         if name.strip().lower() == b"content-length" and value.strip().isdigit():
             length = int(value)
     return int(words[1]), length
+
+
+def _broken_off() -> NodeUnreachable:
+    return NodeUnreachable("the node broke off in the middle of its answer", fix="run: coppice status")

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mesh.api.shapes import ModelInfo
+from mesh.api.shapes import ModelInfo, RoundInfo
 from protocols.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mesh.api.client import Client
     from protocols.learning.models import ModelSpec
 
     Floats = npt.NDArray[np.float64]
@@ -34,14 +35,29 @@ class TrainedModel:
     """A model that can be used. Build it from what `Client.model` gives."""
 
     info: ModelInfo
+    raw: bytes = b""
+    """Little-endian float64, for a model whose description does not hold its weights."""
+
+    @classmethod
+    def fetch(cls, client: Client, name: str) -> TrainedModel:
+        """The model of a node, by job or run."""
+        info = client.model(name)
+        return cls(info, b"" if info.weights else client.weights(name))
 
     @property
     def weights(self) -> Floats:
         """(d,) float64."""
         import numpy as np
 
-        raw = np.frombuffer(base64.b64decode(self.info.weights), dtype="<f8")
-        return np.asarray(raw.astype(np.float64))
+        return np.asarray(np.frombuffer(self._bytes, dtype="<f8").astype(np.float64))
+
+    @property
+    def _bytes(self) -> bytes:
+        return base64.b64decode(self.info.weights) if self.info.weights else self.raw
+
+    def events(self) -> Iterator[RoundInfo]:
+        """The certified rounds that made it, oldest first; known where the run was asked for."""
+        yield from self.info.history
 
     @property
     def layers(self) -> list[tuple[Floats, Floats]]:
@@ -84,8 +100,9 @@ class TrainedModel:
             return np.asarray(found * self.info.label_scale + self.info.label_mean)
         return found
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write a .json, .npz or .onnx file. Raises ConfigError C-648."""
+        path = Path(path)
         if path.suffix not in FORMATS:
             raise ConfigError(
                 f"{path.name}: a model is not written as {path.suffix or 'that'}",
@@ -112,7 +129,7 @@ class TrainedModel:
     def _json(self, path: Path) -> None:
         import struct
 
-        raw = base64.b64decode(self.info.weights)
+        raw = self._bytes
         weights = struct.unpack(f"<{len(raw) // 8}d", raw)
         path.write_text(json.dumps({**self._facts(), "weights": weights}, indent=1) + "\n", "utf-8")
 

@@ -3,9 +3,10 @@
     GET  /v1/status /v1/peers /v1/tree /v1/metrics /v1/requests /v1/data /v1/jobs /v1/join
     POST /v1/invite /v1/join /v1/requests/ID /v1/data /v1/plan /v1/jobs /v1/jobs/ID/cancel /v1/shutdown
     GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/policy/test
-    POST /v1/train · GET /v1/models /v1/models/ID
+    POST /v1/train · GET /v1/models /v1/models/ID · /v1/models/ID/weights (octet-stream)
     GET|POST /v1/vaults · DELETE /v1/vaults/NAME
     GET  /v1/jobs/ID /v1/jobs/ID/result /v1/jobs/ID/log · /v1/jobs/ID/events (text/event-stream)
+    GET  /v1/jobs/ID/vectors/NUMBER (octet-stream: an NPY file)
 
 Answers are one JSON object with `schema_version`; errors are {"error": {code, what, fix, exit}}.
 Invariant: the socket exists, mode 0600 in a 0700 folder, exactly while `serve` runs; an unknown
@@ -35,6 +36,7 @@ from mesh.api import shapes
 from mesh.api.events import EventStream
 from mesh.api.jsonshape import Json, decode, encode
 from mesh.api.local_data import LocalData
+from mesh.api.octets import Octets
 from mesh.api.outcome import bug_description, describe, outcome
 from mesh.api.service import NodeService
 from mesh.runtime.home import Home, socket_address
@@ -122,6 +124,11 @@ def _json(document: Json, status: int = 200) -> JSONResponse:
 
 def _shape(shape: object) -> JSONResponse:
     return _json(encode(shape))
+
+
+async def _long_shape(shape: object) -> JSONResponse:
+    """As `_shape`, in a thread: results and models may hold thousands of numbers."""
+    return await _thread(_shape, shape)
 
 
 def _shapes(name: str, shapes: Sequence[object]) -> JSONResponse:
@@ -234,7 +241,11 @@ async def _models(service: NodeService, _: Request) -> Response:
 
 
 async def _model(service: NodeService, request: Request) -> Response:
-    return _shape(await service.model(request.path_params["id"]))
+    return await _long_shape(await service.model(request.path_params["id"]))
+
+
+async def _weights(service: NodeService, request: Request) -> Response:
+    return Octets(await service.weights(request.path_params["id"]))
 
 
 async def _share(service: NodeService, request: Request) -> Response:
@@ -250,7 +261,7 @@ async def _unshare(service: NodeService, request: Request) -> Response:
 
 
 async def _jobs(service: NodeService, _: Request) -> Response:
-    return _shapes("jobs", await service.jobs())
+    return await _thread(_shapes, "jobs", await service.jobs())
 
 
 async def _job(service: NodeService, request: Request) -> Response:
@@ -258,7 +269,12 @@ async def _job(service: NodeService, request: Request) -> Response:
 
 
 async def _result(service: NodeService, request: Request) -> Response:
-    return _shape(await service.result(request.path_params["id"]))
+    return await _long_shape(await service.result(request.path_params["id"]))
+
+
+async def _vector(service: NodeService, request: Request) -> Response:
+    index = request.path_params["index"]
+    return Octets(await service.vector(request.path_params["id"], int(index)))
 
 
 async def _cancel(service: NodeService, request: Request) -> Response:
@@ -294,6 +310,7 @@ _NODE_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/train", _train),
     ("GET", "/v1/models", _models),
     ("GET", "/v1/models/{id}", _model),
+    ("GET", "/v1/models/{id}/weights", _weights),
     ("GET", "/v1/vaults", _shared),
     ("POST", "/v1/vaults", _share),
     ("DELETE", "/v1/vaults/{name}", _unshare),
@@ -301,6 +318,7 @@ _NODE_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/jobs", _submit),
     ("GET", "/v1/jobs/{id}", _job),
     ("GET", "/v1/jobs/{id}/result", _result),
+    ("GET", "/v1/jobs/{id}/vectors/{index:int}", _vector),
     ("POST", "/v1/jobs/{id}/cancel", _cancel),
     ("GET", "/v1/jobs/{id}/log", _log),
     ("GET", "/v1/jobs/{id}/events", _events),

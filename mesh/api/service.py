@@ -11,6 +11,7 @@ Data sets and policies are not here: the server answers for them from the home (
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from mesh.api.shapes import (
@@ -78,6 +79,9 @@ class NodeService(Protocol):
     async def model(self, name: str) -> ModelInfo:
         """One model, by its job's id or the start of its run's. Raises ConfigError C-404."""
 
+    async def weights(self, name: str) -> bytes:
+        """Weights of a model, little-endian float64. Raises ConfigError C-404."""
+
     async def share(self, spec: ShareSpec) -> VaultInfo:
         """Put a file into the mesh as shares. Raises DataError, ConfigError C-65x, Refused."""
 
@@ -107,6 +111,9 @@ class NodeService(Protocol):
 
     async def result(self, job: str) -> JobResult:
         """The result. Raises the error the job failed with, or LocalMisuse C-405 while it runs."""
+
+    async def vector(self, job: str, index: int) -> Path:
+        """The NPY file of a long vector, answer `index` of a job. Raises as `result`, LocalMisuse C-404."""
 
     async def metrics(self) -> Metrics:
         """Counters and gauges."""

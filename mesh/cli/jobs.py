@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from mesh.api import shapes
+from mesh.api.result_files import write_result
 from mesh.cli.options import COMMON, Common
 from mesh.cli.output import table
 from protocols.errors import ConfigError
@@ -79,10 +81,21 @@ def watch(job: str, *, timeout: Timeout = None, common: Common = COMMON) -> int:
     return follow(common, job, timeout)
 
 
-def result(job: str, *, common: Common = COMMON) -> None:
-    """Print the result of a job that is done."""
+def result(
+    job: str,
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="Write it to a file: .json, or .npz for long vectors.")
+    ] = None,
+    common: Common = COMMON,
+) -> None:
+    """Print the result of a job that is done, or write it to a file."""
     answer = common.client.result(job)
-    common.output.show(answer, _result_text(answer))
+    if out is None:
+        common.output.show(answer, _result_text(answer))
+        return
+    write_result(common.client, job, answer, out)
+    common.output.show({"job": job, "file": str(out)}, f"✓ {out}")
 
 
 def cancel(job: str, *, common: Common = COMMON) -> None:
@@ -173,11 +186,17 @@ def _asks(spec: shapes.JobSpec) -> str:
 
 def _outcome(job: shapes.JobInfo) -> str:
     if job.result is not None:
-        return "; ".join(_value_text(answer.value) for answer in job.result.answers)
+        return "; ".join(_answer_text(answer) for answer in job.result.answers)
     if job.error is None:
         return ""
     text = f"{job.error.code}: {job.error.what}"
     return text if len(text) <= OUTCOME_WIDTH else text[: OUTCOME_WIDTH - 1] + "…"
+
+
+def _answer_text(item: shapes.AnswerInfo) -> str:
+    if item.length:
+        return f"{item.length:,} values; write them to a file: coppice jobs result JOB --out FILE.npz"
+    return _value_text(item.value)
 
 
 def _value_text(value: shapes.Value) -> str:
@@ -188,7 +207,7 @@ def _value_text(value: shapes.Value) -> str:
 
 def _result_text(answer: shapes.JobResult) -> str:
     lines = [
-        f"✓ {item.statistic} {item.column} = {_value_text(item.value)}"
+        f"✓ {item.statistic} {item.column} = {_answer_text(item)}"
         + (f"   n = {item.n}" if item.n is not None else "")
         for item in answer.answers
     ]

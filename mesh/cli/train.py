@@ -165,7 +165,7 @@ def _plugins(common: Common) -> Plugins:
 def _trained(common: Common, name: str) -> TrainedModel:
     from mesh.api.models import TrainedModel
 
-    return TrainedModel(common.client.model(name))
+    return TrainedModel.fetch(common.client, name)
 
 
 def _check_suffix(path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import trio
 
 from mesh.api.shapes import AnswerInfo, JobResult, JobSpec
@@ -22,6 +23,7 @@ from mesh.runtime import masked
 from mesh.runtime.inquiry import Inquiry, Poll
 from mesh.runtime.jobs import Job as Work
 from mesh.runtime.node import Node
+from mesh.runtime.results import INLINE_VALUES
 from protocols.errors import (
     ConfigError,
     DeadlinePassed,
@@ -35,6 +37,7 @@ from protocols.identifiers import PartyId
 from protocols.sessions import events
 from protocols.sessions.plan import Job, Plan, Query
 from protocols.statistics import registry as statistics
+from protocols.statistics.statistic import Answer
 
 ATTEMPTS = 4
 PAUSE_S = 0.3
@@ -66,7 +69,7 @@ class Calculation:
         try:
             job = job_of(self._work.info.spec, self._node.config.min_sites)
             with self.listening():
-                self._work.finish(self._result(*await self.opened(job)))
+                self._work.finish(await self._result(*await self.opened(job)))
         except MeshError as error:
             self._work.fail(error)
 
@@ -170,14 +173,14 @@ class Calculation:
         error.code = outcome.code
         return error
 
-    def _result(self, plan: Plan, explanation: Explanation, opened: events.Opened) -> JobResult:
-        answers = statistics.decode_job(plan.job, opened.total, len(opened.contributors))
-        shown = tuple(
-            AnswerInfo(a.statistic, a.column, a.value, a.n, a.edges, a.under, a.over) for a in answers
+    async def _result(self, plan: Plan, explanation: Explanation, opened: events.Opened) -> JobResult:
+        answers = await trio.to_thread.run_sync(
+            statistics.decode_job, plan.job, opened.total, len(opened.contributors)
         )
+        shown = tuple([await self._shown(index, answer) for index, answer in enumerate(answers)])
         name = self._node.overlay.view().name
         absent = sorted(set(plan.dealers) - set(opened.contributors))
-        only = answers[0] if len(answers) == 1 else None
+        only = shown[0] if len(shown) == 1 else None
         return JobResult(
             value=only.value if only else None,
             n=only.n if only else None,
@@ -190,7 +193,15 @@ class Calculation:
             revealed=explanation.revealed,
             missing=tuple(name(party) for party in absent),
             counted=tuple(name(party) for party in opened.contributors),
+            job=self._work.info.id,
         )
+
+    async def _shown(self, index: int, a: Answer) -> AnswerInfo:
+        """An answer for people; a long vector is put into a file."""
+        if isinstance(a.value, np.ndarray) and a.value.size > INLINE_VALUES:
+            await trio.to_thread.run_sync(self._node.results.keep, self._work.info.id, index, a.value)
+            return AnswerInfo(a.statistic, a.column, None, a.n, length=a.value.size)
+        return AnswerInfo(a.statistic, a.column, a.listed, a.n, a.edges, a.under, a.over)
 
 
 def job_of(spec: JobSpec, default_min_sites: int) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 
 import trio
 
@@ -142,6 +143,10 @@ class SwitchingService:
         """See MemberService."""
         return await self._ready().model(name)
 
+    async def weights(self, name: str) -> bytes:
+        """See MemberService."""
+        return await self._ready().weights(name)
+
     async def share(self, spec: ShareSpec) -> VaultInfo:
         """See MemberService."""
         return await self._ready().share(spec)
@@ -177,6 +182,10 @@ class SwitchingService:
     async def result(self, job: str) -> JobResult:
         """See MemberService."""
         return await self._ready().result(job)
+
+    async def vector(self, job: str, index: int) -> Path:
+        """See MemberService."""
+        return await self._ready().vector(job, index)
 
     async def metrics(self) -> Metrics:
         """See MemberService."""

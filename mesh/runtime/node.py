@@ -35,6 +35,7 @@ from mesh.runtime.journal import Journal
 from mesh.runtime.known import KnownMembers
 from mesh.runtime.overlay_driver import GOSSIP_MESSAGES, OverlayDriver
 from mesh.runtime.postman import Postman
+from mesh.runtime.results import Results
 from mesh.runtime.sessions import Picture, Sessions
 from mesh.runtime.training_runs import Runs
 from mesh.runtime.vaults import VAULT_MAIL, Vaults
@@ -122,6 +123,7 @@ class Node:
             total_ms=int(config.total_s * 1000),
         )
         self.inputs = Inputs(postman)
+        self.results = Results(journal.folder / "results")
         self.models = journal.folder / "models"
         self.runs = Runs(self.models, self.inputs)
         self.sessions = Sessions(

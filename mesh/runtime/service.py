@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 
 import structlog
 import trio
@@ -210,9 +211,15 @@ class MemberService:
             return work.info.id
         picture = self._node.picture()
         sortition.committee_size(len(picture.view.alive_gateways))
-        work = self._jobs.new(spec)
+        work = await self._new(spec)
         self._nursery.start_soon(self._until_ended, work, Calculation(self._node, work).run)
         return work.info.id
+
+    async def _new(self, spec: JobSpec) -> Job:
+        """A queued job; the vectors of jobs that are no longer listed go."""
+        work = self._jobs.new(spec)
+        await trio.to_thread.run_sync(self._node.results.retain, {job.info.id for job in self._jobs.all()})
+        return work
 
     async def _until_ended(self, work: Job, run: Callable[[], Awaitable[None]]) -> None:
         with work.scope:
@@ -228,7 +235,7 @@ class MemberService:
         """Start a training run."""
         training_recipe.check(spec)
         sortition.committee_size(len(self._node.picture().view.alive_gateways))
-        work = self._jobs.new(work_spec(spec))
+        work = await self._new(work_spec(spec))
         run = Training(self._node, work, spec, self._models)
         self._nursery.start_soon(self._until_ended, work, run.run)
         return work.info.id
@@ -240,6 +247,10 @@ class MemberService:
     async def model(self, name: str) -> ModelInfo:
         """One of them."""
         return await trio.to_thread.run_sync(self._models.get, name)
+
+    async def weights(self, name: str) -> bytes:
+        """Weights of one of them."""
+        return await trio.to_thread.run_sync(self._models.weights, name)
 
     async def share(self, spec: ShareSpec) -> VaultInfo:
         """Put a file into the mesh as shares."""
@@ -286,6 +297,11 @@ class MemberService:
         if work.error is not None:
             raise work.error
         raise LocalMisuse(f"job {job} is still running", code="C-405", fix=f"coppice jobs watch {job}")
+
+    async def vector(self, job: str, index: int) -> Path:
+        """The file of a long vector."""
+        await self.result(job)
+        return await trio.to_thread.run_sync(self._node.results.path, job, index)
 
     # -- the tree of this epoch -------------------------------------------------------------------------
 

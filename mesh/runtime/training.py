@@ -93,7 +93,7 @@ class Training:
         for queries in recipes.scaling_queries(columns):
             job = Job(spec.dataset, queries, self._min_sites, spec.purpose)
             for answer in await self._answers(job):
-                answers.append(AnswerInfo(answer.statistic, answer.column, answer.value, answer.n))
+                answers.append(AnswerInfo(answer.statistic, answer.column, answer.listed, answer.n))
         found = recipes.scaling(answers) if answers else Scaling({}, {}, None)
         made = recipes.recipe(spec, found, self._min_sites)
         seed = spec.seed.to_bytes(32, "big", signed=True)

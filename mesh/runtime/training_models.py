@@ -19,6 +19,8 @@ from protocols.learning.rounds import Round
 from protocols.privacy import accountant
 
 MAX_HISTORY = 10_000
+INLINE_WEIGHTS = 1 << 16
+"""More than these are not put into a JSON answer."""
 
 
 class Ledger:
@@ -62,6 +64,10 @@ class Ledger:
         """A model by its job, its run or the start of that. Raises ConfigError C-404."""
         return self._info(self._runs.load(self._names.get(name, name)), whole=True)
 
+    def weights(self, name: str) -> bytes:
+        """Weights of a model, little-endian float64. Raises ConfigError C-404."""
+        return _raw(self._runs.load(self._names.get(name, name)).round)
+
     def _info(self, kept: Kept, *, whole: bool) -> ModelInfo:
         state = kept.round
         recipe, run = state.recipe, state.run.hex()
@@ -88,7 +94,8 @@ class Ledger:
             session=state.session.hex(),
             receipts=tuple(receipt.hex() for receipt in kept.receipts) if whole else (),
             plugin=recipe.plugin,
-            weights=base64.b64encode(state.weights.astype("<f8").tobytes()).decode() if whole else "",
+            weights=base64.b64encode(_raw(state)).decode() if whole and _is_short(state) else "",
+            size=state.weights.size,
             history=self._history(run) if whole else (),
             epsilon=epsilon,
             delta=delta if recipe.noise else None,
@@ -105,3 +112,11 @@ class Ledger:
             raise ConfigError(
                 f"the history of {run} is damaged", code="C-640", fix="remove the file"
             ) from None
+
+
+def _raw(state: Round) -> bytes:
+    return state.weights.astype("<f8", copy=False).tobytes()
+
+
+def _is_short(state: Round) -> bool:
+    return state.weights.size <= INLINE_WEIGHTS

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from protocols.sessions.plan import Query
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Value: TypeAlias = "int | float | tuple[int, ...] | tuple[float, ...] | None"
+Value: TypeAlias = "int | float | tuple[int, ...] | tuple[float, ...] | Floats | None"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The result of one query over all sites of the roster.
 
-    `value` is None where the statistic is undefined (the mean of no rows, the variance of one) and
-    `note` then says why. A histogram's value is the counts of the bins between `edges`; values
-    outside are in `under` and `over`.
+    A vector of values is an array, since it may be long. `value` is None where the statistic is undefined
+    (the mean of no rows, the variance of one) and `note` then says why. A histogram's value is the counts of
+    the bins between `edges`; values outside are in `under` and `over`.
     """
 
     statistic: str
@@ -42,12 +42,17 @@ class Answer:
     over: int = 0
     note: str = ""
 
+    @property
+    def listed(self) -> int | float | tuple[int, ...] | tuple[float, ...] | None:
+        """The value, an array as a tuple."""
+        return tuple(self.value.tolist()) if isinstance(self.value, np.ndarray) else self.value
+
     def as_json(self) -> dict[str, object]:
         """Plain values for a JSON object; a histogram has its extra fields, others do not."""
         plain: dict[str, object] = {
             "statistic": self.statistic,
             "column": self.column,
-            "value": list(self.value) if isinstance(self.value, tuple) else self.value,
+            "value": list(self.listed) if isinstance(self.listed, tuple) else self.listed,
             "n": self.n,
             "sites": self.sites,
         }

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from protocols.sessions.plan import Job, Query
 
 
+BLOCK = 1 << 16
+"""Values worked on at once, so that a long vector needs no copies of its own length on the way."""
+
+
 def no_plugin(name: str) -> LocalUpdate:
     """A site on which the owner installed none. Raises ConfigError C-645."""
     raise ConfigError(
@@ -121,10 +125,14 @@ def _update(current: Round, vector: Floats, weight: int, xof: Xof, site: Site) -
         )
     quantised = quantiser(recipe.parameters).quantise(vector, weight, xof)
     _note_clipped(site, quantised.clipped, vector.size, recipe.clip)
-    steps = quantised.values.astype(np.int64)
-    if recipe.noise:
-        steps += skellam.sample(recipe.noise, xof, steps.size)
-    return numbers.from_signed(np.concatenate((np.array([weight], dtype=np.int64), steps)))
+    elements = np.empty(vector.size + 1, dtype=np.uint64)
+    elements[0] = weight
+    for start in range(0, vector.size, BLOCK):
+        steps = quantised.values[start : start + BLOCK].astype(np.int64)
+        if recipe.noise:
+            steps += skellam.sample(recipe.noise, xof, steps.size)
+        elements[start + 1 : start + 1 + steps.size] = numbers.from_signed(steps)
+    return elements
 
 
 def _note_clipped(site: Site, clipped: int, size: int, clip: float) -> None:
@@ -158,20 +166,23 @@ def mean_update(query: Query, total: Elements, sites: int) -> tuple[Floats, int]
     weight = int(total[0])
     if not 1 <= weight <= sites * int(max_weight):
         raise UnattributableFault(f"a total weight of {weight} is not that of {sites} sites", code="C-633")
-    steps = numbers.to_signed(total[1:])
-    largest = sites * _largest(bits, noise)
-    if steps.size and int(np.abs(steps).max()) > largest:
-        raise UnattributableFault("the total is outside what honest updates can add up to", code="C-633")
-    return quantiser(query.parameters).mean(steps, weight), weight
+    largest, grid = sites * _largest(bits, noise), quantiser(query.parameters)
+    mean = np.empty(total.size - 1)
+    for start in range(0, mean.size, BLOCK):
+        steps = numbers.to_signed(total[start + 1 : start + 1 + BLOCK])
+        if int(np.abs(steps).max()) > largest:
+            raise UnattributableFault("the total is outside what honest updates can add up to", code="C-633")
+        mean[start : start + steps.size] = grid.mean(steps, weight)
+    return mean, weight
 
 
 class Update:
     """Weighted mean of the sites' updates."""
 
     def decode(self, query: Query, total: Elements, sites: int) -> Answer:
-        """Value is the mean vector as a tuple, n the sum of the weights."""
+        """Value is the mean vector (d,), n the sum of the weights."""
         mean, weight = mean_update(query, total, sites)
-        return Answer(query.statistic, query.column, tuple(mean.tolist()), weight, sites)
+        return Answer(query.statistic, query.column, mean, weight, sites)
 
 
 class Loss(Mean):

@@ -30,6 +30,7 @@ class ScriptedNode:
         self.stopped = trio.Event()
         self.watchers_closed = 0
         self.hold = trio.Event()
+        self.vector_file = Path()
 
     async def status(self) -> shapes.Status:
         return shapes.Status(
@@ -125,6 +126,14 @@ class ScriptedNode:
         if job == "bug":
             raise ZeroDivisionError("secret detail")
         return RESULT
+
+    async def vector(self, job: str, index: int) -> Path:
+        if index != 0:
+            raise LocalMisuse(f"answer {index} of job {job} is no long vector", code="C-404")
+        return self.vector_file
+
+    async def weights(self, name: str) -> bytes:
+        return bytes(range(256)) * 5000
 
     async def metrics(self) -> shapes.Metrics:
         return shapes.Metrics((("coppice_links", 3.0),))

@@ -84,7 +84,10 @@ class ErrorInfo:
 
 @dataclass(frozen=True, slots=True)
 class AnswerInfo:
-    """One statistic's result. A histogram's value lists the counts; `edges` its bins."""
+    """One statistic's result. A histogram's value lists the counts; `edges` its bins.
+
+    A long vector has no value here but a `length`; it is fetched apart (`Client.vector`).
+    """
 
     statistic: str
     column: str
@@ -93,6 +96,7 @@ class AnswerInfo:
     edges: tuple[float, ...] = ()
     underflow: int | None = None
     overflow: int | None = None
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class JobResult:
     missing: tuple[str, ...] = ()
     counted: tuple[str, ...] = ()
     model: str = ""
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,10 +58,16 @@ class RoundInfo:
     loss: float | None = None
     accuracy: float | None = None
 
+    @property
+    def round(self) -> int:
+        """The number again, as people say it."""
+        return self.number
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A certified model. `weights`: base64 of little-endian float64, empty in lists.
+    """A certified model. `weights`: base64 of little-endian float64, empty in lists and for more than
+    65,536 weights, which are fetched apart (`Client.weights`); `size` of them.
 
     A feature x enters as (x - mean) / scale; a regression's output y stands for y * label_scale + label_mean.
     """
@@ -87,6 +93,7 @@ class ModelInfo:
     epsilon: float | None = None
     delta: float | None = None
     r2: float | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
