@@ -17,9 +17,12 @@ from protocols.statistics import names
 from protocols.wire.digest import digest
 
 if TYPE_CHECKING:
-    from mesh.data.catalog import DatasetInfo
-    from mesh.data.ledger import Entry
+    from mesh.data.catalog import Catalog, DatasetInfo
+    from mesh.data.ledger import Entry, Page
+    from protocols.programs.plan import ProgramPlan
     from protocols.sessions.plan import Job, Plan
+
+    AnyPlan = Plan | ProgramPlan
 
 
 def asked(job: Job, blobs: tuple[bytes, ...] = ()) -> tuple[Asked, ...]:
@@ -82,7 +85,7 @@ def edges(earlier: Iterable[Use]) -> dict[str, frozenset[float]]:
     return found
 
 
-def approval(plan: Plan, info: DatasetInfo, queries: Sequence[Asked]) -> dict[str, object]:
+def approval(plan: AnyPlan, info: DatasetInfo, queries: Sequence[Asked]) -> dict[str, object]:
     """What the owner's policy said yes to, as the ledger keeps it."""
     from protocols.wire import codec
 
@@ -99,6 +102,20 @@ def approval(plan: Plan, info: DatasetInfo, queries: Sequence[Asked]) -> dict[st
         "rows": info.rows,
         "data_digest": info.digest,
     }
+
+
+def approved(page: Page, catalog: Catalog, plan: AnyPlan) -> DatasetInfo:
+    """The data set of a standing approval of this very plan. Raises DataError C-623, C-614."""
+    standing, entry = page.standing(plan.session.hex()), page.approval(plan.session.hex())
+    if standing != "approved" or entry is None:
+        raise DataError(
+            f"session {plan.session.hex()[:8]} has no approval on this node",
+            code="C-623",
+            fix="the owner's policy must allow this very plan; an approval of another one does not count",
+        )
+    info = catalog.get(plan.job.dataset)
+    check_same(entry, info)
+    return info
 
 
 def check_same(approved: Entry, info: DatasetInfo) -> None:

@@ -31,6 +31,7 @@ from protocols.statistics import names
 from protocols.wire.digest import digest
 
 if TYPE_CHECKING:
+    from mesh.data.asking import AnyPlan
     from protocols.arithmetic.field import Elements
     from protocols.identifiers import PartyId
     from protocols.sessions.plan import Job, Plan
@@ -184,7 +185,7 @@ class DataRoom:
     # Sessions
 
     def authorize(
-        self, plan: Plan, me: PartyId, requester_name: str = "", blobs: tuple[bytes, ...] = ()
+        self, plan: AnyPlan, me: PartyId, requester_name: str = "", blobs: tuple[bytes, ...] = ()
     ) -> Decision:
         """Judge a plan by the owner's policy; an approval is stored before it is returned.
 
@@ -294,16 +295,7 @@ class DataRoom:
         if not asking.asked(plan.job, blobs):
             return registry.encode_job(plan.job, {}, seed), 0
         with self._ledger.writing() as page:
-            standing = page.standing(plan.session.hex())
-            approval = page.approval(plan.session.hex())
-        if standing != "approved" or approval is None:
-            raise DataError(
-                f"session {plan.session.hex()[:8]} has no approval on this node",
-                code="C-623",
-                fix="the owner's policy must allow this very plan; an approval of another one does not count",
-            )
-        info = self._catalog.get(plan.job.dataset)
-        asking.check_same(approval, info)
+            info = asking.approved(page, self._catalog, plan)
         site = Site(blobs, self._plugins.load)
         contents = self._contents(info, registry.columns_of(plan.job, site))
         columns = {name: np.array(values, dtype=np.float64) for name, values in contents.columns.items()}
@@ -313,6 +305,12 @@ class DataRoom:
                 page.append(self._clock(), "note", info.name, plan.session.hex(), {"notes": list(site.notes)})
         return vector, contents.rows
 
+    def columns(self, plan: AnyPlan) -> dict[str, list[float]]:
+        """The columns that an approved program reads. Raises DataError as `contribution` does."""
+        with self._ledger.writing() as page:
+            info = asking.approved(page, self._catalog, plan)
+        return self._contents(info, tuple(dict.fromkeys(q.column for q in plan.job.queries))).columns
+
     def spent(self, name: str) -> float:
         """Epsilon that models trained on a data set have cost so far; 0 without a budget."""
         with self._ledger.writing() as page:
@@ -320,7 +318,7 @@ class DataRoom:
 
     def record_use(
         self,
-        plan: Plan,
+        plan: AnyPlan,
         *,
         opened: bool,
         roster: Sequence[PartyId] = (),
@@ -384,7 +382,7 @@ class DataRoom:
         self._parsed = (key, contents) if info.size_bytes <= MAX_KEPT_BYTES else None
         return contents
 
-    def _rules_for(self, plan: Plan) -> tuple[DatasetInfo, Policy | None]:
+    def _rules_for(self, plan: AnyPlan) -> tuple[DatasetInfo, Policy | None]:
         """Data set and policy, after checking that the plan fits and the file is still the one added."""
         length = sum(names.length(query.statistic, query.parameters) for query in plan.job.queries)
         if plan.bulk is None and plan.length != length:

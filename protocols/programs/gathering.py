@@ -72,7 +72,7 @@ class Gathering:
     # -- keys ---------------------------------------------------------------------------------------
 
     def on_keys(self, sender: PartyId, part: KeyPart) -> None:
-        """A member's contributions. Raises MalformedMessage naming it when they differ from its commitments."""
+        """A member's contributions. Raises MalformedMessage naming it when they break its word."""
         if part.dealing.dealer != sender or point_of(self.seats, sender) is None:
             raise MalformedMessage("keys dealt by somebody else than their sender", blame=sender)
         self._take_keys(sender, part)

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
-from protocols.identifiers import PartyId
+from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Publish
 from protocols.programs import questions
+from protocols.programs.choosing import best_mark, common_entries, common_keys
 from protocols.programs.gathering import upheld
 from protocols.programs.messages import (
     FIRST,
@@ -30,7 +31,6 @@ from protocols.programs.messages import (
     Entry,
     Failed,
     Holding,
-    Mark,
     ProgramDecline,
     ProgramDone,
     ProgramOffer,
@@ -188,15 +188,14 @@ class Initiator:
             return self._too_few() if final else []
         if not final and not self._complete(here):
             return []
-        entries = self._entries(here)
+        entries = (
+            self.first.start.inputs if self.first else common_entries(self._holdings, here, self.declined)
+        )
         if self._generation == 0 and len(entries) < self.plan.job.min_sites:
             names = len(entries)
             words = f"{names} of {self.plan.job.min_sites} required sites dealt their values"
             return self.abort("C-301", words) if final else []
-        keys = tuple(
-            next(iter(found)) if len(found := {self._holdings[p].keys[at] for p in here}) == 1 else NOTHING
-            for at in range(self.plan.size)
-        )
+        keys = common_keys(self._holdings, here, self.plan.size)
         if sum(key != NOTHING for key in keys) <= self.plan.threshold:
             return self._too_few() if final else []
         try:
@@ -225,16 +224,7 @@ class Initiator:
             return True
         return all(awaited <= {e.dealer for e in self._holdings[p].inputs} for p in here)
 
-    def _entries(self, here: list[int]) -> tuple[Entry, ...]:
-        """Dealings that all members here hold alike, without those proven bad."""
-        if self.first is not None:
-            return self.first.start.inputs
-        common = set(self._holdings[here[0]].inputs)
-        for point in here[1:]:
-            common &= set(self._holdings[point].inputs)
-        return tuple(sorted((e for e in common if e.dealer not in self.declined), key=lambda e: e.dealer))
-
-    def _start(self, here: list[int], keys: tuple[object, ...], entries: tuple[Entry, ...]) -> Start:
+    def _start(self, here: list[int], keys: tuple[Digest, ...], entries: tuple[Entry, ...]) -> Start:
         """The start of this generation. Raises LocalMisuse when there is no program for the roster."""
         plan = self.plan
         if self.first is not None:
@@ -251,7 +241,7 @@ class Initiator:
             fresh = [p for p in here if p not in self._holders]
             quorum = tuple(sorted([*sorted(self._holders), *fresh][: plan.working]))
         return Start(
-            self._generation, self._seats, keys, entries, graph, self.attempts, self._mark, quorum, helpers  # type: ignore[arg-type]  # keys are digests
+            self._generation, self._seats, keys, entries, graph, self.attempts, self._mark, quorum, helpers
         )  # fmt: skip
 
     def _to_members(self, message: object) -> Effect:
@@ -330,7 +320,7 @@ class Initiator:
             self._until = min(self._until, now + RECOUNT_S / 2)
             if now < self._until:
                 return []
-        best = self._best_mark(answered)
+        best = best_mark(answered, self.plan.working, self.plan.threshold)
         if best is None:
             return self._wait(now)
         self._mark, self._holders = best
@@ -345,19 +335,6 @@ class Initiator:
         self.phase, self._suspects, self._finished = "running", set(), set()
         text = f"attempt {self.attempts} from layer {self._mark.layer} with {len(quorum)} members"
         return [Publish(events.Progress(0, "attempt", text)), self._to_members(self._attempt)]
-
-    def _best_mark(self, answered: dict[int, Standing]) -> tuple[Mark, set[int]] | None:
-        """The latest mark that 2t+1 members hold; failing that, the latest that t+1 hold."""
-        holders: dict[Mark, set[int]] = {}
-        for point, standing in answered.items():
-            for mark in standing.marks:
-                holders.setdefault(mark, set()).add(point)
-        for needed in (self.plan.working, self.plan.threshold + 1):
-            fit = [mark for mark, points in holders.items() if len(points) >= needed]
-            if fit:
-                best = max(fit, key=lambda mark: (mark.layer, mark.attempt))
-                return best, holders[best]
-        return None
 
     def _wait(self, now: float) -> list[Effect]:
         """Too few are here to know anything: ask again while there is time."""

@@ -79,7 +79,7 @@ def summand(
 
 
 def joined(summands: Sequence[bytes]) -> dict[int, Any]:
-    """The registers at our point from all helpers' summands. Raises MalformedMessage if their forms differ."""
+    """The registers at our point from all helpers' summands. Raises MalformedMessage."""
     parts = [codec.decode(Summand, data) for data in summands]
     first = parts[0]
     if any((part.forms, part.bits, part.residues.size) != (first.forms, first.bits, first.residues.size)

@@ -122,12 +122,12 @@ def test_a_policy_survives_writing_and_reading() -> None:
 
 
 def test_all_mistakes_of_a_policy_at_once() -> None:
-    text = 'allow = ["mean", "median"]\nmin_site = 3\nmin_rows = 0\nexpires = "soon"\noverlap = "maybe"\n'
+    text = 'allow = ["mean", "mode"]\nmin_site = 3\nmin_rows = 0\nexpires = "soon"\noverlap = "maybe"\n'
     with pytest.raises(DataError) as caught:
         policy.parse(text, "p.toml")
     assert caught.value.code == "C-620"
     for part in (
-        "p.toml:1: allow: there is no statistic 'median'",
+        "p.toml:1: allow: there is no statistic 'mode'",
         "p.toml:2: min_site: unknown key",
         "p.toml:3: min_rows: must be a whole number",
         "p.toml:4: expires: must be a date",

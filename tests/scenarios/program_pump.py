@@ -57,7 +57,7 @@ class Pump:
         count = max(self.n + self.substitutes, len(self.tables))
         self.keys = [keys_of(i) for i in range(count)]
         seats = tuple(Seat(k.party, k.sealing_key) for k in self.keys)
-        owners = tuple(sorted(k.party for k, table in zip(self.keys, self.tables) if table is not None))
+        owners = tuple(sorted(k.party for k, table in zip(self.keys, self.tables, strict=False) if table))
         self.plan = ProgramPlan(
             Digest(bytes(32)), 1, b"nonce", self.keys[0].party, self.work, "P", seats[: self.n], self.t,
             seats[self.n : self.n + self.substitutes], owners, (seats[0],), self.limits, 2000, 1000, 60_000,
@@ -141,11 +141,12 @@ class Pump:
         if noticed:
             for other in self.machines:
                 if other not in self.dead:
-                    lost = PeersLost(tuple(sorted(self.dead)))
-                    self.push(
-                        self.now + self.latency,
-                        lambda o=other: self.step(o, lambda m: m.receive(self.now, o, lost)),
-                    )
+                    self.push(self.now + self.latency, lambda o=other: self.notice(o))
+
+    def notice(self, other: PartyId) -> None:
+        lost = PeersLost(tuple(sorted(self.dead)))
+        if other not in self.dead:
+            self.step(other, lambda m: m.receive(self.now, other, lost))
 
     def run(self, until: float = 120.0):
         for party in self.machines:

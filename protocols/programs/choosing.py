@@ -1,0 +1,43 @@
+"""What the initiator concludes from its members' reports: which dealings are common, where to go on from.
+
+Pure functions of the reports; nothing here is trusted by members, who check every proposal themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from protocols.identifiers import Digest, PartyId
+from protocols.programs.messages import NOTHING, Entry, Holding, Mark, Standing
+
+
+def common_entries(
+    holdings: Mapping[int, Holding], here: Sequence[int], excluded: Collection[PartyId]
+) -> tuple[Entry, ...]:
+    """Owners' dealings that all members `here` hold alike, sorted by owner."""
+    common = set(holdings[here[0]].inputs)
+    for point in here[1:]:
+        common &= set(holdings[point].inputs)
+    return tuple(sorted((e for e in common if e.dealer not in excluded), key=lambda e: e.dealer))
+
+
+def common_keys(holdings: Mapping[int, Holding], here: Sequence[int], size: int) -> tuple[Digest, ...]:
+    """The key dealing of each seat that all members `here` hold alike, or NOTHING."""
+    columns = ({holdings[point].keys[at] for point in here} for at in range(size))
+    return tuple(found.pop() if len(found) == 1 else NOTHING for found in columns)
+
+
+def best_mark(
+    standings: Mapping[int, Standing], working: int, threshold: int
+) -> tuple[Mark, set[int]] | None:
+    """The latest mark of `working` members, failing that of threshold+1, and who holds it."""
+    holders: dict[Mark, set[int]] = {}
+    for point, standing in standings.items():
+        for mark in standing.marks:
+            holders.setdefault(mark, set()).add(point)
+    for needed in (working, threshold + 1):
+        fit = [mark for mark, points in holders.items() if len(points) >= needed]
+        if fit:
+            best = max(fit, key=lambda mark: (mark.layer, mark.attempt))
+            return best, holders[best]
+    return None
