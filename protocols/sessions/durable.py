@@ -40,6 +40,7 @@ from protocols.sessions.messages import (
     LOCAL_MESSAGES,
     NETWORK_MESSAGES,
     NO_VECTOR,
+    AbortProof,
     Certificate,
     CheckShares,
     Complaint,
@@ -49,6 +50,7 @@ from protocols.sessions.messages import (
     Held,
     OpeningShare,
     Part,
+    Parts,
     PeersLost,
     PlanOffer,
     Result,
@@ -60,7 +62,7 @@ from protocols.sessions.records import BINDING, Begun, Expired, Heard, Outgrown
 from protocols.wire import codec
 
 LOOSE: tuple[type, ...] = (
-    PlanOffer, Decline, Part, Held, Fetch, Complaint, Certificate, Result, Resumed,
+    PlanOffer, Decline, Part, Parts, Held, Fetch, Complaint, Certificate, Result, AbortProof, Resumed,
 )  # fmt: skip
 """Messages that bind nobody: said differently after a restart they contradict nothing."""
 MAX_LOG_BYTES = 64 * 1024 * 1024
@@ -143,6 +145,11 @@ class DurableParty:
     def outcome(self) -> events.Opened | events.Aborted | None:
         """How it ended, or None while it runs."""
         return self.party.outcome
+
+    @property
+    def proof(self) -> Result | AbortProof | None:
+        """What shows others how the session ended, if we know."""
+        return self.party.proof
 
     # -- coming back ------------------------------------------------------------------------------
 
@@ -270,6 +277,8 @@ def _key(message: object) -> object:
             return Deal, message.dealing.signature, message.sealed, message.certificate is None
         case Part():
             return Part, message.dealing.signature, message.sealed
+        case Parts():
+            return Parts, tuple((part.dealing.signature, part.sealed) for part in message.parts)
         case Complaint():
             return Complaint, message.dealing.signature, message.seat, message.response
         case CheckShares() | OpeningShare():

@@ -20,6 +20,7 @@ from protocols.wire.bounds import AtMost, Between, FieldVector, Key, Signature
 MAX_WIDTH = MAX_LENGTH + 2 * 64 + 2
 MAX_SEALED_BYTES = 8 * MAX_WIDTH + 256
 MAX_CONTRIBUTORS = 16 * MAX_DEALERS
+MAX_PARTS = 16
 NO_SOURCE = Digest(bytes(32))
 """`source` of a device's dealing: it comes from no roster."""
 NO_VECTOR = Digest(bytes(32))
@@ -176,6 +177,14 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """Adder to one member: its shares of several dealings (see `parcels`)."""
+
+    KIND: ClassVar[str] = "parts"
+    parts: Annotated[tuple[Part, ...], AtMost(MAX_PARTS)]
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """Member to adder: dealings whose shares it holds and found good, and the roster it voted for, if any."""
 
@@ -276,7 +285,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class AbortVote:
-    """Root member to initiator: I shall not vote or open any more.
+    """Root member to initiator and root members: I shall not vote or open any more.
 
     `voted`: I had voted for a roster before, so its certificate may yet come into being.
     `released`: that binds nobody, for I had opened already, or agreed that others take the committee over.
@@ -287,6 +296,15 @@ class AbortVote:
     reason: Reason
     voted: bool
     released: bool
+    ballot: Ballot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AbortProof:
+    """Abort ballots that exclude that anything was or will be opened; convinces everybody."""
+
+    KIND: ClassVar[str] = "abort-proof"
+    votes: Annotated[tuple[AbortVote, ...], AtMost(16)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,9 +372,9 @@ class PeersLost:
 
 
 NETWORK_MESSAGES: tuple[type, ...] = (
-    PlanOffer, Decline, Deal, Part, Held, Complaint, Fetch, Proposal, Vote, Certificate, CheckShares,
+    PlanOffer, Decline, Deal, Part, Parts, Held, Complaint, Fetch, Proposal, Vote, Certificate, CheckShares,
     OpeningShare, ResultVote, Result, AbortVote, HandoverProposal, HandoverVote, HandoverCertificate,
-    ClusterVector, TotalVector, Resumed,
+    ClusterVector, TotalVector, Resumed, AbortProof,
 )  # fmt: skip
 """All that a session accepts from the network."""
 BY_KIND: dict[str, type] = {message.KIND: message for message in NETWORK_MESSAGES}  # type: ignore[attr-defined]

@@ -49,6 +49,9 @@ def check_result(assembly: Assembly, result: Result) -> None:
     roster.check_certificate(assembly, result.certificate)
     if result.total.size != assembly.plan.length:
         raise MalformedMessage("result has the wrong length")
+    counted = result.certificate.roster.contributors
+    if len(counted) < assembly.plan.job.min_sites or not assembly.plan.dealer_set.issuperset(counted):
+        raise MalformedMessage("result over a roster that the plan does not allow")
     name = roster.roster_digest(assembly.session, result.certificate.roster)
     subject = result_digest(assembly.session, name, result.total)
     roster.check_ballots(assembly, result.ballots, roster.RESULT, subject, assembly.threshold + 1)

@@ -8,21 +8,19 @@
 
     plan -> dealings -> roster certificate -> sum -> resharing to the parent committee -> ... -> root sum
          -> [handover] -> opening -> result with t+1 ballots -> down the tree to every device
-
-Messages that a party sends to itself are handled here and never reach the network.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Sequence
 
 from protocols.arithmetic.field import Elements
-from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
+from protocols.errors import ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.machine import Broadcast, Effect, Persist, Publish
 from protocols.sessions import events
+from protocols.sessions.aborting import AbortTally, cast, check_proof
 from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.bulk import BulkWork
@@ -31,9 +29,11 @@ from protocols.sessions.dealer import Dealer, contribute, reshare
 from protocols.sessions.delivery import Delivery
 from protocols.sessions.early import Early, root_parties
 from protocols.sessions.initiator import Initiator
+from protocols.sessions.inward import settle
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
     NO_VECTOR,
+    AbortProof,
     AbortVote,
     Certificate,
     CheckShares,
@@ -48,6 +48,7 @@ from protocols.sessions.messages import (
     Held,
     OpeningShare,
     Part,
+    Parts,
     PeersLost,
     Proposal,
     Result,
@@ -64,10 +65,9 @@ from protocols.sessions.rootwork import RootWork
 from protocols.sessions.transcript import transcript
 
 INITIATOR_PATIENCE_S = 2.0
-"""How much longer than the plan's total the initiator waits for the abort ballots of the others."""
+"""How much longer than the plan's total everybody waits for the abort ballots of the root."""
 
-Slot = tuple[int, int]
-"""Stage and generation."""
+Slot = tuple[int, int]  # stage and generation
 
 
 class SessionParty:
@@ -103,7 +103,9 @@ class SessionParty:
         self._closed: Closed | None = None
         self._patient = False
         self.root = RootWork(plan, keys, seed)
-        self.initiator = Initiator(plan) if plan.initiator == self.me else None
+        self._aborts = AbortTally(plan)
+        self._abort_proof: AbortProof | None = None
+        self.initiator = Initiator(plan, self._aborts) if plan.initiator == self.me else None
 
     # -- the Machine contract ---------------------------------------------------------------------
 
@@ -143,43 +145,32 @@ class SessionParty:
             return None
         return min([self._ends, *(due for role in self._roles() if (due := role.deadline) is not None)])
 
+    @property
+    def proof(self) -> Result | AbortProof | None:
+        """What shows others how the session ended, if we know."""
+        return self._delivery.result or self._abort_proof
+
     def _roles(self) -> list[Adder | Member | RootWork]:
         return [*self._adders.values(), *self._members.values(), self.root]
 
     # -- routing ----------------------------------------------------------------------------------
 
     def _settle(self, now: float, effects: Sequence[Effect]) -> list[Effect]:
-        """Deliver our own messages to ourselves and let every role advance until nothing moves."""
-        out: list[Effect] = []
-        queue = deque(effects)
-        while True:
-            while queue:
-                effect = queue.popleft()
-                if isinstance(effect, Send) and effect.to == self.me:
-                    mine = effect.message
-                elif isinstance(effect, Broadcast) and self.me in effect.to:
-                    mine = effect.message
-                    others = tuple(party for party in effect.to if party != self.me)
-                    if others:
-                        out.append(Broadcast(others, effect.message))
-                else:
-                    out.append(effect)
-                    continue
-                queue.extend(self._dispatch_own(now, mine))
-            queue.extend(self._advance(now))
-            if not queue:
-                return out
-
-    def _dispatch_own(self, now: float, message: object) -> list[Effect]:
-        try:
-            return self._dispatch(now, self.me, message)
-        except ProtocolError:
-            return []  # we do not blame ourselves, and what we say to others must not be lost with it
+        return settle(
+            self.me,
+            effects,
+            lambda message: self._dispatch(now, self.me, message),
+            lambda: self._advance(now),
+        )
 
     def _dispatch(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         match message:
             case PeersLost():
                 return self._lose(now, frozenset(message.parties))
+            case Parts():
+                place = message.parts[0].dealing if message.parts else None
+                slot = (place.stage, place.generation) if place else (-1, 0)
+                return self._to(self._members, slot, now, sender, message)
             case Deal() | Part():
                 slot = (message.dealing.stage, message.dealing.generation)
                 roles: dict[Slot, Adder] | dict[Slot, Member]
@@ -207,8 +198,12 @@ class SessionParty:
                 return [effect for adder in self._adders.values() for effect in adder.expire(now)]
             case Decline():
                 return self._on_decline(now, sender, message)
-            case AbortVote() if self.initiator:
-                return self.initiator.abort_vote(sender, message)
+            case AbortVote():
+                self._aborts.add(sender, message)
+                return []
+            case AbortProof():
+                check_proof(self.plan, message)
+                return self._abort_for_certain(message.votes[0], message)
         raise UnexpectedMessage(f"no role here takes {type(message).__name__}")
 
     def _to(
@@ -273,9 +268,8 @@ class SessionParty:
                 effects += self._close("C-302", failure)
         if running and self.root.openings and (result := self.root.result) is not None:
             effects += self._on_result(result)
-        if self.initiator and self.initiator.aborted and self.outcome is None:
-            self.outcome = self.initiator.aborted
-            effects.append(Publish(self.outcome))
+        if running and self.outcome is None and (aborted := self._aborts.aborted) is not None:
+            effects += self._abort_for_certain(aborted, self._aborts.proof)
         if self.plan.bulk is not None:
             effects += self.bulk.advance(self.lost, self._adders, self._delivery.result)
         if self._delivery.result is not None:
@@ -356,8 +350,6 @@ class SessionParty:
             return []
         check_result(self.root.replay(message.handovers), message)
         counted = message.certificate.roster.contributors
-        if len(counted) < self.plan.job.min_sites or not self.plan.dealer_set.issuperset(counted):
-            raise MalformedMessage("result over a roster that the plan does not allow")
         self._delivery.result = message
         self._forget()
         if self.outcome is not None:
@@ -379,22 +371,32 @@ class SessionParty:
             member.closed = True
         self.root.closed = True
         voted = any(member.voted for member in self._members.values() if member.assembly.is_root)
-        vote = AbortVote(code, reason, voted, self.root.released or self.root.handed_over)
-        return [Persist(self._closed), Send(self.plan.initiator, vote)]
+        released = self.root.released or self.root.handed_over
+        vote = cast(self.plan, self.keys, code, reason, voted=voted, released=released)
+        told = dict.fromkeys((self.plan.initiator, *self.plan.stages[self.plan.root].members))
+        return [Persist(self._closed), Broadcast(tuple(told), vote)]
+
+    def _abort_for_certain(self, last: AbortVote | events.Aborted, proof: AbortProof | None) -> list[Effect]:
+        """Nothing was or will be opened: forget all; initiator and root members tell everybody, once."""
+        self._abort_proof = self._abort_proof or proof
+        if self.outcome is not None or self._delivery.result is not None:
+            return []
+        self._closed = self._closed or Closed(last.code, last.reason)
+        self._forget()
+        self.outcome = events.Aborted(last.code, last.reason, definite=True)
+        tells = proof is not None and (self.initiator is not None or self.root.speaks(self.lost))
+        return [Publish(self.outcome), *([Broadcast(self.plan.parties, proof)] if tells else [])]
 
     def _give_up(self, now: float) -> list[Effect]:
-        """The session's time is over: root members say so; the initiator waits a little for them."""
-        effects: list[Effect] = []
+        """The session's time is over: root members say so; everybody waits a little for their ballots."""
+        late = Closed("C-303", f"no result within {self.plan.total_ms / 1000:g} s")
         if not self._patient:
-            self._patient = True
-            if self._closed is None and self.me in self.plan.stages[self.plan.root].members:
-                effects = self._close("C-303", f"no result within {self.plan.total_ms / 1000:g} s")
-            if self.initiator:
-                self._ends = now + INITIATOR_PATIENCE_S
-                return effects
+            self._patient, self._ends = True, now + INITIATOR_PATIENCE_S
+            sits = self.me in self.plan.stages[self.plan.root].members
+            return self._close(late.code, late.reason) if self._closed is None and sits else []
         if self.initiator:
             self.outcome = self.initiator.give_up()
         else:  # what one member knows is never definite: others may have opened
-            last = self._closed or Closed("C-303", f"no result within {self.plan.total_ms / 1000:g} s")
+            last = self._closed or late
             self.outcome = events.Aborted(last.code, last.reason, definite=False)
-        return [*effects, Publish(self.outcome)]
+        return [Publish(self.outcome)]
