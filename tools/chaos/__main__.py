@@ -14,6 +14,7 @@ from pathlib import Path
 from tools.chaos import idle
 from tools.chaos.ground import Ground
 from tools.chaos.loop import FORM_S, Loop, terminate_politely
+from tools.chaos.storm import Storm, Weather
 from tools.chaos.tally import Tally
 
 SETTLE_S = 8.0
@@ -30,7 +31,7 @@ def main() -> int:
         settings = idle.settings() if arguments.mode == "idle" else None
         ground = Ground(folder, arguments.seed, settings)
         with ground.mesh:
-            code = _idle(ground, arguments) if arguments.mode == "idle" else _loop(ground, arguments)
+            code = {"idle": _idle, "storm": _storm}.get(arguments.mode, _loop)(ground, arguments)
         ok = code == 0
     finally:
         if ok and not arguments.keep:
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     for mode, words in (
         ("kills", "SIGKILL a random peer in each run"),
         ("pauses", "SIGSTOP a random peer for a while in each run"),
+        ("storm", "faults all the time over one mesh that never rests; growth is a failure"),
         ("idle", "measure memory and CPU of idle nodes"),
     ):
         sub = modes.add_parser(mode, help=words)
@@ -54,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--keep", action="store_true", help="keep the state folders")
         if mode == "idle":
             sub.add_argument("--seconds", type=float, default=20.0)
+        elif mode == "storm":
+            sub.add_argument("--faults", type=int, default=1000)
+            sub.add_argument("--minutes", type=float, default=60.0, help="end after these, whatever was done")
+            sub.add_argument("--every", type=float, default=1.0, help="mean seconds between faults")
         else:
             sub.add_argument("--runs", type=int, default=100)
     return parser
@@ -63,6 +69,17 @@ def _loop(ground: Ground, arguments: argparse.Namespace) -> int:
     tally = Tally(arguments.seed)
     Loop(ground, tally, pauses=arguments.mode == "pauses").run(arguments.runs)
     return tally.finish(arguments.json)
+
+
+def _storm(ground: Ground, arguments: argparse.Namespace) -> int:
+    weather = Weather(arguments.seed)
+    Storm(ground, weather, arguments.every).run(arguments.faults, arguments.minutes * 60)
+    if arguments.json:
+        print(json.dumps(weather.document()), flush=True)
+    else:
+        for name, value in weather.document().items():
+            print(f"{name:34s} {value}")
+    return 0 if weather.ok else 1
 
 
 def _idle(ground: Ground, arguments: argparse.Namespace) -> int:

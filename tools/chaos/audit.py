@@ -13,7 +13,9 @@ from contextlib import closing
 from pathlib import Path
 
 from mesh.data.room import DataRoom
+from mesh.runtime.demo.local_mesh import LocalMesh
 from mesh.runtime.home import Home
+from protocols.errors import MeshError
 
 OPENED = "Opened"
 
@@ -51,6 +53,21 @@ def contradictions(homes: Iterable[Home], aborted: Iterable[str]) -> list[str]:
     for session, seen in rosters.items():
         if len(seen) > 1:
             found.append(f"session {session[:8]} opened over different sites: {sorted(seen)}")
+    return found
+
+
+def states(mesh: LocalMesh) -> list[str]:
+    """Each running peer in a few words, for the person who looks for the reason."""
+    found = []
+    for peer in mesh.running:
+        try:
+            s = peer.client.status()
+        except MeshError as error:
+            found.append(f"{peer.name}: {error.args[0]}")
+            continue
+        words = f"{peer.name}: {s.state} epoch {s.epoch} alive {s.alive} links {s.links}"
+        left = open_sessions(peer.home)
+        found.append(words + (f" sessions {[session[:8] for session in left]}" if left else ""))
     return found
 
 

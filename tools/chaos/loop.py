@@ -61,7 +61,7 @@ class Loop:
                 self._mend()
             self._wait_for_ends()
         except DeadlinePassed as error:
-            self._tally.problem(f"{error.args[0]}: {'; '.join(self._states())}")
+            self._tally.problem(f"{error.args[0]}: {'; '.join(audit.states(self._mesh))}")
         finally:
             self._mesh.stop()
         homes = [peer.home for peer in self._mesh.peers.values()]
@@ -83,11 +83,7 @@ class Loop:
                 verdict, words = "orphaned", ""
             else:
                 info = self._await(blow.asker, job)
-                sessions = tuple(
-                    dict(event.data)["session"]
-                    for event in blow.asker.client.events(job)
-                    if event.kind == "phase" and "session" in dict(event.data)
-                )
+                sessions = sessions_of(blow.asker, job)
                 verdict, words = self._judge(info, sessions)
         except NodeUnreachable as error:
             verdict, words = "hung", f"the asker does not answer: {error.sentence()}"
@@ -152,19 +148,14 @@ class Loop:
             "all sessions end", lambda: not any(audit.open_sessions(home) for home in homes), LINGER_S
         )
 
-    def _states(self) -> list[str]:
-        """Each peer in a few words, for the person who looks for the reason."""
-        found = []
-        for peer in self._mesh.running:
-            try:
-                s = peer.client.status()
-            except MeshError as error:
-                found.append(f"{peer.name}: {error.args[0]}")
-                continue
-            words = f"{peer.name}: {s.state} epoch {s.epoch} alive {s.alive} links {s.links}"
-            left = audit.open_sessions(peer.home)
-            found.append(words + (f" sessions {[session[:8] for session in left]}" if left else ""))
-        return found
+
+def sessions_of(asker: Peer, job: str) -> tuple[str, ...]:
+    """Sessions that a job began, in hex and in order."""
+    return tuple(
+        dict(event.data)["session"]
+        for event in asker.client.events(job)
+        if event.kind == "phase" and "session" in dict(event.data)
+    )
 
 
 def terminate_politely() -> None:
