@@ -324,8 +324,8 @@ class SessionParty:
         return [*effects, *(adder.decline(now, sender) if adder and expected else [])]
 
     def _on_handover(self, now: float, message: HandoverCertificate) -> list[Effect]:
-        """Take our place in the next generation of the root, if we have one."""
-        successor = self.root.succeed(message)
+        """Take our place in the next generation of the root, if we have one; none once the total is known."""
+        successor = self.root.succeed(message) if self._delivery.result is None else None
         if successor is None:
             return []
         slot = (successor.stage, successor.generation)
