@@ -130,7 +130,9 @@ class DurableParty:
 
     def expire(self, now: float) -> list[Effect]:
         """A deadline has passed."""
-        at = now + self._shift
+        at, due = now + self._shift, self.party.deadline
+        if due is not None and now >= due - self._shift:
+            at = max(at, due)  # the sum may have been rounded to just before it
         if self._recording and self.outcome is None:
             self._waiting.append(at)
         return self._stored(self._noted(self.party.expire(at)))
