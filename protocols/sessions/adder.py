@@ -37,6 +37,7 @@ from protocols.sessions.messages import (
     Roster,
     Vote,
 )
+from protocols.sessions.parcels import Parcels
 from protocols.sessions.vectors import Vectors
 from protocols.wire.digest import digest
 
@@ -66,6 +67,7 @@ class Adder:
             for source in assembly.sources
             if not source.is_devices
         }
+        self._parcels = Parcels(assembly)
         self._ballots: dict[int, Ballot] = {}
         self._claims: dict[int, tuple[Roster, Ballot]] = {}
         self._wanted: set[tuple[int, PartyId]] = set()
@@ -91,13 +93,10 @@ class Adder:
     @property
     def deadline(self) -> float | None:
         """When to look again."""
-        if self.certificate is not None or self.proposal is not None:
-            return None
-        if not self.in_office:
-            return None
-        grace = self.ledger.next_grace(self._now)
-        ends = [end for end in (grace, self._collect_until) if end is not None and end > self._now]
-        return min(ends, default=None)
+        if self.certificate is not None or self.proposal is not None or not self.in_office:
+            return self._parcels.due
+        ends = (self.ledger.next_grace(self._now), self._collect_until, self._parcels.due)
+        return min((end for end in ends if end is not None and end > self._now), default=None)
 
     @property
     def in_office(self) -> bool:
@@ -189,8 +188,10 @@ class Adder:
             named = Publish(events.Named(sender, "signed two dealings for one slot", proven=True))
             return [named, *self._advance(now)]
         account = self.ledger.enter(now, source, message, name)
-        seats = [seat for seat in range(len(self.assembly.seats))
-                 if self.certificate is None or (seat, sender) in self._wanted]  # fmt: skip
+        if self.certificate is None:
+            self._parcels.put(now, account)
+            return self._advance(now)
+        seats = [seat for seat, dealer in sorted(self._wanted) if dealer == sender]
         return [*self._parts(account, seats), *self._advance(now)]
 
     def _source_of(self, message: Deal) -> Source:
@@ -294,6 +295,10 @@ class Adder:
     # -- roster ---------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> list[Effect]:
+        """Send shares that waited, then propose or certify."""
+        return [*self._parcels.take(now, self.ledger.all_dealt(self.lost)), *self._proceed(now)]
+
+    def _proceed(self, now: float) -> list[Effect]:
         """Propose as soon as nothing more need be awaited; hand on the certificate of a rank that is gone."""
         self._now = now
         if not self.in_office:

@@ -13,13 +13,14 @@ until we see the better ranks lost too, so no adder can split the votes, or end 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
-from protocols.errors import MalformedMessage, UnattributableFault, UnexpectedMessage
+from protocols.errors import MalformedMessage, ProtocolError, UnattributableFault, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import dealing, events, resharing, roster
@@ -30,10 +31,12 @@ from protocols.sessions.messages import (
     Certificate,
     CheckShares,
     Complaint,
+    Dealing,
     Entry,
     Fetch,
     Held,
     Part,
+    Parts,
     Proposal,
     Roster,
     Vote,
@@ -136,7 +139,9 @@ class Member:
             return []
         match message:
             case Part():
-                return self._on_part(now, sender, message)
+                return self._on_parts(now, sender, (message,))
+            case Parts():
+                return self._on_parts(now, sender, message.parts)
             case Proposal():
                 return self._on_proposal(sender, message)
             case Certificate():
@@ -149,31 +154,54 @@ class Member:
 
     # -- shares ---------------------------------------------------------------------------------
 
-    def _on_part(self, now: float, sender: PartyId, message: Part) -> list[Effect]:
+    def _on_parts(self, now: float, sender: PartyId, parts: Sequence[Part]) -> list[Effect]:
+        """Shares of one or several dealings. Of several, one that its dealer may not deal is left out."""
         if sender not in self.assembly.adders:
             raise UnexpectedMessage("parts come from an adder")
-        public = message.dealing
-        name = dealing.dealing_digest(self.assembly, public)
-        if name in self._held:
-            return [Send(sender, self._receipt(name))]
-        if name in self._bad:
-            return [Send(sender, self._bad[name])] if self._bad[name].seat == self.seat else []
+        effects: list[Effect] = []
+        fresh: dict[Digest, Part] = {}
+        known: list[Digest] = []
+        for part in parts:
+            name = dealing.dealing_digest(self.assembly, part.dealing)
+            if name in self._held:
+                known.append(name)
+            elif name in self._bad:
+                effects += [Send(sender, self._bad[name])] if self._bad[name].seat == self.seat else []
+            elif self._is_new(part.dealing, alone=len(parts) == 1):
+                fresh[name] = part
+        shares = dealing.accept_each(self.keys, self.assembly, list(fresh.values())) if fresh else []
+        for (name, part), share in zip(fresh.items(), shares, strict=True):
+            public = part.dealing
+            if isinstance(share, Complaint):
+                self._bad[name] = share
+                named = Publish(events.Named(public.dealer, "dealt an inconsistent share", proven=True))
+                effects += [named, Send(sender, share)]
+            else:
+                self._held[name] = _Held(public.source, public.dealer, share)
+                known.append(name)
+        effects += [Send(sender, self._receipt(known))] if known else []
+        return [*effects, *self._try_vote(), *self._try_sum(now)]
+
+    def _is_new(self, public: Dealing, alone: bool) -> bool:
+        """Whether a dealing is good and not one too many. `alone`: ProtocolError tells why not."""
+        try:
+            self._check_new(public)
+        except ProtocolError:
+            if alone:
+                raise
+            return False
+        return True
+
+    def _check_new(self, public: Dealing) -> None:
         dealing.check_dealing(self.assembly, public)
         same = sum(held.dealer == public.dealer for held in self._held.values())
         same += sum(complaint.dealing.dealer == public.dealer for complaint in self._bad.values())
         if same >= 2 * len(self.assembly.expected[public.dealer]):
             raise UnexpectedMessage(f"too many dealings of {public.dealer.short()}")
-        share = dealing.accept(self.keys, self.assembly, message)
-        if isinstance(share, Complaint):
-            self._bad[name] = share
-            named = Publish(events.Named(public.dealer, "dealt an inconsistent share", proven=True))
-            return [named, Send(sender, share)]
-        self._held[name] = _Held(public.source, public.dealer, share)
-        return [Send(sender, self._receipt(name)), *self._try_vote(), *self._try_sum(now)]
 
-    def _receipt(self, name: Digest) -> Held:
-        entry = Entry(self._held[name].dealer, name)
-        return Held(self.assembly.stage, self.assembly.generation, (entry,), None, None)
+    def _receipt(self, names: Sequence[Digest]) -> Held:
+        entries = tuple(Entry(self._held[name].dealer, name) for name in names)
+        return Held(self.assembly.stage, self.assembly.generation, entries, None, None)
 
     def _standing(self) -> Held:
         entries = tuple(Entry(held.dealer, name) for name, held in sorted(self._held.items()))

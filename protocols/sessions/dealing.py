@@ -11,15 +11,24 @@ Soundness: shares that do not lie on polynomials of degree t pass with probabili
 2^-96 for W = 2^13; a dealer may try many dealings offline, so this is computational (Fiat-Shamir).
 Sealing is deterministic to open, so the digests of the sealings fix the shares.
 
+Long shares of the first t seats are not sent but drawn: seat j gets a seed of 32 bytes, and its share is what
+the seed expands to. With the secrets, these t shares fix the polynomials, and the dealer computes the other
+n - t. Privacy is that of step 1 as far as the expansion is random: random coefficients make any t shares
+uniform and independent of x, and polynomials through x and t uniform shares have uniform coefficients; who
+does not hold a seed cannot tell its expansion from uniform. Steps 2 to 5 are the same: the digest fixes the
+seed, the seed the share, and the share is judged as any other.
+
 A seat whose sealing does not open, or whose share fails step 5, proves it by disclosing that one sealing
 (see `wire.sealing`): `uphold` lets anybody tell a guilty dealer from a lying complainer, with no doubt left.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from protocols.arithmetic import field
+from protocols.arithmetic import field, polynomial
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof, derive
 from protocols.errors import LocalMisuse, MalformedMessage
@@ -34,6 +43,9 @@ from protocols.wire.envelope import check_statement, sign_statement
 
 _LABEL = "dealing"
 _MASK_ROWS = consistency.REPETITIONS
+_SEED_BYTES = 32
+SEEDED_WIDTH = 256
+"""From this many elements on, t shares are sent as seeds: below, 2 kB a seat are not worth a second form."""
 
 
 def random_masks(seed: bytes, assembly: Assembly) -> Elements:
@@ -60,25 +72,60 @@ def deal(
     context = (assembly.session, bytes([assembly.generation]), assembly.stage.to_bytes(4, "big"), source)
     xof = Xof(seed, "dealing", *context)
     secrets = np.concatenate([vector, xof.elements(_MASK_ROWS)])
-    polynomials = shamir.polynomials(secrets, assembly.threshold, xof)
-    shares = shamir.shares(polynomials, len(assembly.seats))
+    drawn = _share_seeds(assembly, seed, context)
+    polynomials, plaintexts = _share(assembly, secrets, drawn, xof)
     bound = _seal_context(assembly, keys.party, source)
     sealed = tuple(
-        sealing.seal(
-            seat.sealing_key,
-            share.astype("<u8").tobytes(),
-            bound,
-            derive(seed, "sealing", *context, bytes([index])),
-        )
-        for index, (seat, share) in enumerate(zip(assembly.seats, shares, strict=True))
+        sealing.seal(seat.sealing_key, text, bound, derive(seed, "sealing", *context, bytes([index])))
+        for index, (seat, text) in enumerate(zip(assembly.seats, plaintexts, strict=True))
     )
     digests = tuple(digest("sealed share", blob) for blob in sealed)
     rho = _challenge(assembly, keys.party, source, digests)
-    response = consistency.respond(polynomials, rho).reshape(-1)
+    response = _respond(polynomials, rho, by_values=bool(drawn)).reshape(-1)
     place = (keys.party, assembly.stage, assembly.generation, source, masked)
     unsigned = Dealing(*place, digests, response, bytes(64))
     signature = sign_statement(keys.signing_seed, _LABEL, dealing_digest(assembly, unsigned))
     return Deal(Dealing(*place, digests, response, signature), sealed, certificate)
+
+
+def _share_seeds(assembly: Assembly, seed: bytes, context: tuple[bytes, ...]) -> list[bytes]:
+    """A seed for each of the first t seats, or none where shares are short."""
+    if not _is_seeded(assembly):
+        return []
+    return [derive(seed, "share seed", *context, bytes([seat])) for seat in range(assembly.threshold)]
+
+
+def _share(
+    assembly: Assembly, secrets: Elements, drawn: list[bytes], xof: Xof
+) -> tuple[Elements, list[bytes]]:
+    """Polynomials, by coefficients or (`drawn`) by values at points 0..t, and what each seat is sent."""
+    size, width = len(assembly.seats), assembly.dealt_width
+    if not drawn:
+        polynomials = shamir.polynomials(secrets, assembly.threshold, xof)
+        shares = shamir.shares(polynomials, size)
+    else:
+        polynomials = np.stack([secrets, *(_expand(share_seed, width) for share_seed in drawn)])
+        shares = shamir.shares_through(polynomials, size)
+    whole = shares[len(drawn) :]
+    return polynomials, [*drawn, *(share.astype("<u8").tobytes() for share in whole)]
+
+
+def _respond(polynomials: Elements, rho: Elements, by_values: bool) -> Elements:
+    """g_r, coefficients lowest first: (2, t+1)."""
+    if not by_values:
+        return consistency.respond(polynomials, rho)
+    values = consistency.masked_combination(polynomials, rho)  # (t+1, 2)
+    points = range(values.shape[0])
+    return np.stack([polynomial.interpolate(points, column) for column in values.T])
+
+
+def _is_seeded(assembly: Assembly) -> bool:
+    return assembly.dealt_width >= SEEDED_WIDTH
+
+
+def _expand(share_seed: bytes, width: int) -> Elements:
+    """(width,) uniform elements: the share that a seed of 32 bytes stands for."""
+    return Xof(share_seed, "dealt share").elements(width)
 
 
 def dealing_digest(assembly: Assembly, dealing: Dealing) -> Digest:
@@ -128,19 +175,50 @@ def accept(keys: PartyKeys, assembly: Assembly, part: Part) -> Elements | Compla
     `check_dealing` must have passed. Raises MalformedMessage if `part` is not what the dealing lists,
     which is the relay's doing and proves nothing about the dealer.
     """
+    share = _unsealed(keys, assembly, part)
+    if share is not None and _holds(assembly, part.dealing, _own_seat(assembly, keys.party), share):
+        return share[:-_MASK_ROWS]
+    return _complain(keys, assembly, part)
+
+
+def accept_each(keys: PartyKeys, assembly: Assembly, parts: Sequence[Part]) -> list[Elements | Complaint]:
+    """`accept` for several parts of one assembly, their proofs checked side by side. Raises as `accept`."""
+    if len(parts) == 1:
+        return [accept(keys, assembly, parts[0])]
+    shares = [_unsealed(keys, assembly, part) for part in parts]
+    opened = [i for i, share in enumerate(shares) if share is not None]
+    good: set[int] = set()
+    if opened:
+        form = (_MASK_ROWS, assembly.threshold + 1)
+        held = consistency.holds_each(
+            np.stack([share for share in shares if share is not None]),
+            _own_seat(assembly, keys.party) + 1,
+            np.stack([_rho(assembly, parts[i].dealing) for i in opened]),
+            np.stack([parts[i].dealing.response.reshape(form) for i in opened]),
+        )
+        good = {i for i, holds in zip(opened, held, strict=True) if holds}
+    return [
+        share[:-_MASK_ROWS] if share is not None and i in good else _complain(keys, assembly, parts[i])
+        for i, share in enumerate(shares)
+    ]
+
+
+def _unsealed(keys: PartyKeys, assembly: Assembly, part: Part) -> Elements | None:
+    """Our share with the proof's rows, not checked yet; None if its dealer sealed nonsense."""
     seat = _own_seat(assembly, keys.party)
     if digest("sealed share", part.sealed) != part.dealing.sealed[seat]:
         raise MalformedMessage("sealed share differs from the one its dealing lists")
     context = _seal_context(assembly, part.dealing.dealer, part.dealing.source)
     try:
-        share = _judge(
-            assembly, part.dealing, seat, sealing.unseal(keys.sealing_secret, part.sealed, context)
-        )
+        return _parse(assembly, seat, sealing.unseal(keys.sealing_secret, part.sealed, context))
     except sealing.SealBroken:
-        share = None
-    if share is not None:
-        return share
+        return None
+
+
+def _complain(keys: PartyKeys, assembly: Assembly, part: Part) -> Complaint:
+    context = _seal_context(assembly, part.dealing.dealer, part.dealing.source)
     proof = sealing.disclose(keys.sealing_secret, part.sealed, context)
+    seat = _own_seat(assembly, keys.party)
     return Complaint(part.dealing, seat, part.sealed, proof.shared_point, proof.challenge, proof.response)
 
 
@@ -161,22 +239,29 @@ def uphold(assembly: Assembly, complaint: Complaint) -> bool:
         plaintext = sealing.open_disclosed(recipient, complaint.sealed, context, disclosure)
     except MalformedMessage:
         return False
-    return plaintext is None or _judge(assembly, complaint.dealing, complaint.seat, plaintext) is None
+    share = None if plaintext is None else _parse(assembly, complaint.seat, plaintext)
+    return share is None or not _holds(assembly, complaint.dealing, complaint.seat, share)
 
 
-def _judge(assembly: Assembly, dealing: Dealing, seat: int, plaintext: bytes) -> Elements | None:
-    """The share without the proof's rows, or None if it is malformed or inconsistent."""
+def _parse(assembly: Assembly, seat: int, plaintext: bytes) -> Elements | None:
+    """The share that was sealed to a seat, with the proof's rows, or None if it has not the form of one."""
     width = assembly.dealt_width
+    if _is_seeded(assembly) and seat < assembly.threshold:
+        return _expand(plaintext, width) if len(plaintext) == _SEED_BYTES else None
     if len(plaintext) != 8 * width:
         return None
     share: Elements = np.frombuffer(plaintext, dtype="<u8").astype(np.uint64)
-    if bool((share >= field.P).any()):
-        return None
-    rho = _challenge(assembly, dealing.dealer, dealing.source, dealing.sealed)
+    return None if bool((share >= field.P).any()) else share
+
+
+def _holds(assembly: Assembly, dealing: Dealing, seat: int, share: Elements) -> bool:
+    """Whether a seat's share is consistent with the dealing's proof."""
     response = dealing.response.reshape(_MASK_ROWS, assembly.threshold + 1)
-    if not consistency.holds(share, seat + 1, rho, response):
-        return None
-    return share[: width - _MASK_ROWS]
+    return consistency.holds(share, seat + 1, _rho(assembly, dealing), response)
+
+
+def _rho(assembly: Assembly, dealing: Dealing) -> Elements:
+    return _challenge(assembly, dealing.dealer, dealing.source, dealing.sealed)
 
 
 def _challenge(assembly: Assembly, dealer: PartyId, source: Digest, sealed: tuple[Digest, ...]) -> Elements:

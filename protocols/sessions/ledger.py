@@ -82,6 +82,14 @@ class Ledger:
         if kept < 2 * sum(len(sources) for sources in self.assembly.expected.values()):
             self.pledges.setdefault(digest, set()).add(seat)
 
+    def all_dealt(self, lost: frozenset[PartyId]) -> bool:
+        """Whether a dealing of everybody is here who is, and has not declined."""
+        gone = lost | self.excluded.keys() | self.declined
+        places = [(source, dealer) for source in self.assembly.sources for dealer in source.dealers]
+        if len(self.accounts) + len(gone) < len(places):
+            return False
+        return all(dealer in gone or (source.child, dealer) in self.accounts for source, dealer in places)
+
     def votable(self) -> set[Digest]:
         """Dealings that a quorum could vote for, whether they ever came here or not."""
         held = {name for name, seats in self.pledges.items() if len(seats) >= self.assembly.quorum}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar
 
+from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions.plan import MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
 from protocols.wire import codec
@@ -182,6 +183,13 @@ class Parts:
 
     KIND: ClassVar[str] = "parts"
     parts: Annotated[tuple[Part, ...], AtMost(MAX_PARTS)]
+
+    @property
+    def dealing(self) -> Dealing:
+        """The first, which tells where all belong. Raises MalformedMessage if there is none."""
+        if not self.parts:
+            raise MalformedMessage("a message of parts without one")
+        return self.parts[0].dealing
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,11 +167,7 @@ class SessionParty:
         match message:
             case PeersLost():
                 return self._lose(now, frozenset(message.parties))
-            case Parts():
-                place = message.parts[0].dealing if message.parts else None
-                slot = (place.stage, place.generation) if place else (-1, 0)
-                return self._to(self._members, slot, now, sender, message)
-            case Deal() | Part():
+            case Deal() | Part() | Parts():
                 slot = (message.dealing.stage, message.dealing.generation)
                 roles: dict[Slot, Adder] | dict[Slot, Member]
                 roles = self._adders if isinstance(message, Deal) else self._members

@@ -70,6 +70,9 @@ def masked_combination(shares: Elements, rho: Elements) -> Elements:
 def _at_powers(rows: Elements, rho: Elements) -> Elements:
     """sum_k rho_r^{k+1} s_k: (m, L) -> (m, 2), in steps of _STEP columns so that few powers are needed."""
     m, length = rows.shape
+    if m == 1 and length:  # a single short row: all powers at once are cheaper
+        every = np.stack([field.powers(int(r), length) for r in rho])
+        return field.total(field.mul(every, rows), axis=1)[None, :]
     steps = length // _STEP
     small = np.stack([field.powers(int(r), _STEP) for r in rho], axis=1)
     large = np.stack([field.powers(pow(int(r), _STEP, P), steps + 1, 0) for r in rho], axis=1)
@@ -84,14 +87,15 @@ def _at_powers(rows: Elements, rho: Elements) -> Elements:
 
 def holds(share: Elements, point: int, rho: Elements, response: Elements) -> bool:
     """Whether a member's own share (L+2,) at `point` lies on the published polynomials (2, t+1)."""
-    return bool(holds_each(share[None, :], point, rho[None, :], response[None, :, :])[0])
+    claimed = polynomial.evaluate(response.T, [point])[0]
+    return bool(np.array_equal(claimed, masked_combination(share, rho)))
 
 
 def holds_each(shares: Elements, point: int, rho: Elements, responses: Elements) -> npt.NDArray[np.bool_]:
     """`holds` for K dealings to one member: (K, L+2), (K, 2), (K, 2, t+1) -> (K,).
 
-    Each dealing is judged by its own challenge, so a liar among them is named at once; what they share are the
-    calls of numpy, which cost a single short vector more than the arithmetic.
+    Each dealing is judged by its own challenge, so a liar among them is named at once; what they share are
+    the calls of numpy, which cost a single short vector more than the arithmetic.
     """
     count, repetitions = rho.shape
     if shares.shape[1] < REPETITIONS:

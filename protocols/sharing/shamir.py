@@ -32,6 +32,19 @@ def shares(coefficients: Elements, n: int) -> Elements:
     return polynomial.evaluate_first(coefficients, n)
 
 
+def shares_through(values: Elements, n: int) -> Elements:
+    """Values at points 1..n of the polynomials with these values at points 0..t: (t+1, L) -> (n, L).
+
+    For a dealer that draws t shares first: with the secrets they fix the polynomials, which are as uniform as
+    polynomials with random coefficients. Raises LocalMisuse as `shares`.
+    """
+    known = values.shape[0]
+    if n < known:
+        raise LocalMisuse(f"{n} parties cannot open a sharing of degree {known - 1}")
+    rest = [field.combine(polynomial.lagrange(range(known), at=x), values) for x in range(known, n + 1)]
+    return np.concatenate([values[1:], np.stack(rest)])
+
+
 def deal(secrets: Elements, n: int, t: int, xof: Xof) -> Elements:
     """Shares of fresh random polynomials: (L,) -> (n, L), row i for point i+1."""
     return shares(polynomials(secrets, t, xof), n)
