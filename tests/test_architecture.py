@@ -54,6 +54,7 @@ _MAY_IMPORT: dict[str, set[str]] = {
     "mesh.overlay": {"protocols"},
     "mesh.net": {"protocols"},
     "mesh.data": {"protocols"},
+    "mesh.models": {"protocols"},
     "mesh.version": set(),
     "mesh.settings": set(),
     "mesh.config": {"mesh.settings", "protocols.errors"},
@@ -67,7 +68,7 @@ _MAY_IMPORT: dict[str, set[str]] = {
     "mesh.runtime.daemon": _EVERYTHING_BELOW,
     "mesh.runtime.demo": _EVERYTHING_BELOW,
     "mesh.cli": _SETTINGS
-    | {"mesh.api", "mesh.runtime", "mesh.data", "mesh.overlay.ticket", "mesh", "protocols.errors"},
+    | {"mesh.api", "mesh.runtime", "mesh.data", "mesh.models", "mesh.overlay.ticket", "mesh", "protocols.errors"},
     "mesh": {"mesh.api", "mesh.runtime.home", "mesh.facade", "protocols.errors"},
     "node": {"mesh.cli"},
     "tools.sim": {"protocols", "mesh.overlay"},

@@ -64,7 +64,12 @@ _GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "models": (
         "Certified models, and files of them.",
-        {"list": "train:models_list", "show": "train:models_show", "save": "train:models_save"},
+        {
+            "list": "train:models_list",
+            "show": "train:models_show",
+            "save": "train:models_save",
+            "check": "models:check",
+        },
     ),
     "plugins": (
         "Programs of this site's owner that compute updates; installed here, never sent.",

@@ -52,8 +52,8 @@ def bits(shape: tuple[int, ...]) -> Declared:
     return Declared(shape, "bit", 0, 1)
 
 
-class _Trace:
-    """The graph so far."""
+class Tracer:
+    """The graph so far: what `trace` and compilers of model files append to."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -80,7 +80,7 @@ class Array:
     __array_ufunc__ = None  # numpy defers to our operators
     __hash__ = None  # type: ignore[assignment]  # == makes a secret bit
 
-    def __init__(self, trace: _Trace, number: int) -> None:
+    def __init__(self, trace: Tracer, number: int) -> None:
         self.trace = trace
         self.number = number
 
@@ -158,7 +158,8 @@ class Array:
     def __ne__(self, other: object) -> Array:  # type: ignore[override]  # as numpy: element by element
         return self.apply("equal", other).apply("not")
 
-    def _taken(self, indices: npt.NDArray[Any]) -> Array:
+    def taken(self, indices: npt.NDArray[Any]) -> Array:
+        """Elements by flat index; the result has the indices' shape."""
         flat = indices.astype(np.uint32).ravel()
         return self.trace.append("take", [self], indices.shape, indices=flat)
 
@@ -166,16 +167,16 @@ class Array:
         return np.arange(int(np.prod(self.shape, dtype=np.int64))).reshape(self.shape)
 
     def __getitem__(self, key: Any) -> Array:
-        return self._taken(np.asarray(self._numbers()[key]))
+        return self.taken(np.asarray(self._numbers()[key]))
 
     def reshape(self, *shape: int) -> Array:
         """As numpy's."""
-        return self._taken(self._numbers().reshape(*shape))
+        return self.taken(self._numbers().reshape(*shape))
 
     @property
     def T(self) -> Array:  # noqa: N802  # numpy's name
         """As numpy's."""
-        return self._taken(self._numbers().T)
+        return self.taken(self._numbers().T)
 
     def sum(self, axis: int | None = None) -> Array:
         """Along an axis, or of all elements."""
@@ -261,7 +262,7 @@ def trace(program: Callable[..., None], **inputs: Declared) -> Graph:
 
     Raises LocalMisuse for shapes that do not fit or a program that reveals nothing.
     """
-    tracer = _Trace()
+    tracer = Tracer()
     arrays = {
         name: tracer.append(
             "input", [], d.shape, kind=d.kind, name=name, low=float(d.low), high=float(d.high)
