@@ -3,7 +3,8 @@
 Each checker sees what the world shows it and answers with sentences; an empty list means that all is well.
 Rules of the whole: the opened value is the sum over the certified roster; one roster and one total at most;
 no sharing has more than t shares at corrupt parties, counting shares that should have been erased; nobody
-honest is accused; once faults stop every session ends; machines keep a bounded number of things.
+honest is accused; nobody honest contradicts itself, not over restarts either; once faults stop every session
+ends; machines keep a bounded number of things.
 """
 
 from __future__ import annotations
@@ -18,15 +19,28 @@ from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.sessions import events
-from protocols.sessions.messages import Certificate, Roster
+from protocols.sessions.messages import (
+    AbortVote,
+    Certificate,
+    CheckShares,
+    Deal,
+    HandoverVote,
+    OpeningShare,
+    Proposal,
+    ResultVote,
+    Roster,
+    Vote,
+)
 from protocols.sessions.party import INITIATOR_PATIENCE_S, SessionParty
 
 if TYPE_CHECKING:
     from tools.sim.world import World
 
 SLACK_S = 1.0
-MAX_ITEMS = 2000
+MAX_ITEMS = 1600
 """Things one machine of a small session may keep: dealings, shares, ballots, early messages."""
+MAX_DURABLE_ITEMS = 8000
+"""And one that remembers what it heard and told, within its quota."""
 
 
 class Checker:
@@ -52,14 +66,19 @@ class Checker:
         del sender, to, error
         return []
 
+    def said(self, party: PartyId, message: object) -> list[str]:
+        """An honest party says something (asked only where parties come back from their journals)."""
+        del party, message
+        return []
+
     def end(self) -> list[str]:
         """The simulation is over."""
         return []
 
     def honest(self) -> list[tuple[PartyId, SessionParty]]:
-        """Machines of parties that were reached by the plan, are not Byzantine and did not crash."""
-        machines = self.world.machines.items()
-        return [(p, m) for p, m in machines if self.world.is_honest(p) and self.world.is_running(p)]
+        """Machines of parties that were reached by the plan, are not Byzantine and not down."""
+        parties = [p for p in self.world.machines if self.world.is_honest(p) and self.world.is_running(p)]
+        return [(party, self.world.inner(party)) for party in parties]
 
 
 class RightTotal(Checker):
@@ -133,7 +152,8 @@ class FewShares(Checker):
     def end(self) -> list[str]:
         exposed: dict[tuple[int, int], int] = {}
         thresholds: dict[tuple[int, int], int] = {}
-        for party, machine in self.world.machines.items():
+        for party in self.world.machines:
+            machine = self.world.inner(party)
             if not self.world.is_running(party):
                 continue
             passed_on = {
@@ -185,9 +205,59 @@ class Ends(Checker):
                 wrong.append(f"{self.world.label(party)} aborted although nothing went wrong")
         limit = self.world.plan.total_ms / 1000 + INITIATOR_PATIENCE_S + SLACK_S
         for party, took in self.world.ended_after.items():
-            if took > limit and self.world.is_honest(party):
+            back = self.world.faults.restored.get(party, 0.0) * 1.1 + SLACK_S
+            if took > max(limit, back) and self.world.is_honest(party):
                 wrong.append(f"{self.world.label(party)} took {took:.1f} s")
         return wrong
+
+
+class OneVoice(Checker):
+    """No honest party contradicts itself, over all its lives: one dealing, ballot or share for one place.
+
+    After a promise to abort (see `initiator`) it neither votes nor opens.
+    """
+
+    name = "one voice"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.first: dict[tuple[PartyId, object], object] = {}
+        self.promised: set[PartyId] = set()
+
+    def said(self, party: PartyId, message: object) -> list[str]:
+        place, content = _slot(message)
+        if isinstance(message, AbortVote):
+            self.promised.add(party)
+        if place is None:
+            return []
+        known = self.first.get((party, place))
+        if known is None:
+            self.first[party, place] = content
+            if party in self.promised and isinstance(message, Vote | OpeningShare | HandoverVote):
+                return [f"{self.world.label(party)} promised to abort and sends a {type(message).KIND}"]
+        elif known != content:
+            return [f"{self.world.label(party)} contradicts its {type(message).__name__} of {place[1:]}"]
+        return []
+
+
+def _slot(message: Any) -> tuple[tuple[Any, ...] | None, object]:
+    """What a message may be said about once, and what it says."""
+    match message:
+        case Deal():
+            place = message.dealing
+            return ("deal", place.stage, place.generation, place.source), place.signature
+        case Vote():
+            return ("vote", message.stage, message.generation), message.roster
+        case HandoverVote():
+            return ("handover", message.stage, message.generation), message.ballot.signature
+        case OpeningShare() | CheckShares():
+            content = (message.roster, message.values.tobytes())
+            return (message.KIND, message.stage, message.generation), content
+        case ResultVote():
+            return ("result", message.stage, message.generation), message.result
+        case Proposal():
+            return ("proposal", message.roster.stage, message.roster.generation), message.roster
+    return None, None
 
 
 class BoundedMemory(Checker):
@@ -200,9 +270,10 @@ class BoundedMemory(Checker):
         if not flooded and self.world.scenario.seed % 16:
             return []  # weighing costs as much as the session
         wrong = []
-        for party, machine in self.honest():
-            items = weigh(machine)
-            if items > MAX_ITEMS:
+        limit = MAX_DURABLE_ITEMS if self.world.scenario.durable else MAX_ITEMS
+        for party, _ in self.honest():
+            items = weigh(self.world.machines[party])
+            if items > limit:
                 wrong.append(f"{self.world.label(party)} keeps {items} things")
         return wrong
 
@@ -246,6 +317,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     OneRoster,
     FewShares,
     HonestBlameless,
+    OneVoice,
     Ends,
     BoundedMemory,
 )

@@ -152,7 +152,7 @@ class Flood(Behaviour):
     def begun(self) -> None:
         root = self.world.plan.root
         values = np.zeros(self.world.plan.length, dtype=np.uint64)
-        for count in range(150):
+        for count in range(90):
             name = Digest(count.to_bytes(32, "big"))
             generation = 1 + count % 4
             self.say(OpeningShare(root, generation, name, values))

@@ -29,13 +29,16 @@ BEHAVIOURS: Final = (
 class Crash:
     """Party `index` stops at `at_s`; the rest hear of it after `noticed_s` (never if negative).
 
-    With `back_s` >= 0 it is reachable again from then on, but abstains from the session.
+    With `back_s` >= 0 it is reachable again from then on: it goes on from its journal if it `restores`, else
+    it abstains from the session. `in_step`: it stops between two effects of its next step.
     """
 
     index: int
     at_s: float
     noticed_s: float
     back_s: float
+    restores: bool = False
+    in_step: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,11 @@ class Scenario:
         """Whether nothing goes wrong, so that everybody must open."""
         harmful = self.slow or self.loss or self.crashes or self.cuts or self.byzantine or self.skew > 0.01
         return not harmful and self.devices - len(self.declining) >= self.min_sites
+
+    @property
+    def durable(self) -> bool:
+        """Whether somebody comes back from its journal."""
+        return any(crash.restores for crash in self.crashes)
 
     @property
     def faults(self) -> int:
@@ -130,7 +138,8 @@ def _draw_crashes(dice: random.Random, parties: int) -> tuple[Crash, ...]:
         at_s = _moment(dice)
         noticed = -1.0 if dice.random() < 0.2 else at_s + dice.uniform(0.0, 3.0)
         back = at_s + dice.uniform(0.2, 6.0) if dice.random() < 0.3 else -1.0
-        crashes.append(Crash(index, at_s, noticed, back))
+        restores = back >= 0 and dice.random() < 0.7
+        crashes.append(Crash(index, at_s, noticed, back, restores, dice.random() < 0.5))
     return tuple(crashes)
 
 

@@ -3,9 +3,9 @@
 Everything random comes from the scenario's seed, drawn in the order of events; events are ordered by time
 and, at one time, by when they were put in. So a seed gives one course of events, in every process.
 
-A party starts when the plan reaches it; what reaches it before is kept, as the runtime does. A crashed
-party is silent for the rest of the session, also when it is reachable again: after a restart the runtime
-abstains from sessions that were live. Half of the links of a crashed party lose what was under way.
+A party starts when the plan reaches it; what reaches it before is kept, as the runtime does. What goes wrong,
+and what a party sees of it, is in `faults`; where a crashed party comes back from its journal, every party
+is the machine that can (`protocols.sessions.durable`), else the bare one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import heapq
 import random
 import traceback
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from protocols.errors import ProtocolError
 from protocols.identifiers import PartyId
-from protocols.machine import Broadcast, Effect, Publish, Send
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import events, roster
 from protocols.sessions.assembly import Assembly, first_generation
+from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import BY_KIND, Certificate, PeersLost, PlanOffer
 from protocols.sessions.party import INITIATOR_PATIENCE_S, SessionParty
@@ -29,12 +31,12 @@ from protocols.sessions.plan import Plan
 from protocols.wire import codec
 from tools.sim.byzantine import Behaviour
 from tools.sim.checkers import CHECKERS, Checker
+from tools.sim.faults import Faults
 from tools.sim.liars import BY_NAME
 from tools.sim.mesh_plan import VARIANTS, inputs_of, parties_of, plan_of, seed_of
 from tools.sim.scenario import Scenario
+from tools.sim.tracing import place, summary
 
-NOTICE_SPREAD_S: Final = 0.4
-CUT_NOTICE_S: Final = 0.8
 MAX_WAITING: Final = 256
 MAX_IDLE_TIMERS: Final = 50
 AFTER_S: Final = 3.0
@@ -56,60 +58,60 @@ class World:
         self.trace: list[str] | None = [] if tracing else None
         self.messages = 0
         self.ended_after: dict[PartyId, float] = {}
-        self.machines: dict[PartyId, SessionParty] = {}
-        self.checkers: list[Checker] = []
-        self._index = {key.party: index for index, key in enumerate(self.keys)}
-        self._heap: list[tuple[float, int, str, Any]] = []
+        self.machines: dict[PartyId, SessionParty | DurableParty] = {}
+        self.started_at: dict[PartyId, float] = {}
+        self.index = {key.party: index for index, key in enumerate(self.keys)}
+        self.behaviours: dict[PartyId, list[Behaviour]] = {}
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
-        self._crashed: dict[PartyId, float] = {}
-        self._torn: set[tuple[PartyId, PartyId]] = set()
+        self._latest_start = 0.0
         self._last: dict[tuple[PartyId, PartyId], float] = {}
         self._waiting: dict[PartyId, deque[tuple[PartyId, object]]] = {}
-        self._views: dict[PartyId, tuple[PartyId, ...]] = {}
-        self._timers: dict[PartyId, float] = {}
+        self._timers: dict[PartyId, tuple[float, float]] = {}
         self._idle: dict[PartyId, int] = {}
-        self._started_at: dict[PartyId, float] = {}
         self._accepted: dict[int, tuple[Certificate, bool]] = {}
         self._coded = scenario.seed % 16 == 0
+        self._durable = scenario.durable
+        skew = scenario.skew
+        self.drift = {key.party: 1 + self.dice.uniform(-skew, skew) for key in self.keys}
+        self.offset = {key.party: self.dice.uniform(0, 1000) for key in self.keys}
         self._set_up()
+        self.faults = Faults(self)
         self.checkers = [checker(self) for checker in CHECKERS]
+        self._watching = {
+            hook: [c for c in self.checkers if getattr(type(c), hook) is not getattr(Checker, hook)]
+            for hook in ("certificate", "event", "refused", "said")
+        }
 
     def _set_up(self) -> None:
-        skew = self.scenario.skew
-        self._drift = {key.party: 1 + self.dice.uniform(-skew, skew) for key in self.keys}
-        self._offset = {key.party: self.dice.uniform(0, 1000) for key in self.keys}
-        self._behaviours: dict[PartyId, list[Behaviour]] = {}
         for index, name in self.scenario.byzantine:
             if index < len(self.keys):
                 party = self.keys[index].party
                 bent = BY_NAME[name](self, index, random.Random(self.dice.getrandbits(64)))
-                self._behaviours.setdefault(party, []).append(bent)
+                self.behaviours.setdefault(party, []).append(bent)
+        machine = DurableParty if self._durable else SessionParty
         for index, key in enumerate(self.keys):
             seed = seed_of(index, f"session {self.scenario.seed % VARIANTS}")
-            self.machines[key.party] = SessionParty(self.plan, key, seed, self.inputs.get(key.party))
-            self._waiting[key.party] = deque(maxlen=MAX_WAITING)
-        for crash in self.scenario.crashes:
-            self._at(crash.at_s, "crash", crash)
-            for moment in (crash.noticed_s, crash.back_s):
-                self._spread_news(moment)
-        for cut in self.scenario.cuts:
-            if cut.noticed:
-                self._spread_news(cut.start_s + CUT_NOTICE_S)
-                self._spread_news(cut.end_s)
+            self.machines[key.party] = machine(self.plan, key, seed, self.inputs.get(key.party))
 
     # -- what checkers and behaviours ask ----------------------------------------------------------
 
+    def inner(self, party: PartyId) -> SessionParty:
+        """The session machine itself, without what makes it durable."""
+        machine = self.machines[party]
+        return machine.party if isinstance(machine, DurableParty) else machine
+
     def label(self, party: PartyId) -> str:
         """Short name of a party."""
-        return f"p{self._index[party]}" if party in self._index else party.short()
+        return f"p{self.index[party]}" if party in self.index else party.short()
 
     def is_honest(self, party: PartyId, even_if_crashed: bool = False) -> bool:
         """Whether `party` follows the protocol, and still runs."""
-        return party not in self._behaviours and (even_if_crashed or party not in self._crashed)
+        return party not in self.behaviours and (even_if_crashed or party not in self.faults.crashed)
 
     def is_running(self, party: PartyId) -> bool:
-        """Whether the plan reached `party` and it did not crash."""
-        return party in self._started_at and party not in self._crashed
+        """Whether the plan reached `party` and it is not down."""
+        return party in self.started_at and party not in self.faults.crashed
 
     def accepts(self, certificate: Certificate) -> bool:
         """Whether an honest party would take this certificate."""
@@ -134,7 +136,7 @@ class World:
             return None
         if generation == 0:
             return first_generation(self.plan, stage)
-        chains = [m.root.generations for m in self.machines.values()]
+        chains = [self.inner(party).root.generations for party in self.machines]
         longest = max(chains, key=len)
         return longest[generation] if stage == self.plan.root and generation < len(longest) else None
 
@@ -147,20 +149,14 @@ class World:
     def run(self) -> None:
         """Until every honest party has ended, or its time is over for long."""
         self._start(self.plan.initiator)
-        slowest = min(self._drift.values())
-        horizon = (self.plan.total_ms / 1000 + INITIATOR_PATIENCE_S) / slowest + AFTER_S + 1.0
-        while self._heap and not self.violations:
-            self.now, _, kind, data = heapq.heappop(self._heap)
-            if self.now > horizon:
+        slowest = min(self.drift.values())
+        patience = (self.plan.total_ms / 1000 + INITIATOR_PATIENCE_S) / slowest + AFTER_S + 1.0
+        heap = self._heap
+        while heap and not self.violations:
+            self.now, _, action, arguments = heapq.heappop(heap)
+            if self.now > self._latest_start + patience:
                 break
-            if kind == "deliver":
-                self._deliver(*data)
-            elif kind == "timer":
-                self._expire(data)
-            elif kind == "crash":
-                self._crash(self.keys[data.index].party)
-            elif kind == "news":
-                self._hear_news(data)
+            action(*arguments)
         if not self.violations:
             for checker in self.checkers:
                 self._complain(checker, checker.end())
@@ -171,222 +167,202 @@ class World:
         for line in self.trace or ():
             state.update(line.encode())
         for party, machine in self.machines.items():
-            state.update(f"{self.label(party)} {_summary(machine.outcome)}".encode())
+            state.update(f"{self.label(party)} {summary(machine.outcome)}".encode())
         state.update(str(self.messages).encode())
         return state.hexdigest()
 
-    def _at(self, moment: float, kind: str, data: object) -> None:
+    def at(self, moment: float, action: Callable[..., None], *arguments: Any) -> None:
+        """Do something later."""
         self._count += 1
-        heapq.heappush(self._heap, (moment, self._count, kind, data))
+        heapq.heappush(self._heap, (moment, self._count, action, arguments))
 
-    def _local(self, party: PartyId) -> float:
-        return self.now * self._drift[party] + self._offset[party]
+    def local(self, party: PartyId) -> float:
+        """What the party's clock shows."""
+        return self.now * self.drift[party] + self.offset[party]
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """A line of the trace."""
         if self.trace is not None:
             self.trace.append(f"{self.now:9.4f}  {text}")
 
     def _complain(self, checker: Checker, sentences: list[str]) -> None:
         for sentence in sentences:
             self.violations.append(f"{checker.name}: {sentence}")
-            self._note(f"VIOLATION {checker.name}: {sentence}")
+            self.note(f"VIOLATION {checker.name}: {sentence}")
 
-    # -- faults ----------------------------------------------------------------------------------------
-
-    def _crash(self, party: PartyId) -> None:
-        self._note(f"{self.label(party)} crashes")
-        self._crashed[party] = self.now
-        for key in self.keys:
-            if self.dice.random() < 0.5:
-                self._torn.add((party, key.party))
-
-    def _spread_news(self, moment: float) -> None:
-        if moment >= 0:
-            for key in self.keys:
-                self._at(moment + self.dice.uniform(0, NOTICE_SPREAD_S), "news", key.party)
-
-    def _lost_to(self, party: PartyId) -> tuple[PartyId, ...]:
-        lost = set()
-        for crash in self.scenario.crashes:
-            if 0 <= crash.noticed_s <= self.now and not 0 <= crash.back_s <= self.now:
-                lost.add(self.keys[crash.index].party)
-        for cut in self.scenario.cuts:
-            if cut.noticed and cut.start_s + CUT_NOTICE_S <= self.now < cut.end_s:
-                mine = self._index[party] in cut.side
-                lost |= {key.party for i, key in enumerate(self.keys) if (i in cut.side) != mine}
-        return tuple(sorted(lost - {party}))
-
-    def _hear_news(self, party: PartyId) -> None:
-        view = self._lost_to(party)
-        if view == self._views.get(party, ()) or party in self._crashed:
-            return
-        self._views[party] = view
-        if party in self._started_at:
-            self._tell_view(party)
-
-    def _tell_view(self, party: PartyId) -> None:
-        view = self._views.get(party, ())
-        self._note(f"{self.label(party)} sees lost: {' '.join(self.label(p) for p in view) or 'nobody'}")
-        self._step(party, party, PeersLost(view))
-
-    def _is_cut(self, sender: PartyId, to: PartyId) -> bool:
-        one, other = self._index[sender], self._index[to]
-        return any(
-            cut.start_s <= self.now < cut.end_s and (one in cut.side) != (other in cut.side)
-            for cut in self.scenario.cuts
-        )
+    def _ask(self, hook: str, *arguments: Any) -> None:
+        for checker in self._watching[hook]:
+            self._complain(checker, getattr(checker, hook)(*arguments))
 
     # -- messages ------------------------------------------------------------------------------------
 
     def _post(self, sender: PartyId, to: PartyId, message: object) -> None:
-        scenario, dice = self.scenario, self.dice
-        if to not in self._index or to == sender:
+        scenario, chance = self.scenario, self.dice.random
+        if to not in self.index or to == sender:
             return
         self.messages += 1
-        copies = 1 + (scenario.duplicate > 0 and dice.random() < scenario.duplicate)
-        if scenario.loss and dice.random() < scenario.loss:
+        copies = 1
+        if scenario.duplicate and chance() < scenario.duplicate:
+            copies = 2
+        if scenario.loss and chance() < scenario.loss:
             copies -= 1
+            self.note(f"{self.label(sender)} -> {self.label(to)}  a message is lost on the way")
+        shortest, longest = scenario.latency_s
         for _ in range(copies):
-            delay = dice.uniform(*scenario.latency_s)
-            if scenario.slow and (self._index[sender] in scenario.slow or self._index[to] in scenario.slow):
+            delay = shortest + (longest - shortest) * chance()
+            if scenario.slow and (self.index[sender] in scenario.slow or self.index[to] in scenario.slow):
                 delay *= 10
             moment = self.now + delay
             if scenario.in_order:
                 moment = max(moment, self._last.get((sender, to), 0.0) + 1e-6)
                 self._last[sender, to] = moment
-            self._at(moment, "deliver", (sender, to, message))
+            self.at(moment, self._deliver, sender, to, message)
 
     def _deliver(self, sender: PartyId, to: PartyId, message: Any) -> None:
-        if to in self._crashed or self._is_cut(sender, to):
-            return
-        if sender in self._crashed and (sender, to) in self._torn:
-            return
-        if isinstance(message, PlanOffer):
+        if self.faults.stops(sender, to):
+            self.note(f"{self.label(sender)} -> {self.label(to)}  {type(message).KIND} does not arrive")
+        elif isinstance(message, PlanOffer):
             self._start(to)
-        elif to not in self._started_at:
-            self._waiting[to].append((sender, message))
+        elif to not in self.started_at:
+            kept = self._waiting.setdefault(to, deque(maxlen=MAX_WAITING))
+            kept.append((sender, message))
         else:
             self._take(sender, to, message)
 
     def _take(self, sender: PartyId, to: PartyId, message: Any) -> None:
         if self.trace is not None:
-            self._note(f"{self.label(sender)} -> {self.label(to)}  {type(message).KIND}{_place(message)}")
+            self.note(f"{self.label(sender)} -> {self.label(to)}  {type(message).KIND}{place(message)}")
         if isinstance(message, Certificate):
-            for checker in self.checkers:
-                self._complain(checker, checker.certificate(message))
-        for behaviour in self._behaviours.get(to, ()):
-            behaviour.hear(sender, message)
+            self._ask("certificate", message)
+        if self.behaviours:
+            for behaviour in self.behaviours.get(to, ()):
+                behaviour.hear(sender, message)
         if self._coded:
             try:
                 message = codec.decode(BY_KIND[type(message).KIND], codec.encode(message))
             except Exception as error:
-                if sender not in self._behaviours:
+                if sender not in self.behaviours:
                     self.violations.append(f"codec: {type(message).__name__}: {error}")
                 return
-        self._step(to, sender, message)
+        self.step(to, sender, message)
 
     # -- machines ------------------------------------------------------------------------------------
 
     def _start(self, party: PartyId) -> None:
-        if party in self._started_at or party in self._crashed:
+        if party in self.started_at or party in self.faults.crashed:
             return
-        self._started_at[party] = self.now
-        machine = self.machines[party]
-        for behaviour in self._behaviours.get(party, ()):
-            behaviour.begin(machine)
-        self._note(f"{self.label(party)} starts")
-        self._call(party, lambda: machine.start(self._local(party)))
-        for behaviour in self._behaviours.get(party, ()):
+        self.started_at[party] = self._latest_start = self.now
+        for behaviour in self.behaviours.get(party, ()):
+            behaviour.begin(self.inner(party))
+        self.note(f"{self.label(party)} starts")
+        self.call(party, None, self.machines[party].start, self.local(party))
+        for behaviour in self.behaviours.get(party, ()):
             behaviour.begun()
-        if self._views.get(party):
-            self._tell_view(party)
-        waiting, self._waiting[party] = self._waiting[party], deque(maxlen=0)
-        for sender, message in waiting:
-            self._take(sender, party, message)
+        self.faults.tell_first_view(party)
+        for sender, message in self._waiting.pop(party, ()):
+            if party in self.started_at and party not in self.faults.crashed:
+                self._take(sender, party, message)
 
-    def _step(self, party: PartyId, sender: PartyId, message: object) -> None:
-        machine = self.machines[party]
+    def renew(self, party: PartyId) -> None:
+        """It lost all it knew of the session: a new machine, for when the plan reaches it again."""
+        self.started_at.pop(party, None)
+        seed = seed_of(self.index[party], "another life")
+        self.machines[party] = DurableParty(
+            self.plan, self.keys[self.index[party]], seed, self.inputs.get(party)
+        )
+
+    def step(self, party: PartyId, sender: PartyId, message: object) -> None:
+        """The party's machine takes one message."""
         self._idle[party] = 0
-        self._call(party, lambda: machine.receive(self._local(party), sender, message), sender)
+        self.call(party, sender, self.machines[party].receive, self.local(party), sender, message)
 
-    def _expire(self, data: tuple[PartyId, float]) -> None:
-        party, moment = data
+    def tell_lost(self, party: PartyId, view: tuple[PartyId, ...]) -> None:
+        """Its membership layer says who cannot be reached."""
+        self.note(f"{self.label(party)} sees lost: {' '.join(self.label(p) for p in view) or 'nobody'}")
+        self.step(party, party, PeersLost(view))
+
+    def _expire(self, party: PartyId, moment: float) -> None:
         machine = self.machines[party]
-        if self._timers.get(party) != moment or party in self._crashed:
+        if self._timers.get(party, (None, None))[1] != moment or party in self.faults.crashed:
             return
         self._timers.pop(party)
         self._idle[party] = self._idle.get(party, 0) + 1
         if self._idle[party] > MAX_IDLE_TIMERS:
             self.violations.append(f"ends: {self.label(party)} spins on a deadline in the past")
-        self._note(f"{self.label(party)} timer")
-        local = max(self._local(party), machine.deadline or 0.0)
-        self._call(party, lambda: machine.expire(local))
+        self.note(f"{self.label(party)} timer")
+        self.call(party, None, machine.expire, max(self.local(party), machine.deadline or 0.0))
 
-    def _call(self, party: PartyId, action: Any, sender: PartyId | None = None) -> None:
-        bent = party in self._behaviours
+    def call(self, party: PartyId, sender: PartyId | None, step: Any, *arguments: Any) -> None:
+        """One step of a machine, and its effects; a party that is to crash in it does so between two."""
         effects: list[Effect] = []
         try:
-            effects = list(action())
+            effects = step(*arguments)
         except ProtocolError as error:
-            self._note(f"{self.label(party)} refuses: {error}")
-            if not bent and sender is not None:
-                for checker in self.checkers:
-                    self._complain(checker, checker.refused(sender, party, error))
+            if self.trace is not None:
+                self.note(f"{self.label(party)} refuses: {error}")
+            if sender is not None and party not in self.behaviours:
+                self._ask("refused", sender, party, error)
         except Exception as error:
-            if not bent:
+            if party not in self.behaviours:
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
-                self.violations.append(f"raised: {self.label(party)} {error!r} at {place}")
+                spot = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
+                self.violations.append(f"raised: {self.label(party)} {error!r} at {spot}")
+        if party in self.faults.doomed:
+            effects = self.faults.cut_short(party, effects)
         for effect in effects:
             self._carry_out(party, effect)
-        self._set_timer(party)
+        if party in self.faults.doomed:
+            self.faults.crash(party)
+        else:
+            self._set_timer(party)
 
     def _carry_out(self, party: PartyId, effect: Effect) -> None:
-        if isinstance(effect, Send | Broadcast):
-            receivers = (effect.to,) if isinstance(effect, Send) else effect.to
-            for to in receivers:
-                message: Any = effect.message
-                for behaviour in self._behaviours.get(party, ()):
-                    if message is not None:
-                        message = behaviour.send(to, message)
-                if message is not None:
-                    self._post(party, to, message)
+        if isinstance(effect, Broadcast):
+            for to in effect.to:
+                self._send(party, to, effect.message)
+        elif isinstance(effect, Send):
+            self._send(party, effect.to, effect.message)
         elif isinstance(effect, Publish):
-            event = effect.event
-            if isinstance(event, events.Opened | events.Aborted):
-                self.ended_after[party] = (self.now - self._started_at[party]) * self._drift[party]
-                self._note(f"{self.label(party)} ends: {_summary(event)}")
-            elif isinstance(event, events.Named):
-                self._note(f"{self.label(party)} names {self.label(event.party)}: {event.fault}")
-            elif isinstance(event, events.Progress):
-                self._note(f"{self.label(party)} stage {event.stage} {event.phase}: {event.detail}")
-            if party not in self._behaviours:
-                for checker in self.checkers:
-                    self._complain(checker, checker.event(party, event))
+            self._publish(party, effect.event)
+        if self._durable:
+            if isinstance(effect, Persist):
+                self.faults.store(party, effect.record)
+            else:
+                self.faults.spoke(party)
+
+    def _send(self, party: PartyId, to: PartyId, message: Any) -> None:
+        if party in self.behaviours:
+            for behaviour in self.behaviours[party]:
+                message = behaviour.send(to, message)
+                if message is None:
+                    return
+        elif self._durable:
+            self._ask("said", party, message)
+        self._post(party, to, message)
+
+    def _publish(self, party: PartyId, event: object) -> None:
+        if isinstance(event, events.Opened | events.Aborted):
+            self.ended_after.setdefault(party, (self.now - self.started_at[party]) * self.drift[party])
+            self.note(f"{self.label(party)} ends: {summary(event)}")
+        elif self.trace is not None and isinstance(event, events.Named):
+            self.note(f"{self.label(party)} names {self.label(event.party)}: {event.fault}")
+        elif self.trace is not None and isinstance(event, events.Progress):
+            self.note(f"{self.label(party)} stage {event.stage} {event.phase}: {event.detail}")
+        if party not in self.behaviours:
+            self._ask("event", party, event)
+
+    def forget_timer(self, party: PartyId) -> None:
+        """It is down."""
+        self._timers.pop(party, None)
 
     def _set_timer(self, party: PartyId) -> None:
-        machine = self.machines[party]
-        due = machine.deadline
-        if due is None or party in self._crashed:
+        due = self.machines[party].deadline
+        if due is None:
             self._timers.pop(party, None)
             return
-        moment = max(self.now, (due - self._offset[party]) / self._drift[party])
-        if self._timers.get(party) != moment:
-            self._timers[party] = moment
-            self._at(moment, "timer", (party, moment))
-
-
-def _summary(outcome: object) -> str:
-    if isinstance(outcome, events.Opened):
-        return f"opened {outcome.total.tolist()} over {len(outcome.contributors)} sites"
-    if isinstance(outcome, events.Aborted):
-        return f"aborted {outcome.code} {outcome.reason} definite={outcome.definite}"
-    return "no outcome"
-
-
-def _place(message: Any) -> str:
-    holders: tuple[Any, ...] = (message, getattr(message, "roster", None), getattr(message, "dealing", None))
-    for holder in holders:
-        if hasattr(holder, "stage"):
-            return f" stage {holder.stage}.{getattr(holder, 'generation', 0)}"
-    return ""
+        known = self._timers.get(party)
+        if known is not None and known[0] == due:
+            return
+        moment = max(self.now, (due - self.offset[party]) / self.drift[party])
+        self._timers[party] = (due, moment)
+        self.at(moment, self._expire, party, moment)
