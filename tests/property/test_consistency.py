@@ -93,3 +93,23 @@ def test_the_response_is_fixed_by_the_masks_alone() -> None:
 def test_a_batch_without_masks_is_refused() -> None:
     with pytest.raises(LocalMisuse):
         consistency.masked_combination(np.zeros((3, 1), dtype=np.uint64), consistency.challenge(b""))
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 1044])
+def test_many_dealings_are_judged_as_each_alone(length: int) -> None:
+    dealings = [batch(length, f"dealer {i}") for i in range(5)]
+    rhos = np.stack([consistency.challenge(bytes([i])) for i in range(5)])
+    responses = np.stack([consistency.respond(f, rho) for (f, _), rho in zip(dealings, rhos, strict=True)])
+    for member in (0, 6):
+        shares = np.stack([dealt[member] for _, dealt in dealings])
+        assert consistency.holds_each(shares, member + 1, rhos, responses).all()
+        shares[3, -1] ^= np.uint64(1)
+        shares[1, 0] ^= np.uint64(1)
+        verdicts = consistency.holds_each(shares, member + 1, rhos, responses)
+        assert verdicts.tolist() == [True, False, True, False, True]
+        assert verdicts.tolist() == [
+            consistency.holds(share, member + 1, rho, response)
+            for share, rho, response in zip(shares, rhos, responses, strict=True)
+        ]
+    with pytest.raises(LocalMisuse):
+        consistency.holds_each(np.zeros((1, 1), np.uint64), 1, rhos[:1], responses[:1])

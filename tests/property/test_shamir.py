@@ -107,3 +107,14 @@ def test_the_same_stream_deals_the_same_shares() -> None:
     first, second = shamir.deal(secrets, 4, 1, xof("x")), shamir.deal(secrets, 4, 1, xof("x"))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, shamir.deal(secrets, 4, 1, xof("y")))
+
+
+def test_shares_through_given_ones_open_to_the_secrets_from_any_t_plus_1() -> None:
+    given = xof("given").elements((3, 40))  # the secrets and two shares
+    dealt = shamir.shares_through(given, 7)
+    assert np.array_equal(dealt[:2], given[1:])
+    for chosen in ((0, 1, 2), (4, 5, 6), (0, 3, 6)):
+        opened = shamir.reconstruct([i + 1 for i in chosen], dealt[list(chosen)], 2)
+        assert np.array_equal(opened, given[0])
+    with pytest.raises(LocalMisuse):
+        shamir.shares_through(given, 2)
