@@ -122,7 +122,7 @@ class _Checker:
         if mine is None or is_beacon(self._plan):
             return
         wanted = {party for group in groups for party in group}
-        sizes = self._limits.sizes
+        sizes = self._limits.sizes_of(self._plan.bulk)
         views = (self._as_planned(set(self._certificates)), self._as_planned(set()))
         if not any(mine in dealers_by_cluster(view, sizes, wanted) for view in views):
             raise self._refuse(

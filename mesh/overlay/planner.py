@@ -39,6 +39,18 @@ BEACON_LABEL = "beacon"
 BEACON_QUERY = Query("beacon", "", ())
 
 
+BULK_SIZES = ClusterSizes(min=16, target=64, max=127)
+"""Clusters of sessions with masked vectors.
+
+A leaf costs a committee that certifies and reshares, and one vector more to send up and add: as much work as
+some ten devices make. Members check the shares of a mask's key together, so a large cluster costs them
+little, and up to 127 devices of one place need one leaf only, which opens by itself. No larger: all vectors
+of a leaf go into one adder's link (64 of 4 MB take 20 s at 100 Mbit/s). A site of 16 devices or more keeps
+leaves of its own: 16 vectors that become one over its uplink are worth a committee; smaller sites are pooled.
+Privacy does not depend on it: of any leaf t members learn nothing, and what is opened is the root's sum of at
+least `min_sites` contributors."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanLimits:
     """What a mesh wants of its plans; the same for all its nodes, since `plan_check` compares."""
@@ -53,6 +65,12 @@ class PlanLimits:
 
     total_ms: int = 60_000
     """When the session gives up."""
+
+    bulk_sizes: ClusterSizes = BULK_SIZES
+
+    def sizes_of(self, bulk: Bulk | None) -> ClusterSizes:
+        """Clusters of a session with these masked vectors, or without."""
+        return self.sizes if bulk is None else self.bulk_sizes
 
 
 def plan_session(
@@ -74,7 +92,7 @@ def plan_session(
     limits = limits or PlanLimits()
     wanted = _dealers(view, job, dealers)
     builder = _Builder(view, record, standings, limits)
-    leaves = builder.leaves(dealers_by_cluster(view, limits.sizes, wanted))
+    leaves = builder.leaves(dealers_by_cluster(view, limits.sizes_of(bulk), wanted))
     stages = builder.tree(leaves)
     depth = len(stages)
     flat = tuple(stage for level in stages for stage in level)

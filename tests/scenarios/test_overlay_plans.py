@@ -112,6 +112,25 @@ class TestAgreement:
         with pytest.raises(MalformedMessage, match="no mask"):
             build(bulk=Bulk("nothing", 1000, False))
 
+    def test_masked_vectors_go_into_few_large_leaves(self) -> None:
+        """One adder's leaf up to 127 devices; large sites keep their own, small ones are pooled."""
+        peers = PEERS + [make_peer(100 + i, gateway=False) for i in range(30)]
+        peers += [make_peer(200 + i, gateway=False, site=f"site-{i % 6}") for i in range(30)]
+        view = make_view(peers, PEERS[0])
+        bulk = Bulk(TABLE[0].name, 1000, False)
+        plan = build(view, length=TABLE[0].dealt_length, bulk=bulk)
+        wards = {peer.party for peer in peers if peer.signed.certificate.site == "ward"}
+        leaves = [set(stage.dealers) for stage in plan.stages if stage.dealers]
+        assert sorted(map(len, leaves)) == sorted((len(wards), len(peers) - len(wards)))
+        assert wards in leaves
+        for peer in peers[::9]:
+            plan_check.verify(plan, make_view(peers, peer), RECORD)
+        assert len(build(view).stages) > 10, "short vectors stay within small clusters"
+        small = PlanLimits(bulk_sizes=PlanLimits().sizes)
+        other = build(view, length=TABLE[0].dealt_length, bulk=bulk, limits=small)
+        with pytest.raises(Refused, match="not of our cluster"):
+            plan_check.verify(other, make_view(peers, peers[1]), RECORD)
+
     def test_same_inputs_same_session(self) -> None:
         assert build().session == build().session
         assert build().session != build(nonce=b"\1" * 32).session

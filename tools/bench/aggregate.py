@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mesh.overlay.clustering import ClusterSizes
 from mesh.runtime import masked
 from mesh.runtime.vectors import VectorStore
 from protocols.arithmetic import field
@@ -34,7 +33,7 @@ from protocols.sessions.plan import Bulk, Query
 from tools.bench.accounts import Accounts
 from tools.bench.network import ADDITION, Network
 from tools.bench.plain import PlainParty, PlainStore, raw_layout
-from tools.bench.tree import COMMITTEE, Tree, build
+from tools.bench.tree import COMMITTEE, Tree, build, leaf_target
 
 VALUE_BITS = 16
 QUANTISER = Quantiser(1.0, VALUE_BITS, 1)
@@ -227,7 +226,7 @@ def measure(case: Case, *, with_plain: bool = True) -> dict[str, object]:
         "length": case.length,
         "drop": case.drop,
         "vanish": case.vanish,
-        "cluster": case.cluster or ClusterSizes().target,
+        "cluster": case.cluster or leaf_target(Bulk(case.parameters.name, case.length, False)),
         "mode": "masked",
         "parameters": case.parameters.name,
         "exact": protected.exact,

@@ -6,10 +6,9 @@ of each be told; clusters, committee and fan-in are the planner's defaults.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from mesh.overlay.clustering import ClusterSizes
 from mesh.overlay.planner import PlanLimits
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.keys import PartyKeys
@@ -48,14 +47,25 @@ class _Builder:
         return Stage(label, seats, COMMITTEE[1], adders, (), tuple(sorted(dealers)), children)
 
 
+def leaf_target(bulk: Bulk | None) -> int:
+    """The size of a leaf that the planner aims at."""
+    return PlanLimits().sizes_of(bulk).target
+
+
+def _halved(dealers: Sequence[PartyId], target: int) -> list[tuple[PartyId, ...]]:
+    """As the mesh clusters devices of one site: halves until there are fewer than twice the target."""
+    if len(dealers) < 2 * target:
+        return [tuple(dealers)]
+    middle = len(dealers) // 2
+    return _halved(dealers[:middle], target) + _halved(dealers[middle:], target)
+
+
 def build(devices: int, length: int, bulk: Bulk | None, query: Query, cluster: int | None = None) -> Tree:
     """A tree over `devices` devices that deal `length` elements each; `cluster`: how many share a leaf."""
     builder = _Builder()
-    sizes, fan_in = ClusterSizes(), PlanLimits().fan_in
+    fan_in = PlanLimits().fan_in
     dealers = [builder.party("device").party for _ in range(devices)]
-    count = max(1, devices // (cluster or sizes.target))
-    cuts = [devices * i // count for i in range(count + 1)]
-    leaves = [tuple(dealers[a:b]) for a, b in pairwise(cuts)]
+    leaves = _halved(dealers, cluster or leaf_target(bulk))
     stages = [builder.stage(f"site/{i}", leaf, ()) for i, leaf in enumerate(leaves)]
     first, depth = 0, 1
     while len(stages) - first > 1:
