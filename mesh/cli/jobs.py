@@ -11,14 +11,20 @@ from mesh.api import shapes
 from mesh.api.result_files import write_result
 from mesh.cli.options import COMMON, Common
 from mesh.cli.output import table
+from mesh.cli.program_options import PROGRAMS, ProgramOptions, parameters
 from protocols.errors import ConfigError
 
 OUTCOME_WIDTH = 80
 GRACE_S = 15.0
 """How much longer than the job itself we listen for its end."""
 
+NO_OPTIONS = ProgramOptions()
 Statistic = Annotated[
-    str, Parameter(help="mean, sum, count, variance, stddev, histogram; several with commas.")
+    str,
+    Parameter(
+        help="mean, sum, count, variance, stddev, histogram; several with commas. Or one by a committee "
+        "program: median, quantiles, minimum, maximum, top, at_least, group_by, overlap, flagged."
+    ),
 ]
 Target = Annotated[str, Parameter(help="DATASET.COLUMN; several columns with commas.")]
 Bins = Annotated[str | None, Parameter(help="Histogram edges: START:STOP:STEP or E0,E1,E2,….")]
@@ -33,12 +39,13 @@ def plan(
     *,
     min_sites: Sites = None,
     bins: Bins = None,
+    options: ProgramOptions = NO_OPTIONS,
     timeout: Timeout = None,
     purpose: Purpose = "",
     common: Common = COMMON,
 ) -> None:
     """Dry run: who takes part, what it costs and survives, what is revealed to whom."""
-    answer = common.client.plan(job_spec(statistic, target, min_sites, bins, timeout, purpose))
+    answer = common.client.plan(job_spec(statistic, target, min_sites, bins, timeout, purpose, options))
     common.output.show(answer, _plan_text(answer))
 
 
@@ -48,6 +55,7 @@ def submit(
     *,
     min_sites: Sites = None,
     bins: Bins = None,
+    options: ProgramOptions = NO_OPTIONS,
     timeout: Timeout = None,
     purpose: Purpose = "",
     watch: Annotated[bool, Parameter(help="Follow the job and print its result.", negative="")] = False,
@@ -55,7 +63,7 @@ def submit(
     common: Common = COMMON,
 ) -> int:
     """Compute a statistic over the rows of all sites; only the answer is revealed."""
-    spec = job_spec(statistic, target, min_sites, bins, timeout, purpose)
+    spec = job_spec(statistic, target, min_sites, bins, timeout, purpose, options)
     client, output = common.client, common.output
     if dry_run:
         report = client.plan(spec)
@@ -117,6 +125,7 @@ def job_spec(
     bins: str | None,
     timeout: float | None,
     purpose: str,
+    options: ProgramOptions = NO_OPTIONS,
 ) -> shapes.JobSpec:
     """What the arguments ask for. Raises ConfigError C-101."""
     dataset, dot, columns = target.partition(".")
@@ -131,9 +140,16 @@ def job_spec(
             code="C-101",
             fix="for example: coppice jobs submit histogram readings.temp --bins 0:40:5",
         )
+    if options.given() and not (len(names) == 1 and names[0] in PROGRAMS):
+        raise ConfigError(
+            f"{statistic} takes none of --range, --decimals, --at, --k, --groups",
+            code="C-101",
+            fix=f"these are for one of {', '.join(PROGRAMS)}",
+        )
     edges = () if bins is None else _edges(bins)
+    given = {name: parameters(name, options) for name in names if name in PROGRAMS}
     queries = tuple(
-        shapes.QuerySpec(name, column.strip(), edges if name == "histogram" else ())
+        shapes.QuerySpec(name, column.strip(), edges if name == "histogram" else given.get(name, ()))
         for column in columns.split(",")
         for name in names
     )

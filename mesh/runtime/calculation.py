@@ -240,12 +240,12 @@ async def prepare(node: Node, spec: JobSpec, job: Job, work: Work | None = None)
     poll = await node.poll(inquiry)
     picture = node.picture()
     willing = sorted(party for party in poll.willing if picture.view.is_alive(party))
-    refusals = _refusals(poll)
+    refusals = refusals_of(poll)
     if work:
         for party, reason in sorted(refusals.items()):
             work.refused(picture.view.name(party), reason)
     if len(willing) < job.min_sites:
-        raise _too_few(node, job, willing, poll)
+        raise too_few(node, job, willing, poll)
     if poll.whole:  # owners that answered the like before want the same sites again or nothing
         job = replace(job, min_sites=len(willing))
     length, limits, bulk = statistics.job_length(job), _limits(node, spec), None
@@ -279,14 +279,14 @@ def _limits(node: Node, spec: JobSpec) -> PlanLimits:
     return PlanLimits(node.limits.sizes, node.limits.committee, node.limits.fan_in, collect_ms, total_ms)
 
 
-def _refusals(poll: Poll) -> dict[PartyId, str]:
+def refusals_of(poll: Poll) -> dict[PartyId, str]:
     """Those that have the data but will not give it; peers without such a data set are not refusing."""
     return {party: reason for party, reason in poll.reasons.items() if "rule dataset" not in reason}
 
 
-def _too_few(node: Node, job: Job, willing: list[PartyId], poll: Poll) -> SessionAborted:
+def too_few(node: Node, job: Job, willing: list[PartyId], poll: Poll) -> SessionAborted:
     name = node.overlay.view().name
-    refusals = _refusals(poll)
+    refusals = refusals_of(poll)
     without = sorted(name(party) for party in poll.reasons.keys() - refusals.keys())
     words = [f"{name(party)} ({reason})" for party, reason in sorted(refusals.items())]
     what = f"{len(willing)} of {job.min_sites} required sites would contribute to {job.dataset!r}"

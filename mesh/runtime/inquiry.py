@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 
 import trio
 
+from mesh.data.policy import Decision
 from protocols.identifiers import PartyId
 from protocols.sessions.plan import Job
 from protocols.wire.bounds import AtMost, Between, Exactly
@@ -42,6 +43,12 @@ class InquiryAnswer:
     reason: Annotated[str, AtMost(512)]
     whole: bool = False
     """Willing only if all who are planned with are in the answer: this site answered the like before."""
+
+
+def answer_to(inquiry: Inquiry, decision: Decision, words: str) -> InquiryAnswer:
+    """The answer that a decision makes; `words` give its reason if it is a denial."""
+    reason = "" if decision.allowed else words[:500]
+    return InquiryAnswer(inquiry.id, decision.allowed, reason, decision.whole)
 
 
 class Poll:

@@ -30,11 +30,12 @@ from mesh.runtime.bulk import BULK_MESSAGES
 from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.inputs import INPUT_MESSAGES, InputPiece, InputRequest, Inputs
-from mesh.runtime.inquiry import Inquiry, InquiryAnswer, Poll
+from mesh.runtime.inquiry import Inquiry, InquiryAnswer, Poll, answer_to
 from mesh.runtime.journal import Journal
 from mesh.runtime.known import KnownMembers
 from mesh.runtime.overlay_driver import GOSSIP_MESSAGES, OverlayDriver
 from mesh.runtime.postman import Postman
+from mesh.runtime.programs import PROGRAM_MESSAGES, Programs, limits_of
 from mesh.runtime.results import Results
 from mesh.runtime.sessions import Picture, Sessions
 from mesh.runtime.training_runs import Runs
@@ -67,6 +68,7 @@ _MESSAGES: dict[str, type] = {
         *BULK_MESSAGES,
         *INPUT_MESSAGES,
         *VAULT_MAIL,
+        *PROGRAM_MESSAGES,
     )
 }
 MAX_POLLS = 64
@@ -135,6 +137,10 @@ class Node:
             self.inputs,
             self.runs,
         )  # fmt: skip
+        self.programs = Programs(
+            identity.party_keys, journal, postman, room, self.picture, lambda: set(transport.links()),
+            self.inputs, limits_of(config),
+        )  # fmt: skip
 
         self.vaults = Vaults(identity, config, postman, journal.folder, self.overlay, transport, clock)
 
@@ -153,6 +159,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self.sessions.run)
+            await nursery.start(self.programs.run)
             await nursery.start(self.overlay.run)
             await nursery.start(self.vaults.run)
             self._want()
@@ -210,6 +217,8 @@ class Node:
         elif isinstance(message, InquiryAnswer):
             if message.id in self._polls:
                 self._polls[message.id].answer(letter.sender, message)
+        elif isinstance(message, PROGRAM_MESSAGES):
+            self.programs.receive(letter, message)
         elif isinstance(message, InputRequest | InputPiece):
             self.inputs.receive(letter.sender, message)
         elif isinstance(message, VAULT_MAIL):
@@ -257,6 +266,7 @@ class Node:
                     await self.overlay.link_down(peer, event.reason)
             self._measure()
             self.sessions.linked(up=up, down=down)
+            self.programs.linked()
             self.vaults.links_changed()
 
     def _measure(self) -> None:
@@ -347,13 +357,7 @@ class Node:
             decision = await self.sessions.would_contribute(message, sender, name)
         finally:
             self._asking[sender] -= 1
-        answer = InquiryAnswer(
-            message.id,
-            decision.allowed,
-            "" if decision.allowed else asking.public(decision)[:500],
-            decision.whole,
-        )
-        self.postman.post((sender,), answer)
+        self.postman.post((sender,), answer_to(message, decision, asking.public(decision)))
 
     async def poll(self, inquiry: Inquiry) -> Poll:
         """Ask all reachable members, ourselves included, whether they would contribute."""
@@ -365,12 +369,7 @@ class Node:
         try:
             self.postman.post(others, inquiry)
             own = await self.sessions.would_contribute(inquiry, self.me, self.config.name)
-            poll.answer(
-                self.me,
-                InquiryAnswer(
-                    inquiry.id, own.allowed, "" if own.allowed else own.sentence()[:500], own.whole
-                ),
-            )
+            poll.answer(self.me, answer_to(inquiry, own, own.sentence()))
             await poll.wait()
         finally:
             del self._polls[inquiry.id]

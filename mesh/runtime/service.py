@@ -44,6 +44,8 @@ from mesh.runtime import training_recipe
 from mesh.runtime.calculation import Calculation, job_of, prepare
 from mesh.runtime.jobs import Job, Jobs, cancelled_by_person
 from mesh.runtime.node import Node
+from mesh.runtime.program_jobs import ProgramCalculation, is_program
+from mesh.runtime.program_jobs import prepare as prepare_program
 from mesh.runtime.training import Training, work_spec
 from mesh.runtime.training_models import Ledger
 from mesh.runtime.vault_job import VaultJob, is_vault_job, report
@@ -149,6 +151,7 @@ class MemberService:
             "sessions_live": float(len(node.sessions.registry.live)),
             "jobs_running": float(self._jobs.running),
             "epoch": float(node.overlay.keeper.record.epoch),
+            "tasks": float(trio.lowlevel.current_statistics().tasks_living),
         }
         return Metrics(tuple(sorted(values.items())))
 
@@ -196,7 +199,8 @@ class MemberService:
         if is_vault_job(spec):
             return await report(self._node.vaults, spec)
         job = job_of(spec, self._node.config.min_sites)
-        _, explanation = await prepare(self._node, spec, job)
+        ready = prepare_program if is_program(spec) else prepare
+        _, explanation = await ready(self._node, spec, job)
         committees = tuple(CommitteeFacts(**asdict(facts)) for facts in explanation.committees)
         costs = tuple(RoleCost(cost.role, cost.bytes_sent) for cost in explanation.costs)
         facts = {field.name: getattr(explanation, field.name) for field in fields(explanation)}
@@ -212,7 +216,8 @@ class MemberService:
         picture = self._node.picture()
         sortition.committee_size(len(picture.view.alive_gateways))
         work = await self._new(spec)
-        self._nursery.start_soon(self._until_ended, work, Calculation(self._node, work).run)
+        calculation = (ProgramCalculation if is_program(spec) else Calculation)(self._node, work)
+        self._nursery.start_soon(self._until_ended, work, calculation.run)
         return work.info.id
 
     async def _new(self, spec: JobSpec) -> Job:

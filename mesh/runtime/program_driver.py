@@ -1,0 +1,179 @@
+"""One program session between its pure machine and the world: mail or deadline -> machine -> journal -> mail.
+
+As `driver`, with what layers need: steps that compute much run in a thread, so that heartbeats go on, and
+small ones run in place, since a thread costs as much as a small layer. Persist comes before Send.
+
+Invariant: the machine is stepped by one task, in the order in which mail came; a bug ends this session alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import structlog
+import trio
+
+from mesh.runtime.journal import Journal, JournalFull
+from mesh.runtime.postman import Postman
+from protocols.errors import MalformedMessage, ProtocolError
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.programs.messages import InputPart, Layer, StartCertificate, StartProposal
+from protocols.programs.party import Finished, ProgramParty
+from protocols.programs.recipient import ProgramOpened
+from protocols.sessions import events
+
+log = structlog.get_logger("coppice.program")
+
+MAILBOX = 8192
+LINGER_S = 5.0
+HEAVY_WORDS = 16_384
+"""A layer vector from this length on is worked on in a thread."""
+HEAVY_BYTES = 64 * 1024
+
+Report = Callable[[object], None]
+Outcome = ProgramOpened | Finished | events.Aborted
+
+
+class ProgramDriver:
+    """Runs one ProgramParty until it has ended and lingered."""
+
+    def __init__(
+        self,
+        machine: ProgramParty,
+        postman: Postman,
+        journal: Journal,
+        report: Report,
+        counters: Counter[str],
+    ) -> None:
+        self.machine = machine
+        self.session = machine.plan.session
+        self.bytes_sent = 0
+        self._parties = frozenset(machine.plan.parties)
+        self._postman = postman
+        self._journal = journal
+        self._report = report
+        self._counters = counters
+        self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object, int]](MAILBOX)
+        self._waiting_bytes: Counter[PartyId] = Counter()
+        self._most_bytes = max(64 << 20, machine.plan.limits.memory_bytes // len(self._parties))
+        self._scope = trio.CancelScope()
+        self._told = False
+
+    def deliver(self, sender: PartyId, message: object, size_bytes: int = 0) -> None:
+        """Put a verified message into the mailbox; strangers and floods are counted and dropped."""
+        if sender not in self._parties:
+            self._counters["strangers"] += 1
+        elif self._waiting_bytes[sender] + size_bytes > self._most_bytes:
+            self._counters["mailbox_full"] += 1
+        else:
+            try:
+                self._send.send_nowait((sender, message, size_bytes))
+                self._waiting_bytes[sender] += size_bytes
+            except trio.WouldBlock:
+                self._counters["mailbox_full"] += 1
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                self._counters["too_late"] += 1
+
+    def cancel(self) -> None:
+        """End this party's part now, silently."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Drive the machine and report its events until it is over. Never raises for a session's failure."""
+        ended: events.Aborted | None = None
+        with self._scope:
+            try:
+                await self._journal.begin(self.session)
+                await self._converse()
+            except JournalFull as error:
+                ended = events.Aborted(error.code, error.sentence(), definite=False)
+            except Exception:  # the session boundary: a bug ends this session, not the node
+                log.exception("program failed by our own fault", session=self.session.short())
+                ended = events.Aborted("C-900", "this node failed; its log has the details", definite=False)
+        if ended is not None and not self._told:
+            self._report(self.machine.outcome or ended)
+        with trio.CancelScope(deadline=trio.current_time() + 5.0, shield=True):
+            try:
+                await self._journal.end(self.session, type(self.machine.outcome or ended).__name__)
+            except JournalFull as error:
+                log.warning("journal", why=str(error))
+
+    async def _converse(self) -> None:
+        machine = self.machine
+        await self._carry_out(await trio.to_thread.run_sync(machine.start, trio.current_time()))
+        until = math.inf
+        while True:
+            if machine.outcome is not None and until == math.inf:
+                until = trio.current_time() + LINGER_S
+            deadline = min(until, math.inf if machine.deadline is None else machine.deadline)
+            item: tuple[PartyId, object, int] | None = None
+            try:
+                item = self._mail.receive_nowait()
+            except trio.WouldBlock:
+                with trio.move_on_at(deadline):
+                    item = await self._mail.receive()
+            now = trio.current_time()
+            if item is not None:
+                sender, message, size_bytes = item
+                self._waiting_bytes[sender] -= size_bytes
+                await self._receive(now, sender, message, size_bytes)
+            elif now >= until:
+                return
+            else:
+                await self._carry_out(machine.expire(now))
+
+    async def _receive(self, now: float, sender: PartyId, message: object, size_bytes: int) -> None:
+        machine = self.machine
+        try:
+            if _is_heavy(message, size_bytes):
+                effects = await trio.to_thread.run_sync(machine.receive, now, sender, message)
+            else:
+                effects = machine.receive(now, sender, message)
+        except MalformedMessage as error:
+            self._counters["malformed"] += 1
+            log.warning("refused", sender=sender.short(), kind=type(message).__name__, why=str(error))
+            if error.blame is not None:
+                self._report(events.Named(error.blame, str(error), proven=False))
+            return
+        except ProtocolError as error:
+            self._counters["unexpected"] += 1
+            log.debug("dropped", sender=sender.short(), kind=type(message).__name__, why=str(error))
+            return
+        await self._carry_out(effects)
+
+    async def _carry_out(self, effects: Sequence[Effect]) -> None:
+        """In order; records that follow one another are stored together."""
+        records: list[object] = []
+        for effect in effects:
+            if isinstance(effect, Persist):
+                records.append(effect.record)
+                continue
+            if records:
+                await self._journal.persist(self.session, records)
+                records = []
+            match effect:
+                case Send():
+                    self._post((effect.to,), effect.message)
+                case Broadcast():
+                    self._post(effect.to, effect.message)
+                case Publish():
+                    self._told = self._told or isinstance(effect.event, Outcome)
+                    self._report(effect.event)
+        if records:
+            await self._journal.persist(self.session, records)
+
+    def _post(self, to: tuple[PartyId, ...], message: object) -> None:
+        plan = self.machine.plan
+        self.bytes_sent += self._postman.post(to, message, session=self.session, epoch=plan.epoch)
+
+
+def _is_heavy(message: object, size_bytes: int) -> bool:
+    """Compiling, opening long shares and long layers take more than a heartbeat can wait for."""
+    if isinstance(message, Layer):
+        return message.words.size >= HEAVY_WORDS
+    if isinstance(message, InputPart):
+        return size_bytes >= HEAVY_BYTES
+    return isinstance(message, StartProposal | StartCertificate)

@@ -1,0 +1,215 @@
+"""One program job from its words to its result: ask owners, plan, run the session, read the answers.
+
+A session that ended before any start was certified is tried again: provably nothing was computed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+import trio
+
+from mesh.api.shapes import AnswerInfo, JobResult, JobSpec
+from mesh.overlay import program_explain
+from mesh.overlay.plan_explain import Explanation
+from mesh.overlay.program_planner import ProgramLimits, plan_program
+from mesh.runtime.calculation import job_of, refusals_of, too_few
+from mesh.runtime.inquiry import Inquiry
+from mesh.runtime.jobs import Job as Work
+from mesh.runtime.node import Node
+from protocols.engine.committee import Committee
+from protocols.errors import ConfigError, MeshError, Refused, SessionAborted
+from protocols.programs import answers, questions
+from protocols.programs.party import Finished
+from protocols.programs.plan import ProgramPlan
+from protocols.programs.recipient import ProgramOpened
+from protocols.sessions import events
+from protocols.sessions.plan import Job
+from protocols.statistics import names
+
+ATTEMPTS = 4
+PAUSE_S = 0.3
+SPARE_S = 10.0
+ASSUMED_ROWS = 100
+"""Of each site, for a dry run on a node that has no such data itself."""
+
+
+class ProgramCalculation:
+    """Runs one program job of this node's person."""
+
+    def __init__(self, node: Node, work: Work) -> None:
+        self._node = node
+        self._work = work
+        self._plan: ProgramPlan | None = None
+        self._outcome: ProgramOpened | Finished | events.Aborted | None = None
+        self._over = trio.Event()
+        self._started = time.monotonic()
+
+    async def run(self) -> None:
+        """Until the job has its result or an error, which it keeps."""
+        self._node.programs.listeners.append(self._listen)
+        try:
+            job = job_of(self._work.info.spec, self._node.config.min_sites)
+            plan, explanation, opened = await self._opened(job)
+            self._work.finish(self._result(plan, explanation, opened))
+        except MeshError as error:
+            self._work.fail(error)
+        finally:
+            self._node.programs.listeners.remove(self._listen)
+
+    async def _opened(self, job: Job) -> tuple[ProgramPlan, Explanation, ProgramOpened]:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                plan, explanation = await prepare(self._node, self._work.info.spec, job, self._work)
+            except Refused as refusal:
+                if refusal.reasons or attempt == ATTEMPTS:
+                    raise
+                await self._again(refusal)
+                continue
+            outcome = await self._session(plan)
+            if isinstance(outcome, ProgramOpened):
+                return plan, explanation, outcome
+            error = self._error(outcome)
+            if not error.definite or error.code in ("C-301", "C-400") or attempt == ATTEMPTS:
+                raise error
+            await self._again(error)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _again(self, error: MeshError) -> None:
+        self._work.phase("again", f"trying again: {error.args[0]}")
+        await trio.sleep(PAUSE_S)
+
+    async def _session(self, plan: ProgramPlan) -> ProgramOpened | Finished | events.Aborted:
+        self._plan, self._outcome, self._over = plan, None, trio.Event()
+        text = f"session {plan.session.short()}"
+        self._work.phase("session", text, session=plan.session.hex())
+        self._node.programs.begin(plan)
+        try:
+            with trio.move_on_after(plan.total_ms / 1000 + SPARE_S):
+                await self._over.wait()
+        except trio.Cancelled:
+            self._node.programs.cancel(plan.session)
+            raise
+        if self._outcome is None:
+            return events.Aborted("C-303", "the session did not end in time", definite=False)
+        return self._outcome
+
+    def _listen(self, plan: ProgramPlan, event: object) -> None:
+        if self._plan is None or plan.session != self._plan.session:
+            return
+        name = self._node.overlay.view().name
+        match event:
+            case events.Progress():
+                self._work.emit("progress", f"{event.phase} · {event.detail}", phase=event.phase)
+            case events.Declined():
+                self._work.refused(name(event.party), event.reason)
+            case events.Named():
+                proof = "proven" if event.proven else "observed"
+                self._work.emit(
+                    "fault", f"{name(event.party)} {event.fault} ({proof})", party=name(event.party)
+                )
+            case ProgramOpened() | Finished() | events.Aborted():
+                if self._outcome is None:
+                    self._outcome = event
+                    self._over.set()
+
+    def _error(self, outcome: Finished | events.Aborted) -> SessionAborted:
+        definite = isinstance(outcome, events.Aborted) and outcome.definite
+        reason = outcome.reason or "the outputs went to others"
+        refused = ", ".join(f"{name} ({why})" for name, why in self._work.info.refusals)
+        if refused:
+            reason += f"; refused: {refused}"
+        kind = "nothing was computed" if definite else "whether anything was opened is not known"
+        error = SessionAborted(f"{reason}; {kind}", definite=definite, fix="see who is away: coppice peers")
+        error.code = outcome.code or error.code
+        return error
+
+    def _result(self, plan: ProgramPlan, explanation: Explanation, opened: ProgramOpened) -> JobResult:
+        rows = sum(entry.rows for entry in opened.inputs)
+        found = answers.read(plan.job, opened.outputs, rows)
+        shown = tuple(AnswerInfo(a.statistic, a.column, a.value, a.n, a.edges) for a in found)
+        name = self._node.overlay.view().name
+        counted = {entry.dealer for entry in opened.inputs}
+        driver = self._node.programs.driver(plan.session)
+        only = shown[0] if len(shown) == 1 else None
+        self._work.emit(
+            "computed", f"{opened.rounds} rounds · {opened.attempts} interruptions", rounds=str(opened.rounds)
+        )
+        return JobResult(
+            value=only.value if only else None,
+            n=only.n if only else None,
+            sites=len(counted),
+            receipt=opened.transcript.hex(),
+            answers=shown,
+            session=plan.session.hex(),
+            seconds=round(time.monotonic() - self._started, 3),
+            bytes_sent=driver.bytes_sent if driver else 0,
+            revealed=explanation.revealed,
+            missing=tuple(name(party) for party in plan.owners if party not in counted),
+            counted=tuple(name(party) for party in sorted(counted)),
+        )
+
+
+async def prepare(
+    node: Node, spec: JobSpec, job: Job, work: Work | None = None
+) -> tuple[ProgramPlan, Explanation]:
+    """Ask the owners and plan with those who are willing. Raises Refused, TooFewDealers, LocalMisuse."""
+    questions.asked(job)
+    limits = _limits(node.programs.limits, spec)
+    picture = node.picture()
+    if work:
+        work.phase("asking", f"asking {len(picture.view.alive)} members for their owners' consent")
+    inquiry = Inquiry(os.urandom(16), job, min(len(picture.view.alive), 4096), 1)
+    poll = await node.poll(inquiry)
+    picture = node.picture()
+    willing = sorted(party for party in poll.willing if picture.view.is_alive(party))
+    refused = refusals_of(poll)
+    if work:
+        for party, reason in sorted(refused.items()):
+            work.refused(picture.view.name(party), reason)
+    if len(willing) < job.min_sites:
+        raise too_few(node, job, willing, poll)
+    if poll.whole:  # owners that answered the like before want the same sites again or nothing
+        job = replace(job, min_sites=len(willing))
+    plan = plan_program(picture.view, picture.record, job, willing, nonce=os.urandom(32), limits=limits)
+    rows = (await _assumed_rows(node, job),) * len(plan.owners)
+    explanation = await trio.to_thread.run_sync(_explained, node, plan, rows)
+    if work:
+        members = f"committee {plan.threshold} of {plan.size}"
+        text = f"{len(plan.owners)} sites · {members} · {explanation.rounds} rounds"
+        work.emit("planned", text, session=plan.session.hex())
+    return plan, explanation
+
+
+def _explained(node: Node, plan: ProgramPlan, rows: tuple[int, ...]) -> Explanation:
+    roster = questions.Roster(tuple(range(len(rows))), rows)
+    program = questions.compiled(plan.job, roster, plan.size, plan.threshold)
+    cost = program.cost(Committee(plan.size, plan.threshold, tuple(range(1, plan.working + 1))))
+    return program_explain.explain(plan, node.overlay.view(), cost, rows, exact=False)
+
+
+async def _assumed_rows(node: Node, job: Job) -> int:
+    """Ours, if we have the data set."""
+    for info in await trio.to_thread.run_sync(node.room.list):
+        if info.name == job.dataset:
+            return max(1, min(info.columns.get(query.column, info.rows) for query in job.queries))
+    return ASSUMED_ROWS
+
+
+def _limits(limits: ProgramLimits, spec: JobSpec) -> ProgramLimits:
+    if spec.timeout_s is None:
+        return limits
+    total_ms = max(1000, min(int(spec.timeout_s * 1000), 86_400_000))
+    return replace(limits, total_ms=total_ms, collect_ms=min(limits.collect_ms, total_ms // 3))
+
+
+def is_program(spec: JobSpec) -> bool:
+    """Whether a committee program answers the job. Raises ConfigError for a mixture with sums."""
+    found = {names.is_program(query.statistic) for query in spec.queries}
+    if len(found) > 1 or (True in found and len({query.statistic for query in spec.queries}) > 1):
+        raise ConfigError(
+            "programs answer one question at a time", code="C-631", fix="submit one job for each statistic"
+        )
+    return True in found

@@ -1,0 +1,290 @@
+"""This node's part in program sessions: judge a plan, ask the data's owner, run the machine, keep the ledger.
+
+Every plan, our own included, goes the same way as a sum's: well formed, what sortition yields in our view,
+allowed by the owner of our data; only then does a machine start. Whoever refuses says so to the initiator.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import structlog
+import trio
+
+from mesh.data import asking
+from mesh.data.room import DataRoom
+from mesh.overlay import program_check
+from mesh.overlay.program_planner import ProgramLimits
+from mesh.runtime.driver import Driver
+from mesh.runtime.inputs import Inputs
+from mesh.runtime.journal import Journal
+from mesh.runtime.postman import Postman
+from mesh.runtime.program_driver import ProgramDriver
+from mesh.runtime.registry import Registry
+from mesh.settings import Config
+from protocols.arithmetic.rns import Residues
+from protocols.circuits import graph as graphs
+from protocols.circuits.graph import Graph
+from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
+from protocols.identifiers import PartyId, SessionId
+from protocols.programs import questions
+from protocols.programs.messages import NETWORK_MESSAGES, ProgramDecline, ProgramOffer
+from protocols.programs.party import Finished, ProgramParty
+from protocols.programs.plan import ProgramPlan
+from protocols.programs.recipient import ProgramOpened
+from protocols.sessions import events
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import PeersLost
+from protocols.wire.envelope import Envelope
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+    from mesh.runtime.sessions import Picture
+
+log = structlog.get_logger("coppice.program")
+
+PROGRAM_MESSAGES = NETWORK_MESSAGES
+LOOKS = 4
+LOOK_AGAIN_S = 0.25
+MAX_LIVE = 8
+
+Listener = Callable[[ProgramPlan, object], None]
+T = TypeVar("T")
+
+
+def limits_of(config: Config) -> ProgramLimits:
+    """A node's limits for programs, from its settings."""
+    return ProgramLimits(
+        committee=config.committee_size,
+        collect_ms=int(config.collect_s * 1000),
+        total_ms=max(120_000, int(config.total_s * 1000)),
+    )
+
+
+class Programs:
+    """All program sessions of this node. `run` must be running."""
+
+    def __init__(
+        self,
+        keys: PartyKeys,
+        journal: Journal,
+        postman: Postman,
+        room: DataRoom,
+        picture: Callable[[], Picture],
+        links: Callable[[], set[PartyId]],
+        inputs: Inputs,
+        limits: ProgramLimits,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self.registry = Registry(self.counters)
+        self.listeners: list[Listener] = []
+        self.limits = limits
+        self._keys = keys
+        self._journal = journal
+        self._postman = postman
+        self._room = room
+        self._picture = picture
+        self._links = links
+        self._inputs = inputs
+        self._considering: dict[SessionId, PartyId] = {}
+        self._data_lock = trio.CapacityLimiter(1)
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run sessions until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    # -- inputs -------------------------------------------------------------------------------------
+
+    def receive(self, letter: Envelope, message: object) -> None:
+        """A message whose signature was checked. Raises ProtocolError."""
+        if isinstance(message, ProgramOffer):
+            plan = message.plan
+            if (letter.session, letter.epoch) != (plan.session, plan.epoch):
+                raise MalformedMessage("an envelope bound to another session or epoch", blame=letter.sender)
+            self._offered(letter.sender, plan)
+            return
+        self.registry.deliver(letter.session, letter.sender, message, len(letter.body))
+
+    def _offered(self, sender: PartyId, plan: ProgramPlan) -> None:
+        if plan.initiator != sender:
+            raise MalformedMessage("a plan is offered by its initiator", blame=sender)
+        if self.registry.is_known(plan.session) or plan.session in self._considering:
+            return
+        if self._keys.party not in plan.parties:
+            raise UnexpectedMessage("we have no role in this plan")
+        if len(self.registry.busy()) + len(self._considering) >= MAX_LIVE:
+            self._decline(plan, f"{MAX_LIVE} programs are live here already")
+            return
+        self._start(plan, None, None)
+
+    def begin(
+        self, plan: ProgramPlan, graph: Graph | None = None, values: tuple[Residues, int] | None = None
+    ) -> None:
+        """Start a session of our own; its events go to the listeners.
+
+        `graph`: of a job that names its own; `values`: what we deal, instead of what our data room holds.
+        """
+        self._start(plan, graph, values)
+
+    def linked(self) -> None:
+        """Links came or went: tell every live session whom we cannot reach."""
+        linked = self._links()
+        for driver in self._drivers():
+            driver.deliver(self._keys.party, self._lost(driver.machine.plan, linked))
+
+    def cancel(self, session: SessionId) -> None:
+        """End our part of a session silently."""
+        driver = self.driver(session)
+        if driver is not None:
+            driver.cancel()
+
+    def driver(self, session: SessionId) -> ProgramDriver | None:
+        """Of a live session."""
+        return cast("ProgramDriver | None", self.registry.live.get(session))
+
+    def _drivers(self) -> list[ProgramDriver]:
+        return cast("list[ProgramDriver]", list(self.registry.live.values()))
+
+    # -- one session --------------------------------------------------------------------------------
+
+    def _start(self, plan: ProgramPlan, graph: Graph | None, values: tuple[Residues, int] | None) -> None:
+        if self._nursery is None:
+            raise UnexpectedMessage("this node is not running sessions")
+        self._considering[plan.session] = plan.initiator
+        self._nursery.start_soon(self._take_part, plan, graph, values)
+
+    async def _take_part(
+        self, plan: ProgramPlan, graph: Graph | None, values: tuple[Residues, int] | None
+    ) -> None:
+        """Judge, then run. The initiator's own failure to join its session is reported as its end."""
+        try:
+            if await trio.to_thread.run_sync(self._journal.knows, plan.session):
+                return
+            await self._judge_patiently(plan)
+            graph = graph or await self._graph(plan)
+            refusal = ""
+            if values is None:
+                values, refusal = await self._consent(plan, graph)
+            machine = await trio.to_thread.run_sync(
+                lambda: ProgramParty(
+                    plan, self._keys, os.urandom(32), values, refusal, limits=self.limits.cost, graph=graph
+                )
+            )
+        except MeshError as error:
+            log.info("program refused", session=plan.session.short(), why=error.sentence())
+            self._refuse(plan, error.code, str(error.args[0]))
+            return
+        except Exception:  # the session boundary: a bug in judging a plan ends no other session
+            log.exception("program not judged by our own fault", session=plan.session.short())
+            self._refuse(plan, "C-900", "this node failed; its log has the details")
+            return
+        finally:
+            self._considering.pop(plan.session, None)
+        driver = ProgramDriver(
+            machine, self._postman, self._journal, lambda e: self._heard(plan, e), self.counters
+        )
+        self.registry.open(cast(Driver, driver))
+        driver.deliver(self._keys.party, self._lost(plan, self._links()))
+        try:
+            await driver.run()
+        finally:
+            self.registry.close(plan.session)
+        await self._write_ledger(plan, machine)
+
+    def _refuse(self, plan: ProgramPlan, code: str, reason: str) -> None:
+        if plan.initiator == self._keys.party:
+            self._heard(plan, events.Aborted(code, reason, definite=True))
+        else:
+            self._decline(plan, f"{code}: {reason}")
+
+    def _heard(self, plan: ProgramPlan, event: object) -> None:
+        if isinstance(event, events.Named):
+            name = self._picture().view.name(event.party)
+            log.warning("fault", party=name, fault=event.fault, proven=event.proven)
+            self.counters["faults_named"] += 1
+        for listener in list(self.listeners):
+            listener(plan, event)
+
+    async def _judge_patiently(self, plan: ProgramPlan) -> None:
+        """Others may have heard sooner than we who came or went: what our view refuses is looked at again."""
+        for _ in range(LOOKS - 1):
+            try:
+                self._judge(plan)
+            except Refused:
+                await trio.sleep(LOOK_AGAIN_S)
+            else:
+                return
+        self._judge(plan)
+
+    def _judge(self, plan: ProgramPlan) -> None:
+        """Raise MalformedMessage or Refused unless we may take part."""
+        picture = self._picture()
+        questions.asked(plan.job)
+        program_check.verify(plan, picture.view, picture.record, self.limits)
+
+    async def _graph(self, plan: ProgramPlan) -> Graph | None:
+        """The job's own program, if it names one; fetched from the initiator, checked against its digest."""
+        if not plan.job.inputs:
+            return None
+        blobs = await self._inputs.obtain(plan.job.inputs, plan.initiator)
+        return await trio.to_thread.run_sync(graphs.decode, blobs[0])
+
+    async def _consent(
+        self, plan: ProgramPlan, graph: Graph | None
+    ) -> tuple[tuple[Residues, int] | None, str]:
+        """Our encoded values, or None and the reason why not."""
+        if self._keys.party not in plan.owners:
+            return None, "no owner"
+        if graph is not None and plan.initiator != self._keys.party:
+            return None, "a program of its own takes values from its initiator only, so far"
+        name = self._picture().view.name(plan.initiator)
+        decision = await self._in_room(self._room.authorize, plan, self._keys.party, name)
+        if not decision.allowed:
+            return None, asking.public(decision)
+        try:
+            columns: Mapping[str, Any] = await self._in_room(self._room.columns, plan)
+            arrays = {key: np.array(values, dtype=np.float64) for key, values in columns.items()}
+            return await trio.to_thread.run_sync(questions.encoded, plan.job, arrays), ""
+        except MeshError as error:
+            log.warning("nothing dealt", session=plan.session.short(), why=error.sentence())
+            await self._in_room(lambda: self._room.record_use(plan, opened=False))
+            return None, f"{error.code}: {error.args[0]}"
+
+    async def _in_room(self, function: Callable[..., T], *arguments: object) -> T:
+        return await trio.to_thread.run_sync(function, *arguments, limiter=self._data_lock)
+
+    async def _write_ledger(self, plan: ProgramPlan, machine: ProgramParty) -> None:
+        """Tell the owner's ledger how the use ended; an unclear end counts as opened."""
+        outcome, me = machine.outcome, self._keys.party
+        if me not in plan.owners:
+            return
+        roster: tuple[PartyId, ...] = ()
+        if isinstance(outcome, ProgramOpened):
+            roster = tuple(entry.dealer for entry in outcome.inputs)
+        elif isinstance(outcome, Finished) and outcome.opened:
+            roster = outcome.roster
+        elif not (isinstance(outcome, events.Aborted) and outcome.definite and plan.initiator == me):
+            return
+        try:
+            opened = bool(roster)
+            await self._in_room(lambda: self._room.record_use(plan, opened=opened, roster=roster))
+        except MeshError as error:
+            log.warning("ledger", why=error.sentence())
+
+    def _decline(self, plan: ProgramPlan, reason: str) -> None:
+        if plan.initiator != self._keys.party:
+            message = ProgramDecline(reason[:500])
+            self._postman.post((plan.initiator,), message, session=plan.session, epoch=plan.epoch)
+
+    def _lost(self, plan: ProgramPlan, linked: set[PartyId]) -> PeersLost:
+        me = self._keys.party
+        return PeersLost(tuple(party for party in plan.parties if party != me and party not in linked))
