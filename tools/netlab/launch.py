@@ -59,6 +59,14 @@ class Daemon:
         """Whether it makes sense to ask it something."""
         return bool(self.pid) and not self.paused
 
+    def ended_by_itself(self) -> str:
+        """The last words of a process that nobody ended, else nothing."""
+        if not self.pid or not namespaces.gone(self.pid, 0.0):
+            return ""
+        self._ended(0.0)
+        lines = self.home.log.read_text(errors="replace").splitlines() if self.home.log.exists() else []
+        return f"{self.node.name} ended by itself: {lines[-1] if lines else 'it said nothing'}"
+
     def prepare(self, oracle: Oracle, min_sites: int) -> None:
         """Folder, keys, data and policy."""
         self.home.create()

@@ -135,15 +135,15 @@ def clean() -> list[str]:
 def gone(pid: int, patience_s: float) -> bool:
     """Wait until a process has ended that may not be our child."""
     deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        state = Path(f"/proc/{pid}/stat")
+    while True:
         try:
-            if state.read_text().rpartition(")")[2].split()[0] == "Z":
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
         except (FileNotFoundError, ProcessLookupError):
             return True
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.02)
-    return False
 
 
 def _ip(*words: str, given: str | None = None) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from mesh.api.outcome import AnswerTimeout, NodeUnreachable
 from mesh.config import resolve
-from protocols.errors import DeadlinePassed, MeshError
+from protocols.errors import MeshError
 from tools.chaos import audit
 from tools.netlab.launch import Daemon, settings_of
 from tools.netlab.probes import measure
@@ -75,8 +75,8 @@ class Schedule:
             report.figures["formed_s"] = round(took, 1)
             self._play()
             self._end()
-        except DeadlinePassed as error:
-            report.problem(str(error.args[0]))
+        except MeshError as error:
+            report.problem(error.sentence())
         self._account()
         self._sites.stop_daemons()
         homes = [daemon.home for daemon in self._sites.daemons.values()]
@@ -105,11 +105,14 @@ class Schedule:
         return time.monotonic() - self._epoch0
 
     def _look(self) -> None:
+        self._sites.check_alive()
         for fault in self._faults:
             self._watch(fault)
         for job in list(self._jobs):
             if job.daemon.answers:
                 self._look_at(job)
+            elif time.monotonic() > job.until:  # its node never came back
+                self._judged(job, "orphaned", "nobody is there to ask", 0)
 
     # -- faults ---------------------------------------------------------------------------------------
 
@@ -201,9 +204,12 @@ class Schedule:
             verdict, words = "hung", error.sentence()
         except MeshError as error:  # the node was restarted and does not know the job
             verdict, words = "orphaned", error.sentence()
+        self._judged(job, verdict, words, sites)
+
+    def _judged(self, job: _Job, verdict: str, words: str, sites: int) -> None:
         self._jobs.remove(job)
-        line = JobLine(asked.at, asked.by, asked.expect, verdict, words, round(now - job.began, 2), sites)
-        self._report.job(line)
+        asked, seconds = job.asked, round(time.monotonic() - job.began, 2)
+        self._report.job(JobLine(asked.at, asked.by, asked.expect, verdict, words, seconds, sites))
 
     def _roster(self, asked: Asked, counted: tuple[str, ...]) -> list[str]:
         """Reports rows that should have counted and did not, or the other way round."""

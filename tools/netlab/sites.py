@@ -61,7 +61,9 @@ class Sites:
             daemon.prepare(self.oracle, min_sites)
         founder, *others = self.daemons.values()
         founder.start()
-        self.wait_until("the founder answers", lambda: bool(founder.client.status()), self.lab.formed_s)
+        self.wait_until(
+            "the founder is up", lambda: founder.client.status().state == "member", self.lab.formed_s
+        )
         for daemon in others:
             daemon.join(founder.ticket())
             daemon.start()
@@ -85,6 +87,7 @@ class Sites:
         """Poll until `condition`; how long it took. Raises DeadlinePassed naming `what`."""
         began = time.monotonic()
         while True:
+            self.check_alive()
             with contextlib.suppress(NodeUnreachable, AnswerTimeout):
                 if condition():
                     return time.monotonic() - began
@@ -95,6 +98,13 @@ class Sites:
                     fix=f"see the logs under {self._folder}",
                 )
             time.sleep(POLL_S)
+
+    def check_alive(self) -> None:
+        """Raises DeadlinePassed if a daemon ended that nobody ended."""
+        for daemon in self.daemons.values():
+            words = daemon.ended_by_itself()
+            if words:
+                raise DeadlinePassed(words, definite=True, fix=f"see the logs under {self._folder}")
 
     def states(self) -> list[str]:
         """Each node in a few words, for the person who looks for the reason."""
