@@ -1,0 +1,219 @@
+"""One round of a renewal up to its roster: which dealings came, which are bad, who holds what.
+
+Invariant: `incoming` gives sub-shares of exactly the dealings that a roster names, each of which passed its
+own proof; a dealer that was convicted (by anybody's proof) is in no roster that we accept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from protocols.arithmetic.field import Elements
+from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Broadcast, Effect, Publish
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import Ballot
+from protocols.sessions.plan import Seat
+from protocols.sharing import consistency
+from protocols.vault import dealing
+from protocols.vault.dealing import BadShare, Deal, Target
+from protocols.vault.decree import Decree
+from protocols.vault.renewal_messages import (
+    Entry,
+    Held,
+    Place,
+    Roster,
+    VaultBadDeal,
+    VaultDeal,
+    VaultHeld,
+)
+from protocols.vault.standing import HELD, Standing, cast, is_valid
+from protocols.vault.terms import MASK_PAIRS
+from protocols.wire.digest import digest
+
+MOST_TARGETS = 16
+"""Sets of seats that dealings may be for in one round; views of honest holders differ for a moment only."""
+MOST_WORDS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Liar:
+    """Somebody dealt or published something false."""
+
+    party: PartyId
+    fault: str
+    proven: bool
+
+
+class Gathering:
+    """What one round has gathered. `place` names the round."""
+
+    def __init__(self, keys: PartyKeys, standing: Standing, place: Place) -> None:
+        self.place = place
+        self.guilty: set[int] = set()
+        self._keys = keys
+        self._standing = standing
+        self._terms = standing.terms.terms
+        self._deals: dict[Digest, dict[int, tuple[Deal, Elements | None]]] = {}
+        self._words: dict[tuple[Digest, int], Held] = {}
+        self._said: VaultHeld | None = None
+
+    def target(self, seats: tuple[Seat, ...]) -> Target:
+        """Where dealings of this round to `seats` go: payload, a mask pair, fresh masks."""
+        width = self._terms.length + consistency.REPETITIONS + 2 * MASK_PAIRS
+        return dealing.target("renewal", self.place.name, seats, self._terms.threshold, width)
+
+    def on_deal(self, sender: PartyId, message: VaultDeal) -> list[Effect]:
+        """Take a dealing, or prove to everybody that it is bad. Raises ProtocolError."""
+        old = self._standing.seat_of(sender)
+        mine = seat_in(message.seats, self._keys.party)
+        if old is None or mine is None or len(message.seats) != len(self._standing.seats):
+            raise UnexpectedMessage("a dealing from or to a seat that does not exist")
+        to = self.target(message.seats)
+        if to.subject not in self._deals and len(self._deals) >= MOST_TARGETS:
+            raise UnexpectedMessage("dealings for too many sets of seats")
+        known = self._deals.setdefault(to.subject, {})
+        if old in known:
+            return []
+        dealing.check_deal(message.deal, sender, to)
+        share = dealing.accept(self._keys, to, message.deal, mine)
+        if not isinstance(share, BadShare):
+            known[old] = (message.deal, share)
+            return []
+        known[old] = (message.deal, None)
+        self.guilty.add(old)
+        told = {*self._standing.members, *(seat.party for seat in message.seats)} - {self._keys.party}
+        complaint = VaultBadDeal(self.place, message.seats, share)
+        return [convicted(sender), Broadcast(tuple(sorted(told)), complaint)]
+
+    def on_bad_deal(self, sender: PartyId, message: VaultBadDeal) -> list[Effect]:
+        """Somebody proves that a dealing is bad. Raises MalformedMessage if it proves nothing."""
+        complaint = message.complaint
+        old = self._standing.seat_of(complaint.dealing.dealer)
+        if old is None or old in self.guilty or seat_in(message.seats, sender) != complaint.seat:
+            return []
+        if not dealing.uphold(self.target(message.seats), complaint):
+            raise MalformedMessage("a proof of a bad dealing that proves nothing", blame=sender)
+        self.guilty.add(old)
+        return [convicted(complaint.dealing.dealer)]
+
+    def hold(self, seats: tuple[Seat, ...], lost: frozenset[PartyId], patient: bool) -> VaultHeld | None:
+        """Our word on which dealings to `seats` we hold, when it is news and worth saying."""
+        mine = seat_in(seats, self._keys.party)
+        if mine is None:
+            return None
+        subject = self.target(seats).subject
+        deals = self._deals.get(subject, {})
+        good = {
+            old: deal for old, (deal, share) in deals.items() if share is not None and old not in self.guilty
+        }
+        awaited = {i for i, p in enumerate(self._standing.members) if p not in lost} - self.guilty
+        if len(good) <= 2 * self._terms.threshold or (patient and not awaited <= set(good)):
+            return None
+        entries = tuple(Entry(old, dealing.dealing_digest(good[old].dealing)) for old in sorted(good))
+        ballot = cast(self._keys, mine, HELD, held_subject(self.place, seats, entries))
+        word = VaultHeld(self.place, seats, Held(entries, ballot))
+        if word == self._said:
+            return None
+        self._said = word
+        self._words[subject, mine] = word.held
+        return word
+
+    def on_held(self, sender: PartyId, message: VaultHeld) -> None:
+        """Another new holder's word. Raises MalformedMessage."""
+        held, seat = message.held, message.held.ballot.seat
+        subject = held_subject(self.place, message.seats, held.entries)
+        if seat_in(message.seats, sender) != seat or not is_valid(message.seats, held.ballot, HELD, subject):
+            raise MalformedMessage("a forged word on what is held", blame=sender)
+        if len(self._words) < MOST_WORDS:
+            self._words[self.target(message.seats).subject, seat] = held
+
+    def compose(self, seats: tuple[Seat, ...], lost: frozenset[PartyId], patient: bool) -> Roster | None:
+        """A roster of the dealings that most of `seats`, a quorum at least, hold alike."""
+        subject = self.target(seats).subject
+        words = {seat: word for (of, seat), word in self._words.items() if of == subject}
+        live = {i for i, seat in enumerate(seats) if seat.party not in lost}
+        if patient and not live <= words.keys():
+            return None
+        alike: dict[tuple[Entry, ...], list[Held]] = {}
+        for word in words.values():
+            alike.setdefault(word.entries, []).append(word)
+        for entries, held in sorted(alike.items(), key=lambda item: (-len(item[1]), -len(item[0]))):
+            roster = Roster(self.place, seats, entries, tuple(held))
+            if not (patient and len(held) < len(live)) and self.accepts(roster, seats):
+                return roster
+        return None
+
+    def accepts(self, roster: Roster, wanted: tuple[Seat, ...]) -> bool:
+        """Whether we would vote for it: the seats that we want as well, and no convicted dealer."""
+        try:
+            self.check_roster(roster)
+        except MalformedMessage:
+            return False
+        return roster.seats == wanted and not {entry.seat for entry in roster.entries} & self.guilty
+
+    def check_roster(self, roster: Roster) -> None:
+        """Raise MalformedMessage unless the roster is well formed and a quorum of its seats holds it."""
+        entries, size = [entry.seat for entry in roster.entries], len(self._standing.seats)
+        if roster.place != self.place or len(roster.seats) != size:
+            raise MalformedMessage("a roster of another place or size")
+        if entries != sorted(set(entries)) or any(seat >= size for seat in entries):
+            raise MalformedMessage("a roster's dealings are repeated, out of order or of no seat")
+        if len(entries) <= 2 * self._terms.threshold:
+            raise MalformedMessage("too few dealings to check them")
+        subject = held_subject(self.place, roster.seats, roster.entries)
+        seats = {word.ballot.seat for word in roster.held}
+        good = all(
+            word.entries == roster.entries and is_valid(roster.seats, word.ballot, HELD, subject)
+            for word in roster.held
+        )
+        if not good or len(seats) != len(roster.held) or len(seats) < self._terms.quorum:
+            raise MalformedMessage("a roster that a quorum of its seats does not hold")
+
+    def incoming(self, roster: Roster) -> list[tuple[int, Elements]] | None:
+        """(old seat, our sub-share) of each dealing of the roster, None while some are missing or bad."""
+        deals = self._deals.get(self.target(roster.seats).subject, {})
+        found: list[tuple[int, Elements]] = []
+        for entry in roster.entries:
+            deal, share = deals.get(entry.seat, (None, None))
+            if deal is None or share is None or dealing.dealing_digest(deal.dealing) != entry.dealing:
+                return None
+            found.append((entry.seat, share))
+        return found
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round has gathered; a new one begins empty."""
+
+    decree: Decree
+    gathering: Gathering
+    checks: dict[int, Elements] = field(default_factory=dict)
+    acks: dict[tuple[Digest, bool], dict[int, Ballot]] = field(default_factory=dict)
+    early: list[tuple[PartyId, object]] = field(default_factory=list)
+    checked: bool = False
+    acked: bool = False
+    decided_at: float | None = None
+
+
+def seat_in(seats: tuple[Seat, ...], party: PartyId) -> int | None:
+    """Index of the seat that `party` holds, or None."""
+    return next((index for index, seat in enumerate(seats) if seat.party == party), None)
+
+
+def held_subject(place: Place, seats: tuple[Seat, ...], entries: tuple[Entry, ...]) -> Digest:
+    """What a word on dealings held signs."""
+    listed = b"".join(bytes([entry.seat]) + entry.dealing for entry in entries)
+    parties = b"".join(seat.party + seat.sealing_key for seat in seats)
+    return digest("vault held", place.name, parties, listed)
+
+
+def convicted(dealer: PartyId) -> Publish:
+    """Its dealing is provably bad."""
+    return Publish(Liar(dealer, "dealt a bad share in a renewal", proven=True))
+
+
+def observed(party: PartyId, fault: str) -> Publish:
+    """It lied, as whoever decodes can see."""
+    return Publish(Liar(party, fault, proven=False))

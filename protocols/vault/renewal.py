@@ -1,0 +1,405 @@
+"""Renewing a vault's shares, in place or with substitutes for holders that left: one machine for both.
+
+Shares of generation g at seats S become shares of generation g+1 at seats S' (S with substitutes), of the
+same secrets under fresh polynomials, so that what up to T holders learned in one generation is of no use in
+another (resharing after Desmedt-Jajodia 1997; the check as in `protocols.sessions.resharing`).
+
+    1. Each old holder j deals (its share F(j); its share of mask pair r, r the round; fresh masks) to S'.
+       A bad dealing is proven by whoever got a bad share (`dealing.uphold`) and left out.
+    2. New holders sign which dealings they hold. The old ones decide on a Roster (see `decree`).
+    3. New holders publish rho-combinations of their sub-shares, masked by the pair, rho = H(roster); a
+       codeword over S' gives what j really dealt, a codeword over S whether that was F(j). Liars are named.
+    4. Each stores sum_j lambda_j s_jl over the T+1 lowest honest points, and the sums of all fresh masks;
+       then it signs an Ack. A quorum of Acks certifies generation g+1: whoever sees it erases generation g.
+
+If too few truthful dealings are left for step 3 (which all honest holders find alike, from the same
+roster), they say so instead, and the next round begins with the next mask pair and another leader.
+
+Privacy is argued in `recasting`. The pending share is stored before its Ack, the old one erased only against
+a certificate, and each fragment carries its generation: a crash between store and send never mixes two.
+
+Symbols: N seats, T threshold, q quorum, j old and l new seats, L payload elements.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from protocols.arithmetic.field import Elements
+from protocols.errors import MalformedMessage, ProtocolError, UnattributableFault, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import Ballot
+from protocols.sessions.plan import Seat
+from protocols.vault import dealing, recasting
+from protocols.vault.decree import Decree
+from protocols.vault.gathering import Gathering, Round, observed, seat_in
+from protocols.vault.renewal_messages import (
+    AckCast,
+    PendingShare,
+    Place,
+    Renewed,
+    Roster,
+    VaultAck,
+    VaultBadDeal,
+    VaultChange,
+    VaultCheck,
+    VaultDeal,
+    VaultDecided,
+    VaultHeld,
+    VaultPropose,
+    VaultVote,
+    ViewEntered,
+    VoteCast,
+    place_of,
+)
+from protocols.vault.standing import ACK, Standing, Succession, ack_subject, advance, cast, is_valid
+from protocols.vault.terms import MASK_PAIRS
+
+TICK_S = 0.7
+SLOWEST_TICK_S = 8.0
+VIEW_S = 4.0
+"""How long a leader has; the time grows with each view."""
+LINGER_S = 12.0
+"""How long a certified generation is told on to those who miss their share of it."""
+
+MOST_EARLY = 256
+
+
+class Renewal:
+    """One party's part, as an old holder (with `share`), a new one, or both. `seed` is kept over restarts."""
+
+    def __init__(
+        self,
+        keys: PartyKeys,
+        standing: Standing,
+        share: Elements | None,
+        seed: bytes,
+        wanted: tuple[Seat, ...],
+    ) -> None:
+        """`share`: ours of the standing's generation, (width,), or None; `wanted`: what we think is next."""
+        self.standing = standing
+        self.outcome: Renewed | None = None
+        self.lost: frozenset[PartyId] = frozenset()
+        self.wanted = wanted
+        self._keys = keys
+        self._terms = standing.terms.terms
+        self._share = share
+        self._seed = seed
+        self._index = 0
+        self._round = self._fresh()
+        self._own: dict[Digest, VaultDeal] = {}
+        self._said: dict[str, Effect] = {}
+        self._tick = TICK_S
+        self._next = float("inf")
+        self._view_ends = float("inf")
+        self._enough_at = float("inf")
+        self._missing = 0
+        self._acked: dict[int, AckCast] = {}
+        self._ahead: list[tuple[PartyId, object]] = []
+
+    def _fresh(self) -> Round:
+        place = self.place
+        decree = Decree(self._keys, place, self.standing.seats, self._terms.threshold)
+        return Round(decree, Gathering(self._keys, self.standing, place))
+
+    @property
+    def place(self) -> Place:
+        """Vault, generation that is replaced, round."""
+        return Place(self.standing.vault, self.standing.generation, self._index)
+
+    def restore(self, record: object) -> None:
+        """Replay a stored record, in the order of storing; call before `start`."""
+        if isinstance(record, AckCast):
+            self._acked[record.round] = record
+        elif isinstance(record, VoteCast | ViewEntered):
+            while self._index < record.round:
+                self._index += 1
+                self._round = self._fresh()
+            self._round.decree.restore(record)
+
+    # -- the Machine contract -------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Deal our share, if we have one."""
+        self._next, self._view_ends = now + self._tick, now + VIEW_S
+        return [*self._deal(), *self._settle(now)]
+
+    def want(self, now: float, seats: tuple[Seat, ...], lost: frozenset[PartyId]) -> list[Effect]:
+        """Membership changed: who is gone, and the seats that should be next."""
+        changed = seats != self.wanted
+        self.wanted, self.lost = seats, lost
+        return [*(self._deal() if changed else []), *self._settle(now)]
+
+    @property
+    def deadline(self) -> float | None:
+        """When to say things again, or to give up on a leader."""
+        return None if self.done else self._next
+
+    @property
+    def done(self) -> bool:
+        """Certified, and nobody who is here is without its share, or has had time enough."""
+        return self.outcome is not None and self._missing == 0
+
+    def expire(self, now: float) -> list[Effect]:
+        """Say again what others may have missed; leave a view whose time is over."""
+        self._tick = min(self._tick * 1.5, SLOWEST_TICK_S)
+        self._next = now + self._tick
+        if self.outcome is not None:
+            self._missing = self._missing if now < self._enough_at + LINGER_S else 0
+            return list(self._said.values()) if self._missing else []
+        decree = self._round.decree
+        effects: list[Effect] = [*self._said.values(), *decree.again()]
+        if decree.decided is None and decree.seat is not None and now >= self._view_ends:
+            effects += decree.next_view()
+            self._view_ends = now + VIEW_S * (1 + min(decree.view, 8) / 2)
+        return [*effects, *self._settle(now, patient=False)]
+
+    def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
+        """Take one authenticated message. Raises ProtocolError."""
+        place = place_of(message)
+        if (place.vault, place.generation) != (self.place.vault, self.place.generation):
+            raise UnexpectedMessage("a renewal of another vault or generation")
+        if self.outcome is not None:
+            if isinstance(message, VaultAck) and place.round == self._index:
+                self._on_ack(sender, message)
+                self._count_missing()
+            return []
+        if place.round > self._index:
+            return self._ahead_of_us(now, sender, place.round, message)
+        if place.round != self._index:
+            raise UnexpectedMessage("a round that is over")
+        effects = self._dispatch(sender, message)
+        return [*effects, *self._settle(now)]
+
+    def _ahead_of_us(self, now: float, sender: PartyId, round_: int, message: object) -> list[Effect]:
+        """Keep it; T+1 who are in a later round cannot all be lying about this one's failure."""
+        if len(self._ahead) < MOST_EARLY:
+            self._ahead.append((sender, message))
+        there = {party for party, one in self._ahead if place_of(one).round >= round_}
+        if len(there & set(self.standing.members)) <= self._terms.threshold:
+            return []
+        return self._enter(now, round_)
+
+    def _enter(self, now: float, round_: int) -> list[Effect]:
+        """Begin a round afresh: another mask pair, another leader."""
+        self._index, self._said = round_, {}
+        self._round = self._fresh()
+        self._view_ends, self._tick = now + VIEW_S, TICK_S
+        kept, self._ahead = self._ahead, []
+        effects = self._deal()
+        for sender, message in kept:
+            with contextlib.suppress(ProtocolError):  # a bad early message must not stop the good ones
+                effects += self.receive(now, sender, message)
+        return [*effects, *self._settle(now)]
+
+    def _dispatch(self, sender: PartyId, message: object) -> list[Effect]:
+        match message:
+            case VaultDeal():
+                return self._round.gathering.on_deal(sender, message)
+            case VaultBadDeal():
+                return self._round.gathering.on_bad_deal(sender, message)
+            case VaultHeld():
+                self._round.gathering.on_held(sender, message)
+            case VaultPropose() | VaultVote() | VaultChange():
+                return self._round.decree.receive(sender, message, self._accepts)
+            case VaultDecided():
+                self._round.gathering.check_roster(message.roster)
+                self._round.decree.learn(message.roster, message.view, message.commits)
+            case VaultCheck():
+                self._on_check(sender, message)
+            case VaultAck():
+                self._on_ack(sender, message)
+            case _:
+                raise UnexpectedMessage(f"a renewal takes no {type(message).__name__}")
+        return []
+
+    # -- dealing, holding, proposing ------------------------------------------------------------------
+
+    def _deal(self) -> list[Effect]:
+        """Our share, this round's mask pair and fresh masks, to the seats decided or wanted."""
+        decided = self._round.decree.decided
+        seats = decided[1].seats if decided else self.wanted
+        if self._share is None or self.standing.seat_of(self._keys.party) is None:
+            return []
+        to = self._round.gathering.target(seats)
+        message = self._own.get(to.subject)
+        if message is None:
+            vector = recasting.vector(self._terms, self._share, self._index, self._seed, to.subject)
+            message = VaultDeal(self.place, seats, dealing.deal(self._keys, to, vector, self._seed))
+            self._own[to.subject] = message
+        told = tuple(seat.party for seat in seats)
+        self._said["deal"] = Broadcast(tuple(p for p in told if p != self._keys.party), message)
+        mine = self._round.gathering.on_deal(self._keys.party, message) if self._keys.party in told else []
+        return [self._said["deal"], *mine]
+
+    def _hold(self, patient: bool) -> list[Effect]:
+        """Say which dealings we hold, when all that can come are there or it is time to say so."""
+        if self._round.decree.decided is not None:
+            return []
+        word = self._round.gathering.hold(self.wanted, self.lost, patient)
+        if word is None:
+            return []
+        self._said["held"] = Broadcast(self._others(self.standing.members), word)
+        return [self._said["held"]]
+
+    def _propose(self, patient: bool) -> list[Effect]:
+        decree = self._round.decree
+        if not decree.may_propose():
+            return []
+        bound = decree.bound()
+        roster = bound or self._round.gathering.compose(self.wanted, self.lost, patient)
+        return [] if roster is None else decree.propose(roster, self._accepts)
+
+    def _accepts(self, roster: Roster) -> bool:
+        return self._round.gathering.accepts(roster, self.wanted)
+
+    def _others(self, *groups: tuple[PartyId, ...]) -> tuple[PartyId, ...]:
+        return tuple(sorted({party for group in groups for party in group} - {self._keys.party}))
+
+    # -- 3 and 4: check, recombine, acknowledge -------------------------------------------------------
+
+    def _check(self, roster: Roster) -> list[Effect]:
+        mine, incoming = seat_in(roster.seats, self._keys.party), self._round.gathering.incoming(roster)
+        if mine is None or incoming is None or self._round.checked:
+            return []
+        self._round.checked = True
+        values = recasting.combinations(self._terms, roster.outcome, incoming)
+        self._round.checks[mine] = values
+        others = tuple(seat.party for seat in roster.seats if seat.party != self._keys.party)
+        self._said["check"] = Broadcast(others, VaultCheck(self.place, roster.outcome, values))
+        return [self._said["check"]]
+
+    def _on_check(self, sender: PartyId, message: VaultCheck) -> None:
+        decided = self._round.decree.decided
+        if decided is None:
+            if len(self._round.early) < MOST_EARLY:
+                self._round.early.append((sender, message))
+            return
+        seat = seat_in(decided[1].seats, sender)
+        wrong = message.values.size != 2 * len(decided[1].entries)
+        if seat is None or message.outcome != decided[1].outcome or wrong:
+            raise MalformedMessage("a check of another roster, or of the wrong size", blame=sender)
+        self._round.checks.setdefault(seat, message.values)
+
+    def _acknowledge(self, now: float, roster: Roster, patient: bool) -> list[Effect]:
+        mine, incoming = seat_in(roster.seats, self._keys.party), self._round.gathering.incoming(roster)
+        if mine is None or incoming is None or self._round.acked or not self._round.checked:
+            return []
+        t, checks = self._terms.threshold, self._round.checks
+        live = {i for i, seat in enumerate(roster.seats) if seat.party not in self.lost}
+        if len(checks) <= 2 * t or (patient and not live <= checks.keys()):
+            return []
+        effects: list[Effect] = []
+        good = True
+        try:
+            made = recasting.recast(self._terms, roster.outcome, incoming, checks, self._seed)
+        except UnattributableFault:
+            if len(checks) < len(roster.seats) and (
+                patient or now < (self._round.decided_at or now) + VIEW_S
+            ):
+                return []
+            good = False
+        else:
+            effects += [
+                observed(roster.seats[seat].party, "published a wrong check") for seat in made.published
+            ]
+            effects += [observed(self.standing.members[seat], "dealt a false share") for seat in made.dealt]
+            effects.append(Persist(PendingShare(roster.outcome, made.share)))
+        return [*effects, *self._ack(roster, mine, good)]
+
+    def _ack(self, roster: Roster, mine: int, good: bool) -> list[Effect]:
+        earlier = self._acked.get(self._index)
+        self._round.acked = True
+        if earlier is not None and (earlier.outcome, earlier.good) != (roster.outcome, good):
+            return []  # a restart must not contradict what was said
+        ballot = cast(self._keys, mine, ACK, ack_subject(roster.outcome, good))
+        message = VaultAck(self.place, roster.outcome, good, ballot)
+        self._round.acks.setdefault((roster.outcome, good), {})[mine] = ballot
+        told = self._others(self.standing.members, tuple(seat.party for seat in roster.seats))
+        self._said["ack"] = Broadcast(told, message)
+        return [Persist(AckCast(self._index, roster.outcome, good)), self._said["ack"]]
+
+    def _on_ack(self, sender: PartyId, message: VaultAck) -> None:
+        decided = self._round.decree.decided
+        if decided is None:
+            if len(self._round.early) < MOST_EARLY:
+                self._round.early.append((sender, message))
+            return
+        roster, seat = decided[1], message.ballot.seat
+        subject = ack_subject(message.outcome, message.good)
+        if (
+            message.outcome != roster.outcome
+            or seat_in(roster.seats, sender) != seat
+            or not is_valid(roster.seats, message.ballot, ACK, subject)
+        ):
+            raise MalformedMessage("a forged acknowledgement", blame=sender)
+        self._round.acks.setdefault((message.outcome, message.good), {})[seat] = message.ballot
+
+    # -- going on -------------------------------------------------------------------------------------
+
+    def _settle(self, now: float, patient: bool = True) -> list[Effect]:
+        """Whatever has become possible."""
+        effects = [*self._hold(patient), *self._lead(now, patient)]
+        decided = self._round.decree.decided
+        if decided is None:
+            return effects
+        view, roster, commits = decided
+        if self._round.decided_at is None:
+            effects += self._on_decided(now, view, roster, commits)
+        effects += self._check(roster)
+        effects += self._acknowledge(now, roster, patient)
+        return [*effects, *self._finish(now, view, roster, commits)]
+
+    def _lead(self, now: float, patient: bool) -> list[Effect]:
+        decree = self._round.decree
+        effects = [*decree.step(self._accepts), *self._propose(patient)]
+        while decree.decided is None and decree.seat is not None and decree.leader in self.lost:
+            if len(self.lost & set(self.standing.members)) > self._terms.threshold:
+                break  # nobody could decide anything
+            effects += decree.next_view()
+            self._view_ends = now + VIEW_S
+        return effects
+
+    def _on_decided(self, now: float, view: int, roster: Roster, commits: tuple[Ballot, ...]) -> list[Effect]:
+        self._round.decided_at = now
+        told = self._others(self.standing.members, tuple(seat.party for seat in roster.seats))
+        self._said.pop("held", None)
+        self._said["decided"] = Broadcast(told, VaultDecided(roster, view, commits))
+        effects: list[Effect] = [self._said["decided"]]
+        if roster.seats != self.wanted:
+            effects += self._deal()
+        early, self._round.early = self._round.early, []
+        for sender, message in early:
+            with contextlib.suppress(ProtocolError):  # a bad early message must not stop the good ones
+                effects += self._dispatch(sender, message)
+        return effects
+
+    def _finish(self, now: float, view: int, roster: Roster, commits: tuple[Ballot, ...]) -> list[Effect]:
+        place, good = self.place, self._round.acks.get((roster.outcome, True), {})
+        bad = self._round.acks.get((roster.outcome, False), {})
+        if len(good) >= self._terms.quorum and self.outcome is None:
+            self._enough_at = min(self._enough_at, now)
+            if (
+                seat_in(roster.seats, self._keys.party) not in {None, *good}
+                and now < self._enough_at + LINGER_S / 2
+            ):
+                return []  # the others linger: our own share may still come about
+            acks = tuple(good[seat] for seat in sorted(good))
+            step = Succession(
+                place.generation + 1, self._index, view, roster.seats, roster.body, commits, acks
+            )
+            self.outcome = Renewed(advance(self.standing, step), roster.outcome)
+            self._share, self._seed = None, b""
+            self._count_missing()
+            return [Publish(self.outcome)]
+        if len(bad) >= self._terms.quorum and self._index + 1 < MASK_PAIRS:
+            return self._enter(now, self._index + 1)
+        return []
+
+    def _count_missing(self) -> None:
+        assert self.outcome is not None
+        good = self._round.acks.get((self.outcome.outcome, True), {})
+        seats = enumerate(self.outcome.standing.seats)
+        self._missing = sum(index not in good and seat.party not in self.lost for index, seat in seats)
