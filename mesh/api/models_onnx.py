@@ -31,7 +31,7 @@ def graph(info: ModelInfo, layers: list[tuple[Floats, Floats]]) -> Any:
         constants.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
         return name
 
-    def node(kind: str, inputs: list[str], **attributes: int) -> str:
+    def node(kind: str, inputs: list[str], **attributes: Any) -> str:
         output = f"{kind.lower()}_{len(nodes)}"
         nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output

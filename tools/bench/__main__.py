@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from protocols.errors import MeshError
-from tools.bench import aggregate, flower, session
+from tools.bench import aggregate, flower, mpc, session
 
 LAST = """\
 others, each a module of its own:
@@ -45,11 +45,32 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--flower-python", help="interpreter of Flower's environment")
     one.add_argument("--flower-driver", help="path of flower_secaggplus.py")
     one.add_argument("--json", action="store_true", help="end with one line of JSON")
+    three = kinds.add_parser(
+        "transport", help="secure and plain rounds over processes and links: wall clock, memory, delays"
+    )
+    three.add_argument("--devices", type=int, default=8)
+    three.add_argument("--length", type=lambda text: int(float(text)), default=1_000_000)
+    three.add_argument("--rounds", type=int, default=3, help="rounds of each kind")
+    three.add_argument("--cold", action="store_true", help="no round before that only warms up")
+    three.add_argument("--json", action="store_true", help="end with one line of JSON")
     two = kinds.add_parser("session", help="a session of plain statistics: CPU and bytes of a party by role")
     two.add_argument("--devices", type=int, default=32)
     two.add_argument("--length", type=int, default=16, help="field elements of a device")
     two.add_argument("--cluster", type=int, help="devices a cluster aims at (default: the mesh's)")
     two.add_argument("--json", action="store_true", help="end with one line of JSON")
+    three = kinds.add_parser("mpc", help="committee computation between processes, beside MPyC")
+    three.add_argument("--committees", default="3,1 5,2 7,2", help="n,t of each, with spaces")
+    three.add_argument("--mode", choices=("P", "A"), default="P", help="security mode")
+    three.add_argument("--links", default="loopback,wan", help="loopback, wan (20 ms RTT, 50 Mbit/s) or both")
+    three.add_argument(
+        "--works", help="names with commas (default: the issue's list); a wrong one lists them"
+    )
+    three.add_argument("--repetitions", type=int, default=3)
+    three.add_argument("--against", choices=("mpyc",), help="run this peer on the same works")
+    three.add_argument("--mpyc-python", help="interpreter of MPyC's environment")
+    three.add_argument("--mpyc-driver", help="path of mpyc_bench.py")
+    three.add_argument("--timeout", type=float, default=1200.0, help="seconds for one committee and link")
+    three.add_argument("--json", action="store_true", help="end with one line of JSON")
     return top
 
 
@@ -57,6 +78,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """One measurement. Raises MeshError."""
     if options.benchmark == "session":
         return session.measure(options.devices, options.length, options.cluster)
+    if options.benchmark == "mpc":
+        return mpc.run(options)
+    if options.benchmark == "transport":
+        from tools.bench import transport
+
+        return {"exact": True} | transport.measure(
+            options.devices, options.length, options.rounds, warm=not options.cold
+        )
     peer = flower.find(options.flower_python, options.flower_driver) if options.against else None
     case = aggregate.Case(
         options.devices, options.length, options.drop, options.slots, options.vanish, options.cluster
@@ -85,6 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error.sentence(), file=sys.stderr)
         return 1
     for name, value in figures.items():
+        if isinstance(value, list):
+            continue  # printed as it came, whole in the JSON
         print(f"{name:42s} {value:.6g}" if isinstance(value, float) else f"{name:42s} {value}")
     if options.json:
         print(json.dumps(figures))

@@ -33,6 +33,7 @@ from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Job, Plan
 from protocols.statistics import registry
 from protocols.statistics.statistic import Answer
+from tools.bench import watching
 from tools.bench.plain import PlainParty, PlainStore, raw_layout
 
 PLAIN, SECURE = "benchmark, plain", "benchmark, secure"
@@ -41,26 +42,40 @@ BITS = 16
 QUANTISER = Quantiser(1.0, BITS, 1)
 EXACT = 1.0
 
-Integers = npt.NDArray[np.int64]
+BLOCK = 1 << 16
+REST_S = 2.0
+
+Integers = npt.NDArray[np.int32]
 
 _values: dict[int, npt.NDArray[np.float32]] = {}
+_sums: dict[int, Integers] = {}
+"""Made before the fork, so that all peers share their pages."""
 
 
-def measure(devices: int, length: int, rounds: int) -> dict[str, object]:
+def measure(devices: int, length: int, rounds: int, *, warm: bool = True) -> dict[str, object]:
     """Wall clock of `rounds` secure and plain rounds in turn, after one of each to warm up."""
     _values[length] = (np.random.default_rng(1).standard_normal(length) * 0.1).astype(np.float32)
+    _sums[length] = _quantised(length).astype(np.int32) * devices
     _patch()
     walls: dict[str, list[float]] = {SECURE: [], PLAIN: []}
     failed: list[str] = []
+    watched: dict[str, object] = {}
     names = [f"p{i + 1}" for i in range(devices)]
     with (
         tempfile.TemporaryDirectory(prefix="coppice-bench-") as folder,
         LocalMesh(Path(folder), names, SETTINGS) as mesh,
     ):
+        watching.install(Path(folder))
         mesh.start()
         mesh.wait_formed(60.0)
-        for index in range(rounds + 1):
+        began = time.monotonic()
+        time.sleep(REST_S)
+        watched |= watching.describe(
+            "transport_at_rest", watching.delays(Path(folder), began, time.monotonic())
+        )
+        for index in range(rounds + warm):
             for purpose in walls:
+                memory, began = watching.Memory(mesh), time.monotonic()
                 try:
                     wall = _round(mesh, length, devices, purpose)
                 except UnattributableFault:
@@ -68,8 +83,12 @@ def measure(devices: int, length: int, rounds: int) -> dict[str, object]:
                 except MeshError as error:
                     failed.append(f"{purpose}: {error}")
                     continue
-                if index:
+                if index >= warm:
                     walls[purpose].append(wall)
+                found = watching.delays(Path(folder), began, time.monotonic())
+                kind = "transport_" + purpose.rpartition(" ")[2]
+                watched |= watching.describe(kind, found)
+                watched[f"{kind}_memory_mb"] = round(memory.grown(), 1)
     if not all(walls.values()):
         raise DeadlinePassed(f"no round of each kind came through: {failed}", definite=True)
     secure, plain = statistics.median(walls[SECURE]), statistics.median(walls[PLAIN])
@@ -83,13 +102,30 @@ def measure(devices: int, length: int, rounds: int) -> dict[str, object]:
         "transport_secure_all_s": [round(wall, 3) for wall in walls[SECURE]],
         "transport_plain_all_s": [round(wall, 3) for wall in walls[PLAIN]],
         "transport_secure_over_plain": secure / plain,
+        **watched,
     }
 
 
-def _whole(length: int) -> Integers:
+def _quantised(length: int) -> Integers:
     """Every device's vector on the grid; the noise of rounding is the same everywhere."""
-    return QUANTISER.quantise(_values[length], 1, Xof(bytes(32), "benchmark rounding")).values.astype(
-        np.int64
+    return QUANTISER.quantise(_values[length], 1, Xof(bytes(32), "benchmark rounding")).values
+
+
+def _elements(length: int) -> Elements:
+    """The same as a node makes them of an update."""
+    whole, elements = _quantised(length), np.empty(length + 1, dtype=np.uint64)
+    elements[0] = 1
+    for start in range(0, length, BLOCK):
+        block = whole[start : start + BLOCK].astype(np.int64)
+        elements[start + 1 : start + 1 + block.size] = field.from_signed(block)
+    return elements
+
+
+def _is_exact(length: int, opened: Elements) -> bool:
+    blocks = range(0, length, BLOCK)
+    return all(
+        np.array_equal(field.to_signed(opened[at + 1 : at + 1 + BLOCK]), _sums[length][at : at + BLOCK])
+        for at in blocks
     )
 
 
@@ -115,8 +151,8 @@ def _patch() -> None:
     def contribute(room: DataRoom, plan: Plan, *rest: Any) -> tuple[Elements, int]:
         if not plan.job.purpose.startswith("benchmark"):
             return contribution(room, plan, *rest)
-        whole = _whole(int(plan.job.queries[0].parameters[0]))
-        return np.concatenate([field.as_elements([1]), field.from_signed(whole)]), 1
+        length = int(plan.job.queries[0].parameters[0])
+        return (field.as_elements([length]) if plan.job.purpose == PLAIN else _elements(length)), 1
 
     def make_store(spool: Path, plan: Plan) -> VectorStore | None:
         if plan.job.purpose != PLAIN or plan.bulk is None:
@@ -127,21 +163,22 @@ def _patch() -> None:
     def keep(plan: Plan, store: VectorStore, elements: Elements, seed: bytes) -> masked.Masked:
         if not isinstance(store, PlainStore):
             return mask(plan, store, elements, seed)
-        values = field.to_signed(elements[1:]).astype(np.float32)
-        return masked.Masked(elements[:1], store.keep(store.pieces(values)))
+        return masked.Masked(elements[:1], store.keep(store.pieces(_values[int(elements[0])])))
 
     def total(plan: Plan, store: VectorStore, opened: Elements, count: int, name: Digest) -> Elements:
         if not isinstance(store, PlainStore):
             return read(plan, store, opened, count, name)
-        sums = field.from_signed(store.read(name).astype(np.int64))
-        return np.concatenate([field.as_elements([count]), sums])
+        return store.read(name)  # type: ignore[return-value]  # float32: `decode` reads it
 
     def decode(job: Job, opened: Elements, sites: int) -> tuple[Answer, ...]:
         if not job.purpose.startswith("benchmark"):
             return decode_job(job, opened, sites)
-        expected = sites * _whole(int(job.queries[0].parameters[0]))
-        exact = np.array_equal(field.to_signed(opened[1:]), expected)
-        return (Answer("update", "*", EXACT if exact else 0.0, int(opened[0]), sites),)
+        length = int(job.queries[0].parameters[0])
+        if job.purpose == PLAIN:
+            exact = bool(np.allclose(opened, sites * _values[length], rtol=1e-5))
+        else:
+            exact = _is_exact(length, opened)
+        return (Answer("update", "*", EXACT if exact else 0.0, sites, sites),)
 
     def make_party(plan: Plan, keys: Any, seed: bytes, vector: Any, refusal: str, name: Digest) -> Any:
         if plan.job.purpose == PLAIN and plan.bulk is not None:
