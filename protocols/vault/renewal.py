@@ -92,9 +92,7 @@ class Renewal:
         self._own: dict[Digest, VaultDeal] = {}
         self._said: dict[str, Effect] = {}
         self._tick = TICK_S
-        self._next = float("inf")
-        self._view_ends = float("inf")
-        self._enough_at = float("inf")
+        self._next = self._view_ends = self._enough_at = float("inf")
         self._missing = 0
         self._acked: dict[int, AckCast] = {}
         self._ahead: list[tuple[PartyId, object]] = []
@@ -114,8 +112,8 @@ class Renewal:
         if isinstance(record, AckCast):
             self._acked[record.round] = record
         elif isinstance(record, VoteCast | ViewEntered):
-            while self._index < record.round:
-                self._index += 1
+            if self._index < record.round:
+                self._index = record.round
                 self._round = self._fresh()
             self._round.decree.restore(record)
 
@@ -377,19 +375,16 @@ class Renewal:
         return effects
 
     def _finish(self, now: float, view: int, roster: Roster, commits: tuple[Ballot, ...]) -> list[Effect]:
-        place, good = self.place, self._round.acks.get((roster.outcome, True), {})
+        good = self._round.acks.get((roster.outcome, True), {})
         bad = self._round.acks.get((roster.outcome, False), {})
         if len(good) >= self._terms.quorum and self.outcome is None:
             self._enough_at = min(self._enough_at, now)
-            if (
-                seat_in(roster.seats, self._keys.party) not in {None, *good}
-                and now < self._enough_at + LINGER_S / 2
-            ):
+            missing = seat_in(roster.seats, self._keys.party) not in {None, *good}
+            if missing and now < self._enough_at + LINGER_S / 2:
                 return []  # the others linger: our own share may still come about
             acks = tuple(good[seat] for seat in sorted(good))
-            step = Succession(
-                place.generation + 1, self._index, view, roster.seats, roster.body, commits, acks
-            )
+            after, body = self.standing.generation + 1, roster.body
+            step = Succession(after, self._index, view, roster.seats, body, commits, acks)
             self.outcome = Renewed(advance(self.standing, step), roster.outcome)
             self._share, self._seed = None, b""
             self._count_missing()
