@@ -62,12 +62,7 @@ async def serve(home: Home, config: Config, *, ready: Callable[[], None], tap: T
     """Run a node; `ready` is called once the control API answers."""
     keys = keystore.load(home, keystore.ask_passphrase)
     identity = identities.load(home, config, keys)
-    journal = Journal(home.journal)
-    abandoned = journal.abandon()
-    if abandoned:
-        log.warning(
-            "sessions of before the restart are closed; this node abstains from them", count=abandoned
-        )
+    journal = Journal(home.journal, keys.identity.reveal())
     async with trio.open_nursery() as outer:
         await outer.start(journal.run)  # ends last: sessions write their end on the way out
         await _serve(home, config, identity, journal, ready, tap)

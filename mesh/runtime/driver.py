@@ -3,6 +3,10 @@
 Persist comes before Send: effects are carried out in order, and sending waits until every record before
 it is durable. If the journal cannot be written the session ends here and nothing more is sent.
 
+A session's end is booked at once, before the party lingers to relay: first the owner's ledger (`on_end`),
+then the journal, which forgets the session's secrets. A crash between the two ends the session once more,
+alike. A node stopped in mid-session leaves it open in the journal and goes on with it when it is back.
+
 The mailbox is bounded; what does not fit is dropped and counted. A bug of ours ends this session alone,
 with the traceback in our own log; it is never counted as a peer's fault.
 """
@@ -11,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 import trio
@@ -24,7 +28,7 @@ from protocols.errors import MalformedMessage, MeshError, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Combine, Effect, Persist, Publish, Send, Transfer
 from protocols.sessions import events
-from protocols.sessions.party import SessionParty
+from protocols.sessions.durable import DurableParty
 
 log = structlog.get_logger("coppice.session")
 
@@ -42,18 +46,22 @@ Report = Callable[[object], None]
 
 
 class Driver:
-    """Runs one SessionParty until it has ended and lingered."""
+    """Runs one session machine until it has ended and lingered."""
 
     def __init__(
         self,
-        machine: SessionParty,
+        machine: DurableParty,
         postman: Postman,
         journal: Journal,
         report: Report,
         counters: Counter[str],
         store: VectorStore | None = None,
+        on_end: Callable[[], Awaitable[None]] | None = None,
+        resumed: Sequence[Effect] | None = None,
     ) -> None:
-        """`store` holds the masked vectors of a bulk session."""
+        """`store` holds the masked vectors of a bulk session; `on_end` is called whenever more is known of
+        how it ended; `resumed` is what a machine that was rebuilt from the journal has to say.
+        """
         self.machine = machine
         self.session = machine.plan.session
         self.bytes_sent = 0
@@ -70,6 +78,9 @@ class Driver:
             self.bulk = BulkLane(machine.plan, store, postman, lambda m: self.deliver(machine.me, m))
         self._begun = False
         self._told = False
+        self._on_end = on_end
+        self._resumed = resumed
+        self._booked: tuple[str, bool] | None = None
 
     def deliver(self, sender: PartyId, message: object, size_bytes: int = 0) -> None:
         """Put a verified message into the mailbox; drop it if that is full. Pieces go to the disk at once.
@@ -110,7 +121,8 @@ class Driver:
         ended: events.Aborted | None = None
         with self._scope:
             try:
-                await self._journal.begin(self.session)
+                if self._resumed is None:
+                    await self._journal.begin(self.session)
                 self._begun = True
                 await self._drive()
             except JournalFull as error:
@@ -120,11 +132,32 @@ class Driver:
                 ended = events.Aborted("C-900", "this node failed; its log has the details", definite=False)
         if ended is not None and not self._told:
             self._report(self.machine.outcome or ended)
+        if self.machine.outcome is None and ended is None and not self._scope.cancelled_caught:
+            return  # the node stops: the journal keeps the session for its return
         with trio.CancelScope(deadline=trio.current_time() + 5.0, shield=True):
-            try:
-                await self._journal.end(self.session, type(self.machine.outcome or ended).__name__)
-            except JournalFull as error:
-                log.warning("journal", why=str(error))
+            await self._book(ended)
+
+    async def _book(self, ended: events.Aborted | None = None) -> None:
+        """The end, as far as it is known, to the owner's ledger and to the journal."""
+        outcome, proof = self.machine.outcome or ended, self.machine.proof
+        booked = (type(outcome).__name__ if outcome else "cancelled", proof is not None)
+        if booked == self._booked:
+            return
+        self._booked = booked
+        if self._on_end is not None:
+            await self._on_end()
+        known = proof is not None or (isinstance(outcome, events.Aborted) and outcome.definite)
+        plan = self.machine.plan
+        try:
+            await self._journal.end(
+                self.session,
+                booked[0],
+                epoch=plan.epoch,
+                plan=None if known else plan,
+                proof=proof,
+            )
+        except JournalFull as error:
+            log.warning("journal", why=str(error))
 
     async def _drive(self) -> None:
         if self.bulk is None:
@@ -137,9 +170,14 @@ class Driver:
 
     async def _converse(self) -> None:
         machine = self.machine
-        await self._carry_out(await self._step(machine.start, trio.current_time()))
+        if self._resumed is not None:
+            await self._carry_out(self._resumed)
+        else:
+            await self._carry_out(await self._step(machine.start, trio.current_time()))
         until = math.inf
         while True:
+            if machine.outcome is not None and self.bulk is None:
+                await self._book()
             if machine.outcome is not None and until == math.inf:
                 until = trio.current_time() + (LINGER_S if self.bulk is None else BULK_LINGER_S)
             deadline = min(until, math.inf if machine.deadline is None else machine.deadline)

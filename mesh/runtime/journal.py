@@ -4,22 +4,33 @@ SQLite in WAL mode with synchronous=FULL: a commit survives power loss; a torn l
 by SQLite, as if it had never been asked for, and then nothing that depends on it was sent. One writer
 task commits whatever is waiting in one transaction, so that sessions share the cost of a sync.
 
-After a restart, sessions found open here are closed for good and never voted in again (`abandoned`):
-a node that does not remember its secrets abstains rather than risk a second, different message.
+After a restart, what unfinished sessions had stored is handed out (`unfinished`) for their machines to be
+rebuilt from; which records those need before they speak is decided in protocols.sessions.durable.
+
+Secrets at rest. Records hold shares and seeds, so each is sealed (XSalsa20-Poly1305) under a key of its
+session alone, drawn at its beginning and itself sealed under a key derived from the node's identity: with a
+passphrase on the keystore, the journal alone tells nothing. At a session's end its key and records are
+deleted and overwritten (secure_delete) and the log is cut off, in the same breath if no other session is
+live. What stays is public within the session: how it ended, and the certified proof of that. A flash disk may
+keep overwritten blocks; there only the passphrase protects.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
+from nacl.exceptions import CryptoError
+from nacl.secret import SecretBox
 
+from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MeshError
 from protocols.identifiers import SessionId
 from protocols.wire import codec
@@ -30,17 +41,47 @@ if TYPE_CHECKING:
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions
-    (session BLOB PRIMARY KEY, started REAL NOT NULL, ended REAL, outcome TEXT);
+    (session BLOB PRIMARY KEY, started REAL NOT NULL, ended REAL, outcome TEXT,
+     key BLOB, epoch INTEGER, plan BLOB, proof_kind TEXT, proof BLOB);
 CREATE TABLE IF NOT EXISTS records
     (id INTEGER PRIMARY KEY, session BLOB NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS mesh (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS records_of ON records (session);
 """
+_ADDED = {"key": "BLOB", "epoch": "INTEGER", "plan": "BLOB", "proof_kind": "TEXT", "proof": "BLOB"}
+"""Columns of `sessions` that journals of earlier versions lack."""
 _BACKLOG = 1024
+CUT_EVERY = 32
+"""Ends of sessions after which the log is cut off though others are live."""
 KEEP_SESSIONS = 10_000
 """Ended sessions kept for looking back; older ones are deleted with their records."""
 
 Statement = tuple[str, tuple[object, ...]]
+_CUT = "cut off the log"
+"""No SQL: asks for it once the transaction is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A session that a crash left open: when it began, and its records' class names and encodings."""
+
+    session: SessionId
+    started: float
+    records: tuple[tuple[str, bytes], ...]
+
+    def __repr__(self) -> str:
+        return f"Unfinished({self.session.short()}, {len(self.records)} records)"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a session ended here: for people, and the message that proves it, if one is known."""
+
+    outcome: str
+    epoch: int
+    plan: bytes | None
+    proof_kind: str | None
+    proof: bytes | None
 
 
 class JournalFull(MeshError):
@@ -59,8 +100,12 @@ class _Request:
 class Journal:
     """The journal of one state folder. `run` must be running for the writing methods to return."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secret: bytes | None = None) -> None:
+        """`secret`: 32 bytes that the node knows again after a restart; None: a fresh one, for one life."""
         self._path = path
+        self._box = SecretBox(derive(secret or os.urandom(32), "journal keys"))
+        self._keys: dict[SessionId, SecretBox] = {}
+        self._ends = 0
         self._connection = _open(path)
         send, receive = trio.open_memory_channel[_Request](_BACKLOG)
         self._requests = send
@@ -100,52 +145,106 @@ class Journal:
 
     async def begin(self, session: SessionId) -> None:
         """A session is live from now on. Raises JournalFull."""
-        await self._write(
-            [("INSERT INTO sessions (session, started) VALUES (?, ?)", (bytes(session), time.time()))]
-        )
+        key = os.urandom(SecretBox.KEY_SIZE)
+        row = (bytes(session), time.time(), bytes(self._box.encrypt(key)))
+        await self._write([("INSERT INTO sessions (session, started, key) VALUES (?, ?, ?)", row)])
+        self._keys[session] = SecretBox(key)
 
     async def persist(self, session: SessionId, records: Sequence[object]) -> None:
         """Store machine records; returns once they are durable. Raises JournalFull."""
+        box = self._keys.get(session)
+        if box is None:
+            raise JournalFull("the session is over as far as the journal knows", fix="start a new one")
         insert = "INSERT INTO records (session, kind, body) VALUES (?, ?, ?)"
         await self._write(
-            [(insert, (bytes(session), type(record).__name__, codec.encode(record))) for record in records]
-        )
-
-    async def end(self, session: SessionId, outcome: str) -> None:
-        """The session is over; `outcome` is for people. Raises JournalFull."""
-        oldest = "SELECT session FROM sessions WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?"
-        await self._write(
             [
-                (
-                    "UPDATE sessions SET ended = ?, outcome = ? WHERE session = ?",
-                    (time.time(), outcome, bytes(session)),
-                ),
-                ("DELETE FROM records WHERE session = ?", (bytes(session),)),
-                (f"DELETE FROM sessions WHERE session IN ({oldest})", (KEEP_SESSIONS,)),  # noqa: S608 - constant text
+                (insert, (bytes(session), type(record).__name__, bytes(box.encrypt(codec.encode(record)))))
+                for record in records
             ]
         )
 
+    async def end(
+        self,
+        session: SessionId,
+        outcome: str,
+        *,
+        epoch: int = 0,
+        plan: object | None = None,
+        proof: object | None = None,
+    ) -> None:
+        """The session is over; its secrets go. `outcome` is for people, `proof` a message that shows it,
+        `plan` what an unclear end is to be cleared up with later. Raises JournalFull.
+        """
+        self._keys.pop(session, None)
+        kind = None if proof is None else str(proof.KIND)  # type: ignore[attr-defined]  # messages have one
+        body = None if proof is None else codec.encode(proof)
+        wanted = None if plan is None else codec.encode(plan)
+        row = (time.time(), outcome, epoch, wanted, kind, body, bytes(session))
+        try:
+            await self._write(self._ending(row))
+        except JournalFull:
+            await self._write(self._ending((*row[:3], None, None, None, row[6])))  # needs no space
+
+    def _ending(self, row: tuple[object, ...]) -> list[Statement]:
+        oldest = "SELECT session FROM sessions WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?"
+        update = (
+            "UPDATE sessions SET ended = ?, outcome = ?, key = NULL, epoch = ?, plan = ?, proof_kind = ?, "
+            "proof = ? WHERE session = ?"
+        )
+        return [
+            (update, row),
+            ("DELETE FROM records WHERE session = ?", (row[6],)),
+            (f"DELETE FROM sessions WHERE session IN ({oldest})", (KEEP_SESSIONS,)),  # noqa: S608 - constant text
+            (_CUT, ()),
+        ]
+
     def knows(self, session: SessionId) -> bool:
         """Whether this session was ever begun here: it must not be begun again. Raises JournalFull."""
-        question = "SELECT 1 FROM sessions WHERE session = ?"
+        return bool(self._read("SELECT 1 FROM sessions WHERE session = ?", (bytes(session),)))
+
+    def ending(self, session: SessionId) -> End | None:
+        """How a session ended; None if it is live or unknown. Raises JournalFull."""
+        question = (
+            "SELECT outcome, ifnull(epoch, 0), plan, proof_kind, proof FROM sessions "
+            "WHERE session = ? AND ended IS NOT NULL"
+        )
+        rows = self._read(question, (bytes(session),))
+        return End(*rows[0]) if rows else None
+
+    def unclear(self, most: int) -> list[tuple[SessionId, bytes]]:
+        """The last sessions that ended here without our knowing how, with their plans. Raises JournalFull."""
+        rows = self._read(
+            "SELECT session, plan FROM sessions WHERE ended IS NOT NULL AND plan IS NOT NULL "
+            "AND proof IS NULL ORDER BY ended DESC LIMIT ?",
+            (most,),
+        )
+        return [(SessionId(session), bytes(plan)) for session, plan in rows]
+
+    def unfinished(self) -> list[Unfinished]:
+        """Sessions that a crash left open, oldest first, to be gone on with or ended. Raises JournalFull.
+
+        One whose key or records cannot be read has no records here: nobody can tell what it said.
+        """
+        found = []
+        rows = self._read("SELECT session, started, key FROM sessions WHERE ended IS NULL ORDER BY started")
+        for name, started, sealed in rows:
+            session = SessionId(name)
+            stored = self._read("SELECT kind, body FROM records WHERE session = ? ORDER BY id", (name,))
+            try:
+                self._keys[session] = box = SecretBox(self._box.decrypt(sealed or b""))
+                records = tuple((str(kind), bytes(box.decrypt(body))) for kind, body in stored)
+            except (CryptoError, ValueError, TypeError):
+                records = ()
+            found.append(Unfinished(session, started, records))
+        return found
+
+    def _read(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         try:
-            row = self._connection.execute(question, (bytes(session),)).fetchone()
+            return self._connection.execute(question, values).fetchall()
         except sqlite3.Error as error:
             raise JournalFull(
                 f"the journal {self._path} cannot be read: {error}", fix="look after its disk"
             ) from error
-        return row is not None
-
-    def abandon(self) -> int:
-        """Close the sessions that a crash left open; how many. Call before `run`. Raises JournalFull."""
-        update = "UPDATE sessions SET ended = ?, outcome = 'abandoned by a restart' WHERE ended IS NULL"
-        try:
-            with self._connection:
-                cursor = self._connection.execute(update, (time.time(),))
-                self._connection.execute("DELETE FROM records")
-        except sqlite3.Error as error:
-            raise self._full(error) from error
-        return cursor.rowcount
 
     # -- the mesh -----------------------------------------------------------------------------------
 
@@ -189,6 +288,12 @@ class Journal:
                     self._execute([request])
                 except (sqlite3.Error, OSError) as error:
                     request.error = self._full(error)
+        cuts = sum(statement is _CUT for request in batch for statement, _ in request.statements)
+        self._ends += cuts
+        if cuts and (not self._keys or self._ends >= CUT_EVERY):
+            self._ends = 0
+            with contextlib.suppress(sqlite3.Error):  # somebody reads along: next time
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _full(self, error: Exception) -> JournalFull:
         return JournalFull(
@@ -200,6 +305,8 @@ class Journal:
         with self._connection:
             for request in batch:
                 for statement, parameters in request.statements:
+                    if statement is _CUT:
+                        continue
                     self._connection.execute(statement, parameters)
 
 
@@ -208,7 +315,11 @@ def _open(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
         connection.executescript(_SCHEMA)
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(sessions)")}
+        for column in _ADDED.keys() - columns:
+            connection.execute(f"ALTER TABLE sessions ADD COLUMN {column} {_ADDED[column]}")
         connection.commit()
         path.chmod(0o600)
     except (sqlite3.Error, OSError) as error:

@@ -8,6 +8,7 @@ counted and dropped.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -34,13 +35,17 @@ class _Early:
 class Registry:
     """Where a session's mail goes."""
 
-    def __init__(self, counters: Counter[str]) -> None:
+    def __init__(
+        self, counters: Counter[str], afterwards: Callable[[SessionId, PartyId, object], bool] | None = None
+    ) -> None:
+        """`afterwards` takes what is said about sessions that are over, also of former lives of this node."""
         self.live: dict[SessionId, Driver] = {}
         self._early: OrderedDict[SessionId, _Early] = OrderedDict()
         self._ended: OrderedDict[SessionId, None] = OrderedDict()
         self._messages: Counter[PartyId] = Counter()
         self._bytes: Counter[PartyId] = Counter()
         self._counters = counters
+        self._afterwards = afterwards
 
     def is_known(self, session: SessionId) -> bool:
         """Live or over."""
@@ -59,6 +64,8 @@ class Registry:
         driver = self.live.get(session)
         if driver is not None:
             driver.deliver(sender, message, size_bytes)
+        elif self._afterwards is not None and self._afterwards(session, sender, message):
+            self._counters["about_the_end"] += 1
         elif session in self._ended:
             self._counters["after_the_end"] += 1
         else:

@@ -7,8 +7,9 @@ the owner of our data; only then does a machine start. Whoever refuses says so t
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,23 +25,34 @@ from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.planner import PlanLimits, is_beacon
 from mesh.overlay.sortition import Standing
 from mesh.overlay.view import View
-from mesh.runtime import masked
+from mesh.runtime import background, masked
+from mesh.runtime.aftermath import Aftermath
 from mesh.runtime.driver import Driver
 from mesh.runtime.inputs import Inputs
 from mesh.runtime.inquiry import Inquiry
-from mesh.runtime.journal import Journal
+from mesh.runtime.journal import Journal, Unfinished
 from mesh.runtime.postman import Postman
 from mesh.runtime.registry import Registry
+from mesh.runtime.resumption import plan_of, rebuilt
 from mesh.runtime.training_runs import Runs
 from mesh.runtime.vectors import VectorStore
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.learning.rounds import Round
+from protocols.machine import Effect
 from protocols.sessions import events
+from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import NO_VECTOR, Decline, PeersLost, VectorStored
-from protocols.sessions.party import SessionParty
+from protocols.sessions.messages import (
+    NO_VECTOR,
+    AbortProof,
+    Decline,
+    PeerLinked,
+    PeersLost,
+    Result,
+    VectorStored,
+)
 from protocols.sessions.plan import Job, Plan
 from protocols.statistics import registry as statistics
 
@@ -52,6 +64,8 @@ log = structlog.get_logger("coppice.session")
 
 LOOKS = 4
 LOOK_AGAIN_S = 0.25
+RECONNECT_S = 3.0
+"""After a start links come up one by one; nobody is taken for lost that long who was not linked before."""
 
 Report = Callable[[Plan, object], None]
 T = TypeVar("T")
@@ -86,7 +100,8 @@ class Sessions:
         runs: Runs,
     ) -> None:
         self.counters: Counter[str] = Counter()
-        self.registry = Registry(self.counters)
+        self.aftermath = Aftermath(keys.party, journal, postman, links, self._learned)
+        self.registry = Registry(self.counters, self.aftermath.heard)
         self._keys = keys
         self._journal = journal
         self._postman = postman
@@ -102,12 +117,20 @@ class Sessions:
         self._considering: dict[SessionId, PartyId] = {}
         self._data_lock = trio.CapacityLimiter(1)
         self._nursery: trio.Nursery | None = None
+        self._since = 0.0
+        self._met: set[PartyId] = set()
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run sessions until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            self._nursery, self._since = nursery, trio.current_time()
+            for found in await trio.to_thread.run_sync(self._journal.unfinished):
+                self._considering[found.session] = self._keys.party
+                nursery.start_soon(self._resume, found)
             task_status.started()
+            nursery.start_soon(self.aftermath.run)
+            await trio.sleep(RECONNECT_S)
+            self.linked()
             await trio.sleep_forever()
 
     # -- inputs -------------------------------------------------------------------------------------
@@ -140,10 +163,14 @@ class Sessions:
         A link that is back already was lost all the same, with what was on it.
         """
         linked = self._links()
+        self._met |= linked
+        self.aftermath.linked()
         for driver in self.registry.live.values():
             if down in linked:
                 driver.deliver(self._keys.party, self._lost(driver.machine.plan, linked - {down}))
             driver.deliver(self._keys.party, self._lost(driver.machine.plan, linked))
+            if up is not None and up not in driver.machine.lost:
+                driver.deliver(self._keys.party, PeerLinked(up))
             if up is not None and driver.bulk is not None:
                 driver.bulk.offer_again(up)
 
@@ -190,7 +217,7 @@ class Sessions:
             contribution, refusal = await self._consent(plan)
             name = NO_VECTOR
             if store is not None and contribution is not None:
-                made = await trio.to_thread.run_sync(masked.mask, plan, store, contribution, os.urandom(32))
+                made = await background.run(masked.mask, plan, store, contribution, os.urandom(32))
                 contribution, name = made.dealt, made.name
         except MeshError as error:
             log.info("plan refused", session=plan.session.short(), why=error.sentence())
@@ -211,9 +238,27 @@ class Sessions:
             return
         finally:
             self._considering.pop(plan.session, None)
-        machine = SessionParty(plan, self._keys, os.urandom(32), contribution, refusal, name)
+        machine = DurableParty(plan, self._keys, os.urandom(32), contribution, refusal, name)
+        await self._run(machine, store, name)
+
+    async def _run(
+        self,
+        machine: DurableParty,
+        store: VectorStore | None = None,
+        name: Digest = NO_VECTOR,
+        resumed: Sequence[Effect] | None = None,
+    ) -> None:
+        """Drive a machine to its end; `resumed`: rebuilt from the journal, with this to say first."""
+        plan = machine.plan
         driver = Driver(
-            machine, self._postman, self._journal, lambda e: self._heard(plan, e), self.counters, store
+            machine,
+            self._postman,
+            self._journal,
+            lambda e: self._heard(plan, e),
+            self.counters,
+            store,
+            lambda: self._write_ledger(plan, machine.outcome, machine.proof),
+            resumed,
         )
         self.registry.open(driver)
         if name != NO_VECTOR:
@@ -224,7 +269,23 @@ class Sessions:
         finally:
             self.registry.close(plan.session)
             await _discard(store)
-        await self._write_ledger(plan, machine)
+
+    async def _resume(self, found: Unfinished) -> None:
+        """Go on with a session that a crash or a stop left open; or end it, if it cannot be gone on with."""
+        try:
+            now, elapsed_s = trio.current_time(), time.time() - found.started
+            machine, effects = await trio.to_thread.run_sync(rebuilt, self._keys, found, now, elapsed_s)
+        except MeshError as error:
+            log.warning("session abandoned", session=found.session.short(), why=str(error))
+            plan = plan_of(found)
+            epoch = plan.epoch if plan else 0
+            await self._journal.end(found.session, "abandoned by a restart", epoch=epoch, plan=plan)
+            return
+        finally:
+            self._considering.pop(found.session, None)
+        log.info("session resumed", session=found.session.short(), records=len(found.records))
+        self.counters["sessions_resumed"] += 1
+        await self._run(machine, resumed=effects)
 
     def _heard(self, plan: Plan, event: object) -> None:
         """Pass an event on; of a masked session the total once it is read, instead of the opened keys."""
@@ -241,7 +302,7 @@ class Sessions:
             return
         store, count = driver.bulk.store, len(opened.contributors)
         try:
-            total = await trio.to_thread.run_sync(masked.read, plan, store, opened.total, count, name)
+            total = await background.run(masked.read, plan, store, opened.total, count, name)
         except MeshError as error:
             log.warning("masked total refused", session=plan.session.short(), why=error.sentence())
             self._report(plan, events.Aborted(error.code, str(error.args[0]), definite=False))
@@ -284,7 +345,7 @@ class Sessions:
             if not decision.allowed:
                 return None, asking.public(decision)
         try:
-            vector, _ = await self._in_room(self._room.contribution, plan, None, blobs)
+            vector, _ = await self._in_room(self._room.contribution, plan, None, blobs, gently=True)
             if model is not None:
                 self._runs.contributing(model)
         except MeshError as error:
@@ -292,19 +353,27 @@ class Sessions:
             return None, error.sentence()
         return vector, ""
 
-    async def _in_room(self, function: Callable[..., T], *arguments: object) -> T:
-        return await trio.to_thread.run_sync(function, *arguments, limiter=self._data_lock)
+    async def _in_room(self, function: Callable[..., T], *arguments: object, gently: bool = False) -> T:
+        """One at a time; `gently`: it may take long."""
+        async with self._data_lock:
+            run = background.run if gently else trio.to_thread.run_sync
+            return await run(function, *arguments)
 
-    async def _write_ledger(self, plan: Plan, machine: SessionParty) -> None:
-        """Tell the owner's ledger how the use ended; an unclear end counts as opened."""
+    async def _learned(self, plan: Plan, proof: Result | AbortProof) -> None:
+        await self._write_ledger(plan, None, proof)
+
+    async def _write_ledger(
+        self, plan: Plan, outcome: object | None, proof: Result | AbortProof | None
+    ) -> None:
+        """Tell the owner's ledger how the use ended; an unclear end counts as opened until it is proved."""
         if is_beacon(plan) or self._keys.party not in plan.dealers:
             return
-        outcome = machine.outcome
+        opened = outcome.result if isinstance(outcome, events.Opened) else proof
         try:
-            if isinstance(outcome, events.Opened):
-                roster = outcome.contributors
+            if isinstance(opened, Result):
+                roster = opened.certificate.roster.contributors
                 await self._in_room(lambda: self._room.record_use(plan, opened=True, roster=roster))
-            elif isinstance(outcome, events.Aborted) and outcome.definite:
+            elif opened is not None or (isinstance(outcome, events.Aborted) and outcome.definite):
                 await self._in_room(lambda: self._room.record_use(plan, opened=False))
         except MeshError as error:
             log.warning("ledger", why=error.sentence())
@@ -318,8 +387,10 @@ class Sessions:
         self._postman.post(told, decline, session=plan.session, epoch=plan.epoch, stage=stage or 0)
 
     def _lost(self, plan: Plan, linked: set[PartyId]) -> PeersLost:
-        me = self._keys.party
-        return PeersLost(tuple(party for party in plan.parties if party != me and party not in linked))
+        """Whom we do not reach; who has not been met since our start may not have come back to us yet."""
+        waiting = trio.current_time() < self._since + RECONNECT_S
+        away = set(plan.parties) - linked - {self._keys.party}
+        return PeersLost(tuple(sorted(away & self._met if waiting else away)))
 
 
 async def _discard(store: VectorStore | None) -> None:

@@ -51,6 +51,7 @@ from protocols.sessions.messages import (
     OpeningShare,
     Part,
     Parts,
+    PeerLinked,
     PeersLost,
     PlanOffer,
     Result,
@@ -67,7 +68,7 @@ LOOSE: tuple[type, ...] = (
 """Messages that bind nobody: said differently after a restart they contradict nothing."""
 MAX_LOG_BYTES = 64 * 1024 * 1024
 """Of one session; the longest plans of short vectors stay far below."""
-MAX_TOLD_AGAIN = 8
+MAX_TOLD_AGAIN = 16
 """How often one peer is told everything again in one session."""
 
 _BY_NAME: dict[str, type] = {cls.__name__: cls for cls in (*NETWORK_MESSAGES, *LOCAL_MESSAGES)}
@@ -114,6 +115,8 @@ class DurableParty:
         """Take one authenticated message. Raises ProtocolError."""
         if isinstance(message, Resumed):
             return self._tell_again((sender,))
+        if isinstance(message, PeerLinked):
+            return self._tell_again((message.party,)) if sender == self.me else []
         returned: tuple[PartyId, ...] = ()
         if isinstance(message, PeersLost):
             lost = frozenset(message.parties)
@@ -142,6 +145,11 @@ class DurableParty:
         """When to look again."""
         inner = self.party.deadline
         return None if inner is None else inner - self._shift
+
+    @property
+    def lost(self) -> frozenset[PartyId]:
+        """Whom we were last told we do not reach."""
+        return self._lost
 
     @property
     def outcome(self) -> events.Opened | events.Aborted | None:

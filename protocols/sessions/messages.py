@@ -379,6 +379,13 @@ class PeersLost:
     parties: Annotated[tuple[PartyId, ...], AtMost(MAX_CONTRIBUTORS)]
 
 
+@dataclass(frozen=True, slots=True)
+class PeerLinked:
+    """LOCAL: a link to `party` is new, and nothing that was said before went over it."""
+
+    party: PartyId
+
+
 NETWORK_MESSAGES: tuple[type, ...] = (
     PlanOffer, Decline, Deal, Part, Parts, Held, Complaint, Fetch, Proposal, Vote, Certificate, CheckShares,
     OpeningShare, ResultVote, Result, AbortVote, HandoverProposal, HandoverVote, HandoverCertificate,
@@ -386,5 +393,5 @@ NETWORK_MESSAGES: tuple[type, ...] = (
 )  # fmt: skip
 """All that a session accepts from the network."""
 BY_KIND: dict[str, type] = {message.KIND: message for message in NETWORK_MESSAGES}  # type: ignore[attr-defined]
-LOCAL_MESSAGES: tuple[type, ...] = (VectorStored, VectorsAdded, PeersLost)
+LOCAL_MESSAGES: tuple[type, ...] = (VectorStored, VectorsAdded, PeersLost, PeerLinked)
 """What only this device tells its machine."""

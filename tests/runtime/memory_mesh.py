@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from mesh.api.local_data import LocalData
 from mesh.api.shapes import DataSpec, JobInfo, JobSpec, PolicySpec, QuerySpec
@@ -21,13 +22,14 @@ from mesh.data.room import DataRoom
 from mesh.net.memory_transport import MemoryNetwork, MemoryTransport
 from mesh.overlay import certificate as certificates
 from mesh.overlay.certificate import Certificate
+from mesh.overlay.epoch_messages import HeadMoved
 from mesh.runtime import identity as identities
 from mesh.runtime import keystore
 from mesh.runtime.admissions import Admissions
 from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.home import Home
 from mesh.runtime.identity import NodeIdentity
-from mesh.runtime.journal import Journal
+from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.node import Node
 from mesh.runtime.postman import Postman
 from mesh.runtime.service import MemberService
@@ -133,12 +135,13 @@ class MemoryMesh:
         if len(rows):
             register(home, rows)
         settings = config(name)
-        journal = Journal(home.journal)
+        journal = Journal(home.journal, identity.keys.identity.reveal())
         admissions = Admissions(identity, settings, journal, self.clock)
         gate = Gatekeeper(identity.mesh, identity.certificate, lambda: admissions.admits_guests)
         transport = self.network.transport(identity.party, gate)
         postman = Postman(transport, identity.keys.identity.reveal(), identity.mesh.mesh)
-        head = self.members[0].node.overlay.keeper.record if self.members else None
+        fresh = not journal.recall(HeadMoved.__name__)
+        head = self.members[0].node.overlay.keeper.record if self.members and fresh else None
         node = Node(
             identity, settings, journal, DataRoom(home.root), transport, gate, postman, admissions, head,
             self.clock,
@@ -149,6 +152,23 @@ class MemoryMesh:
         service = MemberService(node, self._nursery, trio.Event())
         self.members.append(Member(home, identity, transport, journal, node, service, scope))
         return self.members[-1]
+
+    async def crash(self, member: Member) -> None:
+        """The process is gone: nothing more is written, its links break."""
+        journal = member.journal
+
+        def lost(batch: object) -> None:
+            for request in batch:
+                request.error = JournalFull("the process is gone")
+
+        journal._commit = lost
+        member.scope.cancel()
+        self.members.remove(member)
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def restart(self, member: Member) -> Member:
+        """Start a crashed node again, from what its folder holds."""
+        return await self.add(member.identity)
 
     async def _serve(self, journal, transport, postman, node, *, task_status):
         with trio.CancelScope() as scope:

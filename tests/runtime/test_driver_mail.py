@@ -42,6 +42,7 @@ class Machine:
         self.plan = SimpleNamespace(session=session, epoch=1, length=1, parties=PARTIES)
         self.deadline = None
         self.outcome = None
+        self.proof = None
         self.heard: list[object] = []
         self._script = list(script)
 
@@ -78,7 +79,7 @@ class Diary:
     async def persist(self, session, records):
         await self._note("persist", *records)
 
-    async def end(self, session, outcome):
+    async def end(self, session, outcome, **_):
         await self._note("end", outcome)
 
     async def _note(self, *line):

@@ -12,11 +12,13 @@ import trio
 from mesh.runtime.journal import KEEP_SESSIONS, Journal, JournalFull
 from protocols.errors import ConfigError
 from protocols.identifiers import SessionId
+from protocols.sessions.messages import AbortProof
 from protocols.sessions.records import Closed, Dealt
 from protocols.wire import codec
 from tests.runtime.memory_mesh import in_place
 
 __all__ = ["in_place"]
+SECRET = bytes(range(32))
 ONE, TWO = SessionId(bytes([1]) * 32), SessionId(bytes([2]) * 32)
 
 
@@ -37,7 +39,7 @@ def free(journal: Journal) -> None:
 
 async def test_what_returned_is_in_the_file(tmp_path, nursery):
     path = tmp_path / "journal.db"
-    journal = Journal(path)
+    journal = Journal(path, SECRET)
     await nursery.start(journal.run)
     await journal.begin(ONE)
     await journal.persist(ONE, [Dealt(3), Closed("C-302", "why")])
@@ -45,12 +47,11 @@ async def test_what_returned_is_in_the_file(tmp_path, nursery):
     copied.mkdir()
     for file in tmp_path.glob("journal.db*"):
         shutil.copy(file, copied)
-    stored = rows(copied / "journal.db", "SELECT kind, body FROM records ORDER BY id")
-    assert [
-        (kind, codec.decode({"Dealt": Dealt, "Closed": Closed}[kind], body)) for kind, body in stored
-    ] == [
-        ("Dealt", Dealt(3)),
-        ("Closed", Closed("C-302", "why")),
+    (found,) = Journal(copied / "journal.db", SECRET).unfinished()
+    assert found.session == ONE
+    assert [codec.decode({"Dealt": Dealt, "Closed": Closed}[kind], body) for kind, body in found.records] == [
+        Dealt(3),
+        Closed("C-302", "why"),
     ]
     assert path.stat().st_mode & 0o777 == 0o600
     nursery.cancel_scope.cancel()
@@ -59,7 +60,7 @@ async def test_what_returned_is_in_the_file(tmp_path, nursery):
 async def test_a_torn_last_write_is_as_if_never_asked_for(tmp_path, nursery):
     """The log's tail lost at every length: the session that returned first is never lost."""
     path = tmp_path / "journal.db"
-    journal = Journal(path)
+    journal = Journal(path, SECRET)
     await nursery.start(journal.run)
     await journal.begin(ONE)
     wal = tmp_path / "journal.db-wal"
@@ -72,36 +73,124 @@ async def test_a_torn_last_write_is_as_if_never_asked_for(tmp_path, nursery):
         torn.mkdir()
         shutil.copy(path, torn / "journal.db")
         (torn / "journal.db-wal").write_bytes(whole[:cut])
-        again = Journal(torn / "journal.db")
+        again = Journal(torn / "journal.db", SECRET)
         assert again.knows(ONE)
         assert not again.knows(TWO)
-        assert again.abandon() == 1
+        assert [found.session for found in again.unfinished()] == [ONE]
     nursery.cancel_scope.cancel()
 
 
-async def test_sessions_open_at_a_crash_are_closed_for_good(tmp_path):
+async def test_sessions_open_at_a_crash_are_handed_out_and_the_ended_ones_are_not(tmp_path):
     path = tmp_path / "journal.db"
     async with trio.open_nursery() as nursery:
-        journal = Journal(path)
+        journal = Journal(path, SECRET)
         await nursery.start(journal.run)
         await journal.begin(ONE)
         await journal.persist(ONE, [Dealt(0)])
         await journal.begin(TWO)
+        await journal.persist(TWO, [Dealt(1)])
         await journal.end(TWO, "Opened")
         nursery.cancel_scope.cancel()
-    again = Journal(path)
-    assert again.abandon() == 1
-    assert again.knows(ONE)
-    assert rows(path, "SELECT outcome FROM sessions ORDER BY started") == [
-        ("abandoned by a restart",),
-        ("Opened",),
+    async with trio.open_nursery() as nursery:
+        again = Journal(path, SECRET)
+        (found,) = again.unfinished()
+        assert (found.session, found.records) == (ONE, (("Dealt", codec.encode(Dealt(0))),))
+        assert again.knows(ONE)
+        await nursery.start(again.run)
+        await again.persist(ONE, [Closed("C-302", "why")])  # it goes on under its old key
+        (found,) = again.unfinished()
+        assert [kind for kind, _ in found.records] == ["Dealt", "Closed"]
+        await again.end(ONE, "Aborted")
+        assert again.unfinished() == []
+        nursery.cancel_scope.cancel()
+    assert rows(path, "SELECT outcome, key FROM sessions ORDER BY started") == [
+        ("Aborted", None),
+        ("Opened", None),
     ]
     assert rows(path, "SELECT * FROM records") == [], "no secret outlives its session"
-    assert again.abandon() == 0
+
+
+SEEDLIKE = bytes(range(100, 132))
+
+
+async def test_records_are_sealed_at_rest_and_gone_from_the_files_after_the_end(tmp_path, nursery):
+    """Neither the record nor its sealed form stays in the database or in its log."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path, SECRET)
+    await nursery.start(journal.run)
+    await journal.begin(ONE)
+    await journal.persist(ONE, [Closed("C-302", SEEDLIKE.hex())])
+
+    def on_disk() -> bytes:
+        return b"".join(file.read_bytes() for file in sorted(tmp_path.glob("journal.db*")))
+
+    (key,), (body,) = rows(path, "SELECT key FROM sessions")[0], rows(path, "SELECT body FROM records")[0]
+    assert SEEDLIKE.hex().encode() not in on_disk()
+    assert bytes(body) in on_disk()
+    await journal.end(ONE, "Opened")
+    assert bytes(body) not in on_disk()
+    assert bytes(key) not in on_disk()
+    nursery.cancel_scope.cancel()
+
+
+async def test_without_the_nodes_secret_the_records_cannot_be_read(tmp_path, nursery):
+    path = tmp_path / "journal.db"
+    journal = Journal(path, SECRET)
+    await nursery.start(journal.run)
+    await journal.begin(ONE)
+    await journal.persist(ONE, [Dealt(0)])
+    for secret in (None, bytes(32)):
+        (found,) = Journal(path, secret).unfinished()
+        assert found.records == ()
+    nursery.cancel_scope.cancel()
+
+
+async def test_how_a_session_ended_is_kept_with_its_proof_or_its_plan(tmp_path, nursery):
+    journal = Journal(tmp_path / "journal.db", SECRET)
+    await nursery.start(journal.run)
+    assert journal.ending(ONE) is None
+    await journal.begin(ONE)
+    assert journal.ending(ONE) is None
+    await journal.end(ONE, "Aborted", epoch=7, plan=Dealt(5))
+    assert journal.unclear(9) == [(ONE, codec.encode(Dealt(5)))]
+    proof = AbortProof(())
+    await journal.end(ONE, "Aborted", epoch=7, proof=proof)
+    assert journal.unclear(9) == []
+    end = journal.ending(ONE)
+    assert (end.outcome, end.epoch, end.proof_kind) == ("Aborted", 7, AbortProof.KIND)
+    assert codec.decode(AbortProof, end.proof) == proof
+    nursery.cancel_scope.cancel()
+
+
+async def test_after_its_end_nothing_more_is_stored_for_a_session(tmp_path, nursery):
+    journal = Journal(tmp_path / "journal.db", SECRET)
+    await nursery.start(journal.run)
+    await journal.begin(ONE)
+    await journal.end(ONE, "Opened")
+    with pytest.raises(JournalFull):
+        await journal.persist(ONE, [Dealt(0)])
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_journal_of_an_earlier_version_is_gone_on_with(tmp_path, nursery):
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as old:
+        old.execute(
+            "CREATE TABLE sessions "
+            "(session BLOB PRIMARY KEY, started REAL NOT NULL, ended REAL, outcome TEXT)"
+        )
+        old.execute("INSERT INTO sessions VALUES (?, 1.0, NULL, NULL)", (bytes(ONE),))
+    journal = Journal(path, SECRET)
+    await nursery.start(journal.run)
+    (found,) = journal.unfinished()
+    assert found.records == ()
+    await journal.end(ONE, "abandoned by a restart")
+    assert journal.unfinished() == []
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_session_is_begun_once(tmp_path, nursery):
-    journal = Journal(tmp_path / "journal.db")
+    journal = Journal(tmp_path / "journal.db", SECRET)
     await nursery.start(journal.run)
     await journal.begin(ONE)
     with pytest.raises(JournalFull):
@@ -110,7 +199,7 @@ async def test_a_session_is_begun_once(tmp_path, nursery):
 
 
 async def test_a_full_disk_fails_the_one_that_needs_space_and_passes(tmp_path, nursery):
-    journal = Journal(tmp_path / "journal.db")
+    journal = Journal(tmp_path / "journal.db", SECRET)
     await nursery.start(journal.run)
     await journal.begin(ONE)
     fill(journal)
@@ -128,9 +217,17 @@ async def test_a_full_disk_fails_the_one_that_needs_space_and_passes(tmp_path, n
 
 async def test_in_one_batch_only_the_guilty_one_fails(tmp_path, in_place, nursery):
     """Requests that wait together share a transaction; one that does not fit leaves the others alone."""
-    journal = Journal(tmp_path / "journal.db")
-    fill(journal)
+    journal = Journal(tmp_path / "journal.db", SECRET)
     failed, stored = [], []
+    async with trio.open_nursery() as before:
+        await before.start(journal.run)
+        await journal.begin(ONE)
+        await journal.begin(TWO)
+        before.cancel_scope.cancel()
+    keys = journal._keys
+    journal = Journal(tmp_path / "journal.db", SECRET)
+    journal._keys.update(keys)
+    fill(journal)
 
     async def write(session: SessionId, size: int) -> None:
         try:
@@ -150,7 +247,7 @@ async def test_in_one_batch_only_the_guilty_one_fails(tmp_path, in_place, nurser
 
 async def test_after_its_end_the_journal_says_so(tmp_path):
     async with trio.open_nursery() as nursery:
-        journal = Journal(tmp_path / "journal.db")
+        journal = Journal(tmp_path / "journal.db", SECRET)
         await nursery.start(journal.run)
         nursery.cancel_scope.cancel()
     with pytest.raises(JournalFull):
@@ -158,7 +255,7 @@ async def test_after_its_end_the_journal_says_so(tmp_path):
     with pytest.raises(JournalFull):
         journal.knows(ONE)
     with pytest.raises(JournalFull):
-        journal.abandon()
+        journal.unfinished()
 
 
 async def test_what_was_asked_for_before_the_end_is_written(tmp_path):
@@ -170,7 +267,7 @@ async def test_what_was_asked_for_before_the_end_is_written(tmp_path):
             await journal.end(ONE, "Opened")
 
     async with trio.open_nursery() as nursery:
-        journal = Journal(path)
+        journal = Journal(path, SECRET)
         await nursery.start(journal.run)
         await journal.begin(ONE)
         nursery.start_soon(last_word, journal)
@@ -183,14 +280,14 @@ def test_a_damaged_file_is_told_with_what_to_do(tmp_path):
     path = tmp_path / "journal.db"
     path.write_bytes(b"this is not a database, whatever its name says" * 100)
     with pytest.raises(ConfigError) as caught:
-        Journal(path)
+        Journal(path, SECRET)
     assert caught.value.code == "C-117"
     assert "move it away" in caught.value.fix
 
 
 async def test_old_sessions_are_forgotten_in_the_end(tmp_path, monkeypatch, nursery):
     monkeypatch.setattr("mesh.runtime.journal.KEEP_SESSIONS", 3)
-    journal = Journal(tmp_path / "journal.db")
+    journal = Journal(tmp_path / "journal.db", SECRET)
     await nursery.start(journal.run)
     for number in range(6):
         session = SessionId(bytes([number]) * 32)

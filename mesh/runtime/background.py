@@ -1,0 +1,44 @@
+"""Long arithmetic in threads that give way: masking, adding and unmasking vectors, reading rows, training.
+
+The event loop answers heartbeats and votes while these run, also on a device of one core: on Linux the
+threads have a lower priority than the loop (nice is a thread's own there), so that the kernel lets the loop go
+first whenever it has something to do. They are threads of their own, since a priority cannot be raised
+again and trio's are shared with the journal, whose commits votes wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import trio
+
+THREADS = 2
+NICE = 10
+SWITCH_S = 0.001
+"""How long Python code in a thread may keep the interpreter from the loop; 5 ms are usual."""
+
+T = TypeVar("T")
+
+
+def _give_way() -> None:
+    sys.setswitchinterval(SWITCH_S)
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
+_threads = ThreadPoolExecutor(THREADS, "background", _give_way)
+
+
+async def run(function: Callable[..., T], *arguments: object) -> T:
+    """What `function` returns; it runs in a background thread."""
+    return await trio.to_thread.run_sync(_wait, function, arguments)
+
+
+def _wait(function: Callable[..., T], arguments: tuple[object, ...]) -> T:
+    return _threads.submit(function, *arguments).result()

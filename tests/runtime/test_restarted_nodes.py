@@ -1,0 +1,117 @@
+"""Whole nodes that crash in mid-session and come back: the session goes on, its end is learned."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+import trio
+
+from tests.runtime.memory_mesh import MemoryMesh, ask, in_place
+
+__all__ = ["in_place"]
+ROWS = [[1.0, 2.0], [3.0], [4.0, 5.0], [6.0], [7.0]]
+
+
+def sessions_of(member):
+    return member.node.sessions
+
+
+async def live(member):
+    """Until a session of ours is live here; its driver."""
+    with trio.fail_after(20):
+        while True:
+            for driver in sessions_of(member).registry.live.values():
+                if driver.machine.plan.job.dataset == "rows" and driver._begun and driver.machine.deadline:
+                    return driver
+            await trio.sleep(0.001)
+
+
+@pytest.mark.parametrize("who", [1, 2, 4])
+async def test_a_node_that_crashes_in_mid_session_goes_on_with_it(tmp_path, in_place, autojump_clock, who):
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = list(await mesh.start(5, ROWS))
+        asker, victim = members[0], members[who]
+        job = await asker.service.submit(ask("sum", "count"))
+        driver = await live(victim)
+        await mesh.crash(victim)
+        assert driver.machine.outcome is None, "too late to show anything"
+        back = await mesh.restart(victim)
+        info = await asker.ended(job)
+        assert info.result is not None, info
+        sums = {answer.statistic: answer.value for answer in info.result.answers}
+        if info.result.sites == 5:
+            assert sums == {"sum": 28.0, "count": 7}
+        assert sessions_of(back).counters["sessions_resumed"] >= 1
+        with trio.fail_after(60):
+            while back.journal.ending(driver.session) is None:
+                await trio.sleep(0.1)
+        assert back.journal.ending(driver.session).outcome == "Opened"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("away_s", [5.0, 25.0, 120.0])
+async def test_a_node_that_comes_back_after_the_end_learns_it_and_its_ledger_says_over_which_sites(
+    tmp_path, in_place, autojump_clock, away_s
+):
+    """While the others still relay, after they have stopped, and when its own time is over as well."""
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = list(await mesh.start(5, ROWS))
+        asker, victim = members[0], members[3]
+        job = await asker.service.submit(ask("sum"))
+        driver = await live(victim)
+        await mesh.crash(victim)
+        info = await asker.ended(job)
+        assert info.result is not None, info
+        await trio.sleep(away_s)
+        back = await mesh.restart(victim)
+
+        def known():
+            return [e for e in back.node.room.history() if e.kind == "result"]
+
+        with trio.fail_after(90):
+            while not known():
+                await trio.sleep(0.1)
+        (entry,) = known()
+        assert entry.session == driver.session.hex()
+        counted = [e for e in asker.node.room.history() if e.kind == "result"]
+        assert entry.body["roster"] == counted[-1].body["roster"]
+        end = back.journal.ending(driver.session)
+        assert (end.outcome, end.proof_kind) == ("Opened", "result")
+        assert back.journal.unfinished() == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_journal_that_cannot_be_read_any_more_makes_the_node_abstain(
+    tmp_path, in_place, autojump_clock
+):
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = list(await mesh.start(5, ROWS))
+        asker, victim = members[0], members[3]
+        job = await asker.service.submit(ask("sum"))
+        driver = await live(victim)
+        await mesh.crash(victim)
+        with sqlite3.connect(victim.home.journal) as journal:
+            journal.execute("UPDATE records SET body = substr(body, 1, 20)")
+        back = await mesh.restart(victim)
+        assert (await asker.ended(job)).result is not None
+        assert back.journal.ending(driver.session).outcome == "abandoned by a restart"
+        assert sessions_of(back).counters["sessions_resumed"] == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_ledger_hears_of_the_end_at_once(tmp_path, in_place, autojump_clock):
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = list(await mesh.start(5, ROWS))
+        job = await members[0].service.submit(ask("sum"))
+        await members[0].ended(job)
+        began = trio.current_time()
+        with trio.fail_after(1):
+            while not any(e.kind == "result" for e in members[0].node.room.history()):
+                await trio.sleep(0.01)
+        assert trio.current_time() - began < 1.0
+        nursery.cancel_scope.cancel()
