@@ -22,6 +22,7 @@ from mesh.runtime.node import Node
 from protocols.engine.committee import Committee
 from protocols.errors import ConfigError, MeshError, Refused, SessionAborted
 from protocols.programs import answers, questions
+from protocols.programs.events import Begun, Reseated
 from protocols.programs.party import Finished
 from protocols.programs.plan import ProgramPlan
 from protocols.programs.recipient import ProgramOpened
@@ -103,6 +104,13 @@ class ProgramCalculation:
         match event:
             case events.Progress():
                 self._work.emit("progress", f"{event.phase} · {event.detail}", phase=event.phase)
+            case Begun():
+                members = ", ".join(name(party) for party in event.members)
+                what = f"{event.sites} sites · {members} compute from layer {event.layer}"
+                self._work.phase("computing", what, members=members, attempt=str(event.attempt))
+            case Reseated():
+                gone, new = (", ".join(map(name, parties)) for parties in (event.gone, event.seated))
+                self._work.emit("handover", f"{new} seated for {gone} at layer {event.layer}")
             case events.Declined():
                 self._work.refused(name(event.party), event.reason)
             case events.Named():

@@ -257,7 +257,7 @@ class Programs:
         except MeshError as error:
             log.warning("nothing dealt", session=plan.session.short(), why=error.sentence())
             await self._in_room(lambda: self._room.record_use(plan, opened=False))
-            return None, f"{error.code}: {error.args[0]}"
+            return None, f"{error.code}: {error.args[0]}"  # names the range, never a row or a value
 
     async def _in_room(self, function: Callable[..., T], *arguments: object) -> T:
         return await trio.to_thread.run_sync(function, *arguments, limiter=self._data_lock)
@@ -282,7 +282,7 @@ class Programs:
 
     def _decline(self, plan: ProgramPlan, reason: str) -> None:
         if plan.initiator != self._keys.party:
-            message = ProgramDecline(reason[:500])
+            message = ProgramDecline(reason[:500], whole=True)
             self._postman.post((plan.initiator,), message, session=plan.session, epoch=plan.epoch)
 
     def _lost(self, plan: ProgramPlan, linked: set[PartyId]) -> PeersLost:

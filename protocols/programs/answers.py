@@ -33,9 +33,9 @@ class Answer:
 
 def numbers(number: Number, opened: Residues) -> npt.NDArray[np.float64]:
     """An opened output as reals; whole numbers of any size are exact up to float64."""
-    if number.scale == 0:
-        return rns.to_ints(opened).astype(np.float64)
-    return rns.decode(opened, number.scale)
+    flat = opened.reshape(2, -1)
+    reals = rns.to_ints(flat).astype(np.float64) if number.scale == 0 else rns.decode(flat, number.scale)
+    return reals.reshape(opened.shape[1:])
 
 
 def read(job: Job, outputs: Mapping[str, npt.NDArray[np.float64]], rows: int) -> tuple[Answer, ...]:

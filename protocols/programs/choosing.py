@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from protocols.identifiers import Digest, PartyId
 from protocols.programs.messages import NOTHING, Entry, Holding, Mark, Standing
+from protocols.sessions.plan import Seat
 
 
 def common_entries(
@@ -41,3 +42,15 @@ def best_mark(
             best = max(fit, key=lambda mark: (mark.layer, mark.attempt))
             return best, holders[best]
     return None
+
+
+def reseated(
+    seats: tuple[Seat, ...], holders: Collection[int], spare: Sequence[Seat], lost: Collection[PartyId]
+) -> tuple[Seat, ...]:
+    """Seats whose members do not hold the mark go to substitutes in order, those of lost members first."""
+    new, left = list(seats), list(spare)
+    away = [at for at in range(1, len(seats) + 1) if at not in holders]
+    for at in sorted(away, key=lambda at: seats[at - 1].party not in lost):
+        if left:
+            new[at - 1] = left.pop(0)
+    return tuple(new)

@@ -15,12 +15,15 @@ Symbols: n seats, t threshold.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Publish
 from protocols.programs import questions
-from protocols.programs.choosing import best_mark, common_entries, common_keys
+from protocols.programs.choosing import best_mark, common_entries, common_keys, reseated
+from protocols.programs.events import Begun, Reseated
 from protocols.programs.gathering import upheld
 from protocols.programs.messages import (
     FIRST,
@@ -61,6 +64,7 @@ class Initiator:
         self.plan = plan
         self.phase = "gathering"
         self.declined: dict[PartyId, str] = {}
+        self._absent: set[PartyId] = set()
         self.lost: frozenset[PartyId] = frozenset()
         self.certificate: StartCertificate | None = None
         self.first: StartCertificate | None = None
@@ -75,7 +79,7 @@ class Initiator:
         self._standings: dict[int, Standing] = {}
         self._attempt: Attempt | None = None
         self._finished: set[int] = set()
-        self._suspects: set[int] = set()
+        self._suspects: Counter[int] = Counter()
         self._mark = FIRST
         self._holders: set[int] = set()
         self._done: set[PartyId] = set()
@@ -151,13 +155,15 @@ class Initiator:
 
     def _here(self) -> list[int]:
         """Seats whose holders are not lost and take part."""
-        away = self.lost | self.declined.keys()
+        away = self.lost | self._absent
         return [at for at, seat in enumerate(self._seats, 1) if seat.party not in away]
 
     def _on_decline(self, now: float, sender: PartyId, message: ProgramDecline) -> list[Effect]:
         if sender not in self.plan.parties or sender in self.declined:
             return []
         self.declined[sender] = message.reason
+        if message.whole:
+            self._absent.add(sender)
         effects: list[Effect] = [Publish(events.Declined(sender, message.reason))]
         return [*effects, *(self._propose(now) if self.phase == "gathering" else [])]
 
@@ -192,8 +198,7 @@ class Initiator:
             self.first.start.inputs if self.first else common_entries(self._holdings, here, self.declined)
         )
         if self._generation == 0 and len(entries) < self.plan.job.min_sites:
-            names = len(entries)
-            words = f"{names} of {self.plan.job.min_sites} required sites dealt their values"
+            words = f"{len(entries)} of {self.plan.job.min_sites} required sites dealt their values"
             return self.abort("C-301", words) if final else []
         keys = common_keys(self._holdings, here, self.plan.size)
         if sum(key != NOTHING for key in keys) <= self.plan.threshold:
@@ -207,10 +212,7 @@ class Initiator:
         if self._proposal is not None and self._proposal.generation == start.generation:
             return self.abort("C-302", "members left between the proposal of the start and its certificate")
         self._proposal, self._ballots, self.phase, self._until = start, {}, "voting", now + VOTE_S
-        sites = Publish(
-            events.Progress(0, "start", f"{len(entries)} sites · {len(start.quorum)} members compute")
-        )
-        return [sites, self._to_members(StartProposal(start))]
+        return [self._to_members(StartProposal(start))]
 
     def _complete(self, here: list[int]) -> bool:
         """Every member that is here reports keys of all that are here, and every owner is accounted for."""
@@ -265,10 +267,10 @@ class Initiator:
         self.certificate = StartCertificate(start, ballots)
         check_certificate(self.plan, self.certificate)
         self.first = self.first or self.certificate
-        self.phase, self._suspects, self._finished = "running", set(), set()
+        self.phase, self._finished = "running", set()
         self._attempt = Attempt(start.generation, start.attempt, start.mark, start.quorum)
         told = tuple(dict.fromkeys((*(s.party for s in self._seats), *self.plan.parties)))
-        effects: list[Effect] = [Broadcast(told, self.certificate)]
+        effects: list[Effect] = [self._begun(), Broadcast(told, self.certificate)]
         return [*effects, *(self._recount(now) if self._gone(start.quorum) else [])]
 
     def _too_few(self) -> list[Effect]:
@@ -286,7 +288,8 @@ class Initiator:
         if message.finished and message.attempt == self._attempt.number:
             self._finished.add(point)
         self._standings[point] = message
-        self._suspects |= set(message.missing) if message.attempt == self._attempt.number else set()
+        if message.attempt == self._attempt.number:
+            self._suspects.update(message.missing)
         if self.phase == "recounting":
             return self._next(now)
         if self.phase == "running" and message.missing and message.attempt == self._attempt.number:
@@ -296,7 +299,8 @@ class Initiator:
     def _recount(self, now: float) -> list[Effect]:
         """Stop the attempt and ask everybody."""
         assert self._attempt is not None
-        if len(self._finished) > self.plan.threshold and self._settled():
+        settled = all(p in self._finished for p in self._attempt.quorum if p in self._here())
+        if settled and len(self._finished) > self.plan.threshold:
             return []
         self._standings = {}
         self.phase, self._until = "recounting", now + RECOUNT_S
@@ -305,21 +309,15 @@ class Initiator:
         )
         return [Publish(progress), self._to_members(Recount(self._attempt.number))]
 
-    def _settled(self) -> bool:
-        """Whether everybody of the quorum that is here has finished."""
-        assert self._attempt is not None
-        return all(p in self._finished for p in self._attempt.quorum if p in self._here())
-
     def _next(self, now: float, *, final: bool = False) -> list[Effect]:
         """The next attempt, once all members here have answered, or `final`: with those that have."""
         assert self._attempt is not None
         answered = {p: s for p, s in self._standings.items() if p in self._here()}
-        if not final and set(self._here()) - self._suspects - answered.keys():
+        silent = set(self._here()) - answered.keys()
+        if not final and silent:
+            if not silent - self._suspects.keys():  # only those are silent who were missed before
+                self._until = min(self._until, now + RECOUNT_S / 4)
             return []
-        if not final and set(self._here()) - answered.keys():
-            self._until = min(self._until, now + RECOUNT_S / 2)
-            if now < self._until:
-                return []
         best = best_mark(answered, self.plan.working, self.plan.threshold)
         if best is None:
             return self._wait(now)
@@ -329,12 +327,17 @@ class Initiator:
         if self.attempts >= MAX_ATTEMPTS:
             return self.abort("C-302", f"{MAX_ATTEMPTS} attempts were interrupted")
         self.attempts += 1
-        ranked = sorted(self._holders, key=lambda p: (p in self._suspects, p))
+        ranked = sorted(self._holders, key=lambda p: (self._suspects[p], p))  # whom fewest missed so far
         quorum = tuple(sorted(ranked[: self.plan.working]))
         self._attempt = Attempt(self._generation, self.attempts, self._mark, quorum)
-        self.phase, self._suspects, self._finished = "running", set(), set()
-        text = f"attempt {self.attempts} from layer {self._mark.layer} with {len(quorum)} members"
-        return [Publish(events.Progress(0, "attempt", text)), self._to_members(self._attempt)]
+        self.phase, self._finished = "running", set()
+        return [self._begun(), self._to_members(self._attempt)]
+
+    def _begun(self) -> Effect:
+        assert self._attempt is not None
+        members = tuple(self._seats[point - 1].party for point in self._attempt.quorum)
+        sites = len(self.first.start.inputs) if self.first else 0
+        return Publish(Begun(self._attempt.number, self._attempt.mark.layer, members, sites))
 
     def _wait(self, now: float) -> list[Effect]:
         """Too few are here to know anything: ask again while there is time."""
@@ -346,7 +349,7 @@ class Initiator:
 
     def _substitutes(self) -> list[Seat]:
         seated = {seat.party for seat in self._seats}
-        away = self.lost | self.declined.keys()
+        away = self.lost | self._absent
         return [s for s in self.plan.substitutes if s.party not in seated and s.party not in away]
 
     def _reseat(self, now: float) -> list[Effect]:
@@ -355,19 +358,15 @@ class Initiator:
         needed = self.plan.working - len(self._holders)
         if len(spare) < needed or self._generation + 1 >= MAX_GENERATIONS or self.first is None:
             return self._wait(now)
-        seats = list(self._seats)
-        away = [at for at in range(1, self.plan.size + 1) if at not in self._holders]
-        for at in sorted(away, key=lambda at: self._seats[at - 1].party not in self.lost):
-            if spare:
-                seats[at - 1] = spare.pop(0)
+        before, self._seats = self._seats, reseated(self._seats, self._holders, spare, self.lost)
         self._generation += 1
         self.attempts += 1
-        self._seats = tuple(seats)
         self._holdings, self._proposal, self._ballots = {}, None, {}
         self.phase, self._until = "gathering", now + self.plan.patience_ms / 1000 + RECOUNT_S
-        text = f"{needed} substitutes take seats from layer {self._mark.layer}"
+        changed = [at for at in range(self.plan.size) if before[at] != self._seats[at]]
+        gone, seated = (tuple(seats[at].party for at in changed) for seats in (before, self._seats))
         message = Reseat(self._generation, self._seats, self.first)
-        return [Publish(events.Progress(0, "reseat", text)), self._to_members(message)]
+        return [Publish(Reseated(self._mark.layer, gone, seated)), self._to_members(message)]
 
     # -- the end ------------------------------------------------------------------------------------------
 

@@ -49,10 +49,11 @@ class ProgramOffer:
 
 @dataclass(frozen=True, slots=True)
 class ProgramDecline:
-    """A party that does not take part, or an owner that deals nothing."""
+    """A party that takes no part at all (`whole`), or an owner that deals nothing."""
 
     KIND: ClassVar[str] = "program-decline"
     reason: Reason
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class ProgramParty:
         if self.owner is not None:
             effects += self.owner.begin()
         elif self.me in self.plan.owners:
-            effects.append(Send(self.plan.initiator, ProgramDecline(self._refusal[:500])))
+            effects.append(Send(self.plan.initiator, ProgramDecline(self._refusal[:500], whole=False)))
         return self._settle(now, effects)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:

@@ -123,11 +123,10 @@ def _check_range(name: str, values: Floats, what: Asked) -> None:
     with np.errstate(invalid="ignore"):
         bad = ~((values >= what.low) & (values <= what.high))
     if bad.any():
-        row = int(np.argmax(bad)) + 1
         raise LocalMisuse(
-            f"column {name!r}: value {row} is outside the declared range [{what.low:g}, {what.high:g}]",
+            f"column {name!r} has a value outside the declared range [{what.low:g}, {what.high:g}]",
             code="C-650",
-            fix="clip the value, or ask with a wider --range",
+            fix=f"it is value {int(np.argmax(bad)) + 1}: clip it, or ask with a wider --range",
         )
 
 
@@ -135,9 +134,8 @@ def _encoded_items(what: Asked, values: Floats) -> Residues:
     """One bit for each whole number of the range: whether it is among the values."""
     _check_range(what.columns[0], values, what)
     if (values != np.rint(values)).any():
-        row = int(np.argmax(values != np.rint(values))) + 1
         raise LocalMisuse(
-            f"column {what.columns[0]!r}: value {row} is not a whole number",
+            f"column {what.columns[0]!r} has a value that is not a whole number",
             code="C-650",
             fix="number the items",
         )

@@ -104,20 +104,21 @@ class Acts:
         queries = (QuerySpec("median", "length_of_stay", parameters),)
         spec = JobSpec("ward", queries, min_sites=3, timeout_s=60.0, purpose="test")
         job = self.p1.client.submit(spec)
-        victim = "p2"
+        killed: list[str] = []
 
         def watch() -> None:
             for event in self.p1.client.watch(job, 90.0):
-                if "members compute" in event.text:
+                if event.kind == "phase" and dict(event.data).get("phase") == "computing" and not killed:
+                    members = dict(event.data)["members"].split(", ")
+                    killed.append(next(name for name in members if name != "p1"))
                     time.sleep(0.15)
-                    self.mesh.kill(victim)
-                    return
+                    self.mesh.kill(killed[0])
 
         thread = threading.Thread(target=watch)
         thread.start()
         seen = self._ended(job)
         thread.join()
-        return seen
+        return {**seen, "victim": killed[0]}
 
 
 def main() -> None:
