@@ -1,7 +1,7 @@
 """Long arithmetic in threads that give way: masking, adding and unmasking vectors, reading rows, training.
 
 The event loop answers heartbeats and votes while these run, also on a device of one core: on Linux the
-threads have a lower priority than the loop (nice is a thread's own there), so that the kernel lets the loop go
+threads have a lower priority than the loop (nice is each thread's own), so that the kernel lets the loop go
 first whenever it has something to do. They are threads of their own, since a priority cannot be raised
 again and trio's are shared with the journal, whose commits votes wait for.
 """

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from mesh.runtime import background
 from mesh.runtime.postman import Postman
 from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorRequest, VectorStore
 from protocols.errors import MeshError, UnexpectedMessage
@@ -81,7 +82,7 @@ class BulkLane:
         self._soon(self._add, effect)
 
     async def _add(self, effect: Combine) -> None:
-        name = await trio.to_thread.run_sync(self.store.add, effect.parts)
+        name = await background.run(self.store.add, effect.parts)
         self._tell(VectorsAdded(effect.stage, name))
 
     def receive(self, sender: PartyId, message: object) -> None:

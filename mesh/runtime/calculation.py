@@ -19,7 +19,7 @@ from mesh.api.shapes import AnswerInfo, JobResult, JobSpec
 from mesh.overlay.plan_explain import Explanation, explain
 from mesh.overlay.planner import PlanLimits, plan_session
 from mesh.overlay.sortition import committee_size
-from mesh.runtime import masked
+from mesh.runtime import background, masked
 from mesh.runtime.inquiry import Inquiry, Poll
 from mesh.runtime.jobs import Job as Work
 from mesh.runtime.node import Node
@@ -174,7 +174,7 @@ class Calculation:
         return error
 
     async def _result(self, plan: Plan, explanation: Explanation, opened: events.Opened) -> JobResult:
-        answers = await trio.to_thread.run_sync(
+        answers = await background.run(
             statistics.decode_job, plan.job, opened.total, len(opened.contributors)
         )
         shown = tuple([await self._shown(index, answer) for index, answer in enumerate(answers)])
@@ -199,7 +199,7 @@ class Calculation:
     async def _shown(self, index: int, a: Answer) -> AnswerInfo:
         """An answer for people; a long vector is put into a file."""
         if isinstance(a.value, np.ndarray) and a.value.size > INLINE_VALUES:
-            await trio.to_thread.run_sync(self._node.results.keep, self._work.info.id, index, a.value)
+            await background.run(self._node.results.keep, self._work.info.id, index, a.value)
             return AnswerInfo(a.statistic, a.column, None, a.n, length=a.value.size)
         return AnswerInfo(a.statistic, a.column, a.listed, a.n, a.edges, a.under, a.over)
 

@@ -19,10 +19,10 @@ from mesh.runtime.vectors import VectorStore
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof
-from protocols.errors import MalformedMessage
+from protocols.errors import LocalMisuse, MalformedMessage
 from protocols.identifiers import Digest
 from protocols.masking import one_shot
-from protocols.masking.layout import Layout
+from protocols.masking.layout import SPAN_COORDINATES, Layout
 from protocols.masking.parameters import TABLE, Choice, choose
 from protocols.sessions.plan import Bulk, Job, Plan
 from protocols.statistics import registry as statistics
@@ -91,11 +91,22 @@ def mask(plan: Plan, store: VectorStore, elements: Elements, seed: bytes) -> Mas
     """Mask a job's vector, (job_length,) elements, into the store. `seed`: 32 secret bytes, used once."""
     layout = store.layout
     weight = int(elements[0])
-    values = field.to_signed(elements[1:])
+    values = _small(elements[1:])
     key = one_shot.MaskKey(layout.parameters, Xof(seed, "mask key", plan.session))
     noise = Xof(seed, "mask noise", plan.session)
     name = store.keep(one_shot.mask_spans(layout, plan.session, key, values, noise))
     return Masked(one_shot.dealing(layout, plan.session, key, values, weight), name)
+
+
+def _small(elements: Elements) -> npt.NDArray[np.int32]:
+    """Signed integers of 24 bits at most, without copies of the whole vector on the way."""
+    values = np.empty(elements.size, dtype=np.int32)
+    for start in range(0, elements.size, SPAN_COORDINATES):
+        block = field.to_signed(elements[start : start + SPAN_COORDINATES])
+        if block.size and int(np.abs(block).max()) >= 1 << 31:
+            raise LocalMisuse("a value of a masked vector is wider than its mask takes")
+        values[start : start + block.size] = block
+    return values
 
 
 def read(plan: Plan, store: VectorStore, opened: Elements, contributors: int, name: Digest) -> Elements:

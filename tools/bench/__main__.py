@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("--devices", type=int, default=8)
     three.add_argument("--length", type=lambda text: int(float(text)), default=1_000_000)
     three.add_argument("--rounds", type=int, default=3, help="rounds of each kind")
+    three.add_argument("--mbit", type=float, help="uplink of each node (default: as fast as it goes)")
     three.add_argument("--cold", action="store_true", help="no round before that only warms up")
     three.add_argument("--json", action="store_true", help="end with one line of JSON")
     two = kinds.add_parser("session", help="a session of plain statistics: CPU and bytes of a party by role")
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from tools.bench import transport
 
         return {"exact": True} | transport.measure(
-            options.devices, options.length, options.rounds, warm=not options.cold
+            options.devices, options.length, options.rounds, warm=not options.cold, mbit=options.mbit
         )
     peer = flower.find(options.flower_python, options.flower_driver) if options.against else None
     case = aggregate.Case(

@@ -52,8 +52,15 @@ _sums: dict[int, Integers] = {}
 """Made before the fork, so that all peers share their pages."""
 
 
-def measure(devices: int, length: int, rounds: int, *, warm: bool = True) -> dict[str, object]:
-    """Wall clock of `rounds` secure and plain rounds in turn, after one of each to warm up."""
+def measure(
+    devices: int, length: int, rounds: int, *, warm: bool = True, mbit: float | None = None
+) -> dict[str, object]:
+    """Wall clock of `rounds` secure and plain rounds in turn, after one of each to warm up.
+
+    `mbit`: what each node can send a second; None for what loopback and the processors give.
+    """
+    if mbit:
+        watching.throttle(mbit)
     _values[length] = (np.random.default_rng(1).standard_normal(length) * 0.1).astype(np.float32)
     _sums[length] = _quantised(length).astype(np.int32) * devices
     _patch()
@@ -96,6 +103,7 @@ def measure(devices: int, length: int, rounds: int, *, warm: bool = True) -> dic
         "transport_devices": devices,
         "transport_length": length,
         "transport_rounds": rounds,
+        "transport_uplink_mbit": mbit,
         "transport_secure_s": secure,
         "transport_plain_s": plain,
         "transport_failed_rounds": failed,

@@ -17,6 +17,7 @@ from typing import Any
 
 import trio
 
+from mesh.net.channels import MuxStream
 from mesh.net.transport import Frame, Lane
 from mesh.runtime.demo.local_mesh import LocalMesh
 from mesh.runtime.node import Node
@@ -55,6 +56,21 @@ def install(folder: Path) -> None:
 
     for name, value in (("_receive", noting), ("run", probing)):
         setattr(Node, name, value)
+
+
+def throttle(mbit: float) -> None:
+    """In this process, from which peers are forked: each node sends so many Mbit/s at most, over all links.
+
+    That is the uplink of a site: time then depends on bytes, not on how many cores the peers share.
+    """
+    write, free = MuxStream.write, [0.0]
+
+    async def paced(stream: MuxStream, data: bytes) -> None:
+        free[0] = max(free[0], trio.current_time()) + len(data) * 8 / (mbit * 1e6)
+        await trio.sleep_until(free[0])
+        await write(stream, data)
+
+    setattr(MuxStream, "write", paced)  # noqa: B010 - a method may not be assigned
 
 
 async def _probe(node: Node) -> None:
