@@ -121,7 +121,7 @@ class Config:
     max_jobs: int = _row("session.max_jobs", "int", 256, 1, 65_536)
 
     vault_hold_mb: float = _row("vault.hold_mb", "float", 64.0, 0, 1e6)
-    vault_renew_s: float = _row("vault.renew_s", "float", 600.0, 1, 30 * 86_400)
+    vault_renew_s: float = _row("vault.renew_s", "float", 300.0, 1, 30 * 86_400)
 
     ticket_s: float = _row("join.ticket_s", "float", 86_400.0, 60, 30 * 86_400)
     confirm_joins: bool = _row("join.confirm", "bool", False)

@@ -54,6 +54,9 @@ OFFER_S = 3600.0
 MAX_PER_OWNER = 64
 MAX_EARLY = 64
 """Vaults whose receipts may come before the offer."""
+SEED_BYTES = 32
+"""Before the share in a fragment: the randomness by which a renewal deals it, the same after a restart."""
+
 T = TypeVar("T")
 
 
@@ -108,7 +111,7 @@ class Holder:
                 bytes(terms.vault), terms.name, bytes(terms.owner), codec.encode(message.terms), None, now,
                 now, terms.share_bytes,
             )  # fmt: skip
-            share = taken.share.astype("<u8").tobytes()
+            share = os.urandom(SEED_BYTES) + taken.share.astype("<u8").tobytes()
             await self.stored(self.store.put_fragment, bytes(terms.vault), 0, bytes(taken.dealing), share)
             await self.stored(self.store.offered, row)
         elif (found := await self.stored(self.store.fragment, held.vault, 0)) is None or found[
@@ -268,8 +271,15 @@ class Holder:
 
     async def share(self, standing: Standing) -> Elements | None:
         """Our share (width,) of a standing's generation, or None while we have none."""
+        return (await self.fragment(standing))[0]
+
+    async def fragment(self, standing: Standing) -> tuple[Elements | None, bytes]:
+        """The share, and the secret seed of its renewal, which is erased with it."""
         found = await self.stored(self.store.fragment, bytes(standing.vault), standing.generation)
-        return None if found is None else np.frombuffer(found[1], dtype="<u8").astype(np.uint64)
+        if found is None:
+            return None, b""
+        body = found[1]
+        return np.frombuffer(body[SEED_BYTES:], dtype="<u8").astype(np.uint64), body[:SEED_BYTES]
 
     # -- the end --------------------------------------------------------------------------------------
 

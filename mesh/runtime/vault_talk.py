@@ -12,9 +12,10 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 import trio
 
-from protocols.errors import ProtocolError
-from protocols.identifiers import PartyId
+from protocols.errors import ProtocolError, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Publish, Send
+from protocols.vault.messages import VaultBadShare, VaultConsent, VaultDecline, VaultReceipt, VaultShare
 
 log = structlog.get_logger("coppice.vault")
 
@@ -114,3 +115,17 @@ class Talk(Generic[Outcome]):
                     self._post((effect.to,), effect.message)
                 case Broadcast():
                     self._post(effect.to, effect.message)
+
+
+def conversation_of(message: object) -> Digest:
+    """Which conversation an answer belongs to."""
+    match message:
+        case VaultReceipt():
+            return message.vault
+        case VaultBadShare():
+            return message.terms.terms.vault
+        case VaultConsent() | VaultShare():
+            return message.reading
+        case VaultDecline():
+            return message.about
+    raise UnexpectedMessage("no conversation takes that")

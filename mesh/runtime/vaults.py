@@ -26,7 +26,8 @@ from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.overlay_driver import OverlayDriver
 from mesh.runtime.postman import Postman
 from mesh.runtime.vault_holder import Holder
-from mesh.runtime.vault_talk import Talk
+from mesh.runtime.vault_keeper import Keeper
+from mesh.runtime.vault_talk import Talk, conversation_of
 from mesh.settings import Config
 from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
@@ -51,6 +52,7 @@ from protocols.vault.messages import (
     order,
 )
 from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
+from protocols.vault.renewal_messages import RENEWAL_MESSAGES, VaultUses
 from protocols.vault.standing import Standing, check_standing
 from protocols.vault.terms import sign_terms
 from protocols.wire import codec
@@ -68,7 +70,7 @@ TICK_S = 30.0
 CONFIRM_S = 3.0
 FLUSH_S = 1.0
 
-VAULT_MAIL: tuple[type, ...] = VAULT_MESSAGES
+VAULT_MAIL: tuple[type, ...] = (*VAULT_MESSAGES, *RENEWAL_MESSAGES, VaultUses)
 """All messages about vaults."""
 
 _ANSWERS = (VaultReceipt, VaultDecline, VaultConsent, VaultShare, VaultBadShare)
@@ -100,6 +102,10 @@ class Vaults:
         wrapping = derive(identity.keys.sealing.reveal(), "vaults at rest")
         self.store = VaultStore(folder / "vaults", wrapping)
         self.holder = Holder(self.keys, self._mesh, config, self.store, self.post, self.view, clock)
+        self._keeper = Keeper(
+            self.keys, self._mesh, config, self.holder, self.post, self.view,
+            lambda: overlay.keeper.record.epoch, self._links, clock,
+        )  # fmt: skip
         self._talks: dict[Digest, Talk[object]] = {}
         self._finding: dict[bytes, dict[PartyId, VaultFound]] = {}
         self._queue: Counter[PartyId] = Counter()
@@ -112,6 +118,7 @@ class Vaults:
             await self.holder.stored(self.store.tidy)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._work)
+                nursery.start_soon(self._keeper.run)
                 nursery.start_soon(self._watch_dates)
                 task_status.started()
         finally:
@@ -133,7 +140,7 @@ class Vaults:
             found[sender] = message
             return
         if isinstance(message, _ANSWERS):
-            talk = self._talks.get(_about(message))
+            talk = self._talks.get(conversation_of(message))
             if talk is not None:
                 talk.deliver(sender, message)
                 return
@@ -194,6 +201,7 @@ class Vaults:
         match message:
             case None:
                 await holder.linked(sender)
+                await self._keeper.linked(sender)
                 await self._orders_for(sender)
             case VaultOffer():
                 await holder.on_offer(sender, message)
@@ -213,6 +221,12 @@ class Vaults:
                 await holder.on_order(sender, message)
             case VaultErased():
                 await self._on_erased(message)
+            case Standing():
+                await self._keeper.on_standing(sender, message)
+            case VaultUses():
+                await self._keeper.on_uses(sender, message)
+            case _ if isinstance(message, RENEWAL_MESSAGES):
+                await self._keeper.receive(sender, message)
             case _:
                 raise UnexpectedMessage(f"no vault waits for a {type(message).__name__}")
 
@@ -377,17 +391,3 @@ class Vaults:
             return await talk.run([p for p in members if p not in linked and p != self.me])
         finally:
             del self._talks[key]
-
-
-def _about(message: object) -> Digest:
-    """Which conversation an answer belongs to."""
-    match message:
-        case VaultReceipt():
-            return message.vault
-        case VaultBadShare():
-            return message.terms.terms.vault
-        case VaultConsent() | VaultShare():
-            return message.reading
-        case VaultDecline():
-            return message.about
-    raise UnexpectedMessage("no conversation takes that")

@@ -9,7 +9,6 @@ import pytest
 import trio
 
 from mesh.api.shapes import BinsSpec, JobSpec, QuerySpec, ShareSpec
-from protocols.errors import ConfigError, Refused
 from tests.runtime.memory_mesh import MemoryMesh, in_place
 
 __all__ = ["in_place"]
@@ -57,4 +56,61 @@ async def test_a_mean_of_a_vault_whose_owner_has_gone(tmp_path: Path, autojump_c
         refused = await reader.ended(await reader.service.submit(asks("stddev")))
         assert refused.error is not None
         assert refused.error.code == "C-305"
+        nursery.cancel_scope.cancel()
+
+
+async def until(condition, patience_s: float = 60.0) -> None:
+    with trio.fail_after(patience_s):
+        while not await condition():
+            await trio.sleep(0.2)
+
+
+def folders(member) -> dict[str, list[str]]:
+    root = member.home.root / "vaults"
+    return {part: sorted(path.name for path in (root / part).iterdir()) for part in ("keys", "fragments")}
+
+
+async def test_a_holder_leaves_its_seat_passes_on_and_the_vault_is_erased_in_the_end(
+    tmp_path: Path, autojump_clock, in_place: None
+) -> None:
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = await mesh.start(7)
+        owner = members[0]
+        info = await owner.service.share(ShareSpec(file_of(tmp_path), "cardio", holders=4, threshold=1))
+        names = [one.name for one in info.holders]
+        by_name = {m.identity.applicant.name: m for m in members}
+        gone = by_name[names[1]]
+        reader = next(m for m in members[1:] if m.identity.applicant.name not in names)
+        first = await reader.ended(await reader.service.submit(asks("mean")))
+        assert first.result is not None, first.error
+        before = {name: folders(by_name[name]) for name in names}
+        gone.scope.cancel()
+
+        async def moved() -> bool:
+            now = (await owner.service.shared())[0]
+            return now.generation >= 1 and names[1] not in [one.name for one in now.holders]
+
+        await until(moved)
+        now = (await owner.service.shared())[0]
+        assert len(now.holders) == 4
+        for name in names:
+            if name != names[1]:
+                after = folders(by_name[name])
+                assert len(after["keys"]) == 1
+                assert after != before[name]
+        again = await reader.ended(await reader.service.submit(asks("mean", "variance")))
+        assert again.result is not None, again.error
+        assert again.result.answers[0].value == pytest.approx(np.mean(VALUES), rel=1e-15)
+
+        ended = await owner.service.unshare("cardio")
+        states = {one.name: one.state for one in ended.holders}
+        assert all(state == "erased" for name, state in states.items() if name != names[1])
+        assert ended.state == "erasing"
+        for one in now.holders:
+            assert folders(by_name[one.name]) == {"keys": [], "fragments": []}
+        refused = await reader.ended(await reader.service.submit(asks("mean")))
+        assert refused.error is not None
+        assert refused.error.code == "C-654"
+        assert "erased by its owner" in refused.error.what
         nursery.cancel_scope.cancel()

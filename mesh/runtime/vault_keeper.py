@@ -1,0 +1,392 @@
+"""Renews the vaults held here, every epoch and when a holder is gone, and keeps to the newest generation.
+
+Due is a vault whose epoch has passed (and whose shares are older than vault.renew_s), or one of whose holders
+the mesh has given up. Substitutes are the next gateways by a rank that vault and generation fix, so that all
+who see the same members want the same seats. A holder that was away learns from a newer standing that it was
+replaced, or that its share is old, and erases what it had.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+import trio
+
+from mesh.data.vault import HeldRow
+from mesh.overlay.view import Status, View
+from mesh.runtime.vault_holder import SEED_BYTES, Holder
+from mesh.runtime.vault_talk import Post
+from mesh.settings import Config
+from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.plan import Seat
+from protocols.vault.consent import Use, use_of
+from protocols.vault.gathering import Liar
+from protocols.vault.messages import Reading
+from protocols.vault.renewal import Renewal
+from protocols.vault.renewal_messages import (
+    AckCast,
+    PendingShare,
+    Renewed,
+    VaultDeal,
+    VaultUses,
+    ViewEntered,
+    VoteCast,
+    place_of,
+)
+from protocols.vault.standing import MAX_SUCCESSIONS, Standing, check_standing, outcome_name
+from protocols.wire import codec
+from protocols.wire.digest import digest
+
+log = structlog.get_logger("coppice.vault")
+
+LOOK_S = 0.5
+MAX_RUNNING = 8
+MAX_CANDIDATES = 64
+MAILBOX = 1024
+MAX_LEDGER_BYTES = 1 << 20
+_RECORDS: dict[str, type] = {cls.__name__: cls for cls in (VoteCast, ViewEntered, AckCast)}
+
+
+@dataclass(slots=True)
+class _Running:
+    machine: Renewal
+    send: trio.MemorySendChannel[tuple[PartyId, object]]
+    mail: trio.MemoryReceiveChannel[tuple[PartyId, object]]
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A vault in which we may become a substitute, and what old holders say of its ledger."""
+
+    standing: Standing
+    uses: dict[PartyId, tuple[Reading, ...]] = field(default_factory=dict)
+
+
+class Keeper:
+    """Renewals of this node. `run` must be running."""
+
+    def __init__(
+        self,
+        keys: PartyKeys,
+        mesh: Digest,
+        config: Config,
+        holder: Holder,
+        post: Post,
+        view: Callable[[], View],
+        epoch: Callable[[], int],
+        links: Callable[[], set[PartyId]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._keys = keys
+        self._mesh = mesh
+        self._least_s = config.vault_renew_s
+        self._holder = holder
+        self._store = holder.store
+        self._post = post
+        self._view = view
+        self._epoch = epoch
+        self._links = links
+        self._clock = clock
+        self._running: dict[Digest, _Running] = {}
+        self._candidates: OrderedDict[Digest, _Candidate] = OrderedDict()
+        self._epoch_of: dict[Digest, int] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Look for what is due, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            while True:
+                for row in await self._holder.stored(self._store.held):
+                    if row.standing is not None:
+                        await self._look(row, codec.decode(Standing, row.standing))
+                await trio.sleep(LOOK_S)
+
+    async def _look(self, row: HeldRow, standing: Standing) -> None:
+        vault = standing.vault
+        epoch = self._epoch_of.setdefault(vault, self._epoch())
+        running = self._running.get(vault)
+        wanted = self.wanted(standing)
+        if running is not None:
+            return
+        old = self._clock() >= row.renewed + self._least_s
+        if self._holder.is_over(row) or not self._may_begin(standing):
+            return
+        if wanted != standing.seats or (old and self._epoch() > epoch):
+            await self._begin(standing, wanted)
+
+    def _may_begin(self, standing: Standing) -> bool:
+        """With fewer than a quorum of the holders here nothing could be decided."""
+        here = self._links() | {self._keys.party}
+        enough = len(here & set(standing.members)) >= standing.terms.terms.quorum
+        return enough and len(self._running) < MAX_RUNNING
+
+    def wanted(self, standing: Standing) -> tuple[Seat, ...]:
+        """The seats with those that the mesh has given up replaced by the next gateways in rank."""
+        view, taken = self._view(), set(standing.members)
+        gone = [party for party in standing.members if not _stays(view, party)]
+        if not gone or len(standing.successions) >= MAX_SUCCESSIONS:
+            return standing.seats
+        fit = [
+            party
+            for party in view.alive_gateways
+            if party not in taken and party != standing.terms.terms.owner
+        ]
+        rank = partial(digest, "vault rank", standing.vault, standing.generation.to_bytes(4, "big"))
+        spare = sorted(fit, key=lambda party: rank(party))
+        seats = []
+        for seat in standing.seats:
+            if seat.party in gone and spare:
+                party = spare.pop(0)
+                seats.append(Seat(party, view.by_party[party].certificate.sealing_key))
+            else:
+                seats.append(seat)
+        return tuple(seats)
+
+    # -- mail -----------------------------------------------------------------------------------------
+
+    async def receive(self, sender: PartyId, message: object) -> None:
+        """A renewal message. Raises ProtocolError."""
+        place = place_of(message)
+        running = self._running.get(place.vault)
+        if running is not None and running.machine.standing.generation == place.generation:
+            try:
+                running.send.send_nowait((sender, message))
+            except trio.WouldBlock:
+                raise UnexpectedMessage("too much mail about one renewal") from None
+            return
+        rows = await self._holder.stored(self._store.held, bytes(place.vault))
+        known = rows[0].standing if rows else None
+        if known is not None:
+            standing = codec.decode(Standing, known)
+            if standing.generation != place.generation:
+                self._post((sender,), standing)  # one of us two has missed something
+                return
+            if not isinstance(message, VaultDeal) or standing.seat_of(sender) is None:
+                raise UnexpectedMessage("no renewal of this vault is on here")
+            fresh = self._clock() < rows[0].renewed + self._least_s / 2
+            if (fresh and message.seats == standing.seats) or not self._may_begin(standing):
+                raise UnexpectedMessage("this vault was renewed a moment ago")
+            await self._begin(standing, self.wanted(standing))
+        elif place.vault in self._candidates and isinstance(message, VaultDeal):
+            standing = self._candidates[place.vault].standing
+            wanted = self.wanted(standing)
+            if standing.generation != place.generation or len(self._running) >= MAX_RUNNING:
+                raise UnexpectedMessage("a dealing for another generation than we know")
+            if self._keys.party not in {seat.party for seat in wanted}:
+                raise UnexpectedMessage("we do not see why we should take this seat")
+            await self._begin(standing, wanted)
+        if place.vault in self._running:
+            await self.receive(sender, message)
+
+    async def on_uses(self, sender: PartyId, message: VaultUses) -> None:
+        """An old holder's ledger of a vault that we may take a seat in."""
+        candidate = self._candidates.get(message.vault)
+        if candidate is None or candidate.standing.seat_of(sender) is None:
+            raise UnexpectedMessage("a ledger that we do not need")
+        candidate.uses[sender] = message.readings
+
+    async def on_standing(self, sender: PartyId, message: Standing) -> None:
+        """Somebody shows who holds a vault. Raises MalformedMessage if it proves nothing."""
+        check_standing(message, self._mesh)
+        if await self._holder.stored(self._store.ended, bytes(message.vault)):
+            return
+        rows = await self._holder.stored(self._store.held, bytes(message.vault))
+        if not rows or rows[0].standing is None:
+            await self._consider(sender, message, rows)
+            return
+        ours = codec.decode(Standing, rows[0].standing)
+        if ours.generation > message.generation:
+            self._post((sender,), ours)
+        elif ours.generation < message.generation:
+            await self.adopt(message)
+
+    async def _consider(self, sender: PartyId, message: Standing, rows: Sequence[HeldRow]) -> None:
+        """A vault that we hold nothing certified of: we may have a share, or be wanted as a substitute."""
+        if message.seat_of(self._keys.party) is not None:
+            await self.adopt(message)
+            return
+        every = await self._holder.stored(self._store.held)
+        if rows or message.seat_of(sender) is None or self._holder.no_room(every, message.terms.terms):
+            raise UnexpectedMessage("a vault that is no concern of ours, or more than we may hold")
+        known = self._candidates.get(message.vault)
+        if known is None or known.standing.generation < message.generation:
+            self._candidates[message.vault] = _Candidate(message)
+            while len(self._candidates) > MAX_CANDIDATES:
+                self._candidates.popitem(last=False)
+
+    async def linked(self, peer: PartyId) -> None:
+        """A peer came back: it may have missed who holds what now."""
+        for row in await self._holder.stored(self._store.held):
+            standing = codec.decode(Standing, row.standing) if row.standing else None
+            if standing is not None and peer in standing.everyone:
+                self._post((peer,), standing)
+
+    # -- one renewal ----------------------------------------------------------------------------------
+
+    async def _begin(self, standing: Standing, wanted: tuple[Seat, ...]) -> None:
+        vault, generation = standing.vault, standing.generation
+        if vault in self._running or self._nursery is None:
+            return
+        share, seed = await self._holder.fragment(standing)
+        machine = Renewal(self._keys, standing, share, seed or os.urandom(SEED_BYTES), wanted)
+        for kind, body in await self._holder.stored(self._store.votes, bytes(vault), generation):
+            machine.restore(codec.decode(_RECORDS[kind], body))
+        send, mail = trio.open_memory_channel[tuple[PartyId, object]](MAILBOX)
+        self._running[vault] = _Running(machine, send, mail)
+        newcomers = [seat.party for seat in wanted if seat.party not in standing.members]
+        if newcomers and standing.seat_of(self._keys.party) is not None:
+            self._post(newcomers, standing)
+            bodies = await self._holder.stored(self._store.uses, bytes(vault))
+            self._post(newcomers, VaultUses(vault, _newest(bodies)))
+        log.info("vault renewal", vault=vault.short(), generation=generation, newcomers=len(newcomers))
+        self._nursery.start_soon(self._drive, self._running[vault])
+
+    async def _drive(self, running: _Running) -> None:
+        machine = running.machine
+        vault = machine.standing.vault
+        machine.lost = self._lost(machine)
+        try:
+            await self._step(machine, machine.start)
+            looked = trio.current_time()
+            while not machine.done:
+                deadline = min(machine.deadline or math.inf, looked + LOOK_S)
+                with trio.move_on_at(deadline):
+                    sender, message = await running.mail.receive()
+                    await self._step(machine, machine.receive, sender, message)
+                    continue
+                looked = trio.current_time()
+                if await self._superseded(machine):
+                    return
+                lost, wanted = self._lost(machine), self.wanted(machine.standing)
+                if machine.outcome is None and (lost, wanted) != (machine.lost, machine.wanted):
+                    await self._step(machine, machine.want, wanted, lost)
+                if machine.deadline is not None and machine.deadline <= looked:
+                    await self._step(machine, machine.expire)
+        except Exception:  # the boundary of one renewal: a bug in it ends no other
+            log.exception("a vault's renewal met a bug of ours", vault=vault.short())
+        finally:
+            del self._running[vault]
+
+    async def _step(
+        self, machine: Renewal, call: Callable[..., Sequence[Effect]], *arguments: object
+    ) -> None:
+        """One step of the machine: computed in a thread, its effects in order, stored before sent."""
+        with trio.CancelScope(shield=True):
+            try:
+                effects = await trio.to_thread.run_sync(call, trio.current_time(), *arguments)
+            except MalformedMessage as error:
+                log.warning("malformed vault message", why=str(error))
+                return
+            except ProtocolError as error:
+                log.debug("vault message dropped", why=str(error))
+                return
+            for effect in effects:
+                await self._carry(machine, effect)
+
+    async def _carry(self, machine: Renewal, effect: Effect) -> None:
+        vault, generation = bytes(machine.standing.vault), machine.standing.generation
+        match effect:
+            case Persist(PendingShare() as pending):
+                body = os.urandom(SEED_BYTES) + pending.share.astype("<u8").tobytes()
+                call = partial(self._store.put_fragment, vault, generation + 1, bytes(pending.outcome), body)
+                await self._holder.stored(call)
+            case Persist(record):
+                kind, body = type(record).__name__, codec.encode(record)
+                await self._holder.stored(self._store.vote, vault, generation, kind, body)
+            case Publish(Renewed() as renewed):
+                await self.adopt(renewed.standing)
+            case Publish(Liar() as liar):
+                name = self._view().name(liar.party)
+                log.warning("fault", party=name, fault=liar.fault, proven=liar.proven)
+            case Send():
+                self._post((effect.to,), effect.message)
+            case Broadcast():
+                self._post(effect.to, effect.message)
+
+    async def _superseded(self, machine: Renewal) -> bool:
+        """The vault ended, or is in a later generation by somebody else's proof."""
+        if machine.outcome is not None:
+            return False
+        vault = bytes(machine.standing.vault)
+        if await self._holder.stored(self._store.ended, vault):
+            return True
+        rows = await self._holder.stored(self._store.held, vault)
+        if not rows or rows[0].standing is None:
+            return machine.standing.seat_of(self._keys.party) is not None
+        return codec.decode(Standing, rows[0].standing).generation > machine.standing.generation
+
+    async def adopt(self, standing: Standing) -> None:
+        """This standing counts from now on: store it, then erase what came before it."""
+        vault, body, now = bytes(standing.vault), codec.encode(standing), self._clock()
+        terms = standing.terms.terms
+        if await self._holder.stored(self._store.ended, vault):
+            return
+        if standing.seat_of(self._keys.party) is None:
+            await self._holder.stored(self._store.drop, vault)
+            log.info("vault passed on", vault=standing.vault.short(), generation=standing.generation)
+            return
+        if not await self._holder.stored(self._store.held, vault):
+            signed = codec.encode(standing.terms)
+            row = HeldRow(vault, terms.name, bytes(terms.owner), signed, None, now, now, terms.share_bytes)
+            await self._holder.stored(self._store.offered, row)
+            await self._take_uses(standing)
+        await self._holder.stored(self._store.certified, vault, body, now)
+        erase = partial(
+            self._store.erase_fragments, vault, below=standing.generation, keep=bytes(origin_of(standing))
+        )
+        await self._holder.stored(erase)
+        await self._holder.stored(self._store.forget_votes, vault, standing.generation)
+        self._epoch_of[standing.vault] = self._epoch()
+        self._candidates.pop(standing.vault, None)
+        log.info("vault renewed", vault=standing.vault.short(), generation=standing.generation)
+
+    async def _take_uses(self, standing: Standing) -> None:
+        """Readings that more old holders report than could all be lying."""
+        candidate = self._candidates.get(standing.vault)
+        reported: dict[Use, list[Reading]] = {}
+        for readings in candidate.uses.values() if candidate else ():
+            for use, reading in {use_of(reading): reading for reading in readings}.items():
+                reported.setdefault(use, []).append(reading)
+        for alike in reported.values():
+            if len(alike) > standing.terms.terms.threshold:
+                body = codec.encode(alike[0])
+                await self._holder.stored(self._store.use, bytes(standing.vault), self._clock(), body)
+
+    def _lost(self, machine: Renewal) -> frozenset[PartyId]:
+        here = self._links() | {self._keys.party}
+        parties = {*machine.standing.members, *(seat.party for seat in machine.wanted)}
+        return frozenset(parties - here)
+
+
+def origin_of(standing: Standing) -> Digest:
+    """By what a generation's fragments are called: the owner's dealing, or the roster that made them."""
+    if not standing.successions:
+        return standing.deposit.dealing
+    step = standing.successions[-1]
+    return outcome_name(standing.vault, step.generation - 1, step.round, step.seats, step.body)
+
+
+def _newest(bodies: Sequence[bytes]) -> tuple[Reading, ...]:
+    """The newest readings of a ledger that fit into one message."""
+    kept, size = [], 0
+    for body in reversed(bodies[-256:]):
+        size += len(body)
+        if size > MAX_LEDGER_BYTES:
+            break
+        kept.append(codec.decode(Reading, body))
+    return tuple(reversed(kept))
+
+
+def _stays(view: View, party: PartyId) -> bool:
+    member = view.by_party.get(party)
+    return member is not None and member.status is not Status.LEFT
