@@ -12,6 +12,7 @@ throughout the overlay, since certificates outlive restarts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from protocols.errors import ConfigError, ProtocolError
@@ -35,13 +36,13 @@ CLOCK_SKEW_S = 300
 _STATEMENT = "certificate"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MeshIdentity:
     """The operator's verification key, from which everything else about the mesh is checked."""
 
     operator: PartyId
 
-    @property
+    @cached_property
     def mesh(self) -> Digest:
         """The name of the mesh in envelopes and plans."""
         return digest("mesh", self.operator)

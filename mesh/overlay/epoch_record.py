@@ -16,6 +16,7 @@ Invariant: `extends` accepts at most one successor of a record as long as at mos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar
 
 from mesh.overlay.certificate import MeshIdentity, UnixSeconds
@@ -61,7 +62,7 @@ class EpochIntent:
         return bytes(digest("epoch-intent", codec.encode(self)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EpochRecord:
     """One link of the chain. `session` is the beacon session, NO_SESSION if the operator chose the beacon."""
 
@@ -79,7 +80,7 @@ class EpochRecord:
         """G_e, sorted: the only parties that may hold seats in this epoch."""
         return self.intent.gateways
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         """Names this record in its successor and in votes."""
         return digest("epoch-record", codec.encode(self))

@@ -14,7 +14,8 @@ from protocols.errors import ConfigError
 from protocols.sessions import events
 from tools.sim import runner, scale
 from tools.sim.__main__ import main
-from tools.sim.scenario import Crash, Scenario, draw, read
+from tools.sim.files import read
+from tools.sim.scenario import Crash, Scenario, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,8 +1,9 @@
-"""`python -m tools.sim`: simulate sessions under faults.
+"""`python -m tools.sim`: simulate sessions, or the mesh's membership and epochs, under faults.
 
-    run --seeds N [--first S] [--json]     many seeds; the last line is one JSON object
-    run --scenario FILE                    the scenario of a TOML file
-    replay SEED | replay --scenario FILE   one seed, step by step
+    run --seeds N [--first S] [--json]     many sessions; the last line is one JSON object
+    run --mesh --seeds N …                 many meshes
+    run --scenario FILE                    the scenario of a TOML file (see `files`)
+    replay [--mesh] SEED                   one seed, step by step; also --scenario FILE
     scale [--devices N] [--clusters C]     one big session without faults: cost per role
 
 Exit code 0: no violation; 1: a checker spoke up, with the seed, the commit and the command that replays it;
@@ -17,8 +18,11 @@ import sys
 from pathlib import Path
 
 from protocols.errors import MeshError
-from tools.sim import runner, scale
-from tools.sim.scenario import Scenario, draw, read
+from tools.sim import files, mesh_scenario, runner, scale
+from tools.sim.mesh_scenario import MeshScenario
+from tools.sim.mesh_world import MeshWorld
+from tools.sim.scenario import Scenario, draw
+from tools.sim.world import World
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,9 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", type=int, default=100, help="how many")
     run.add_argument("--first", type=int, default=0, help="the first seed")
     run.add_argument("--json", action="store_true", help="nothing but the JSON object")
+    run.add_argument("--mesh", action="store_true", help="membership and epochs instead of sessions")
     run.add_argument("--scenario", type=Path, help="TOML file of scenario fields")
     replay = verbs.add_parser("replay", help="one seed, step by step")
     replay.add_argument("seed", type=int, nargs="?", default=0)
+    replay.add_argument("--mesh", action="store_true", help="membership and epochs instead of a session")
     replay.add_argument("--scenario", type=Path, help="TOML file of scenario fields")
     big = verbs.add_parser("scale", help="cost per role of one big session")
     big.add_argument("--devices", type=int, default=10_000)
@@ -55,16 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _draw(mesh: bool, seed: int) -> Scenario | MeshScenario:
+    return mesh_scenario.draw(seed) if mesh else draw(seed)
+
+
 def _run(options: argparse.Namespace) -> int:
     if options.scenario is not None:
-        scenarios: list[Scenario] = [read(options.scenario)]
         again = f"replay --scenario {options.scenario}"
-        tally = runner.run(scenarios, lambda failure: _tell(failure, again))
+        tally = runner.run([files.read(options.scenario)], lambda failure: _tell(failure, again))
     else:
         seeds = range(options.first, options.first + options.seeds)
-        tally = runner.run(map(draw, seeds), lambda failure: _tell(failure, f"replay {failure.seed}"))
+        again = "replay --mesh" if options.mesh else "replay"
+        scenarios = (_draw(options.mesh, seed) for seed in seeds)
+        tally = runner.run(scenarios, lambda failure: _tell(failure, f"{again} {failure.seed}"))
     if not options.json:
-        print(f"{tally.sessions} sessions, {tally.faults} faults, {len(tally.failures)} violations")
+        print(f"{tally.seeds} seeds, {tally.faults} faults, {len(tally.failures)} violations")
     print(json.dumps(tally.summary()))
     return 1 if tally.failures else 0
 
@@ -75,8 +86,13 @@ def _tell(failure: runner.Failure, again: str) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    scenario = read(options.scenario) if options.scenario is not None else draw(options.seed)
-    world = runner.simulate(scenario, tracing=True)
+    given = options.scenario
+    scenario = files.read(given) if given is not None else _draw(options.mesh, options.seed)
+    world: World | MeshWorld
+    if isinstance(scenario, MeshScenario):
+        world = runner.simulate_mesh(scenario, tracing=True)
+    else:
+        world = runner.simulate(scenario, tracing=True)
     print(f"seed {scenario.seed} commit {runner.commit()}")
     print(scenario)
     for line in world.trace or ():

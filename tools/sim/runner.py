@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from protocols.sessions import events
 from tools.sim import memory
+from tools.sim.mesh_scenario import MeshScenario
+from tools.sim.mesh_stand_ins import fast_overlay
+from tools.sim.mesh_world import MeshWorld
 from tools.sim.scenario import Scenario
 from tools.sim.stand_ins import fast_crypto
 from tools.sim.world import World
@@ -28,7 +32,9 @@ class Failure:
 class Tally:
     """What a run of many seeds came to."""
 
+    seeds: int = 0
     sessions: int = 0
+    restored: int = 0
     faults: int = 0
     messages: int = 0
     seconds: float = 0.0
@@ -39,11 +45,12 @@ class Tally:
         """The object of the last line of output."""
         return {
             "schema_version": 1,
-            "seeds": self.sessions,
+            "seeds": self.seeds,
             "violations": len(self.failures),
             "seconds": round(self.seconds, 3),
             "sessions": self.sessions,
-            "sessions_per_second": round(self.sessions / self.seconds, 1) if self.seconds else 0.0,
+            "seeds_per_second": round(self.seeds / self.seconds, 1) if self.seconds else 0.0,
+            "restored": self.restored,
             "faults": self.faults,
             "messages": self.messages,
             "outcomes": dict(sorted(self.outcomes.items())),
@@ -51,27 +58,48 @@ class Tally:
         }
 
 
-def simulate(scenario: Scenario, tracing: bool = False) -> World:
-    """Run one scenario to its end, with the stand-ins in place."""
+@contextlib.contextmanager
+def _stand_ins() -> Iterator[None]:
     memory.forget()
-    with fast_crypto(remember=True):
+    with fast_overlay(), fast_crypto(remember=True):
+        yield
+
+
+def simulate(scenario: Scenario, tracing: bool = False) -> World:
+    """Run one session to its end, with the stand-ins in place."""
+    with _stand_ins():
         world = World(scenario, tracing)
         world.run()
     return world
 
 
+def simulate_mesh(scenario: MeshScenario, tracing: bool = False) -> MeshWorld:
+    """Run one mesh to its end, with the stand-ins in place."""
+    with _stand_ins():
+        world = MeshWorld(scenario, tracing)
+        world.run()
+    return world
+
+
 def run(
-    scenarios: Iterable[Scenario], failed: Callable[[Failure], None] = lambda _: None, stop_at: int = 0
+    scenarios: Iterable[Scenario | MeshScenario],
+    failed: Callable[[Failure], None] = lambda _: None,
+    stop_at: int = 0,
 ) -> Tally:
     """Run all `scenarios`; `failed` hears of each failure; stop after `stop_at` failures (0: never)."""
     tally = Tally()
     begun = time.perf_counter()
-    memory.forget()
-    with fast_crypto(remember=True):
+    with _stand_ins():
         for scenario in scenarios:
-            world = World(scenario)
+            world = MeshWorld(scenario) if isinstance(scenario, MeshScenario) else World(scenario)
             world.run()
-            _count(tally, world)
+            tally.seeds += 1
+            tally.faults += scenario.faults
+            tally.messages += world.messages
+            tally.outcomes[_outcome(world)] += 1
+            if isinstance(world, World):
+                tally.sessions += 1
+                tally.restored += len(world.faults.restored)
             if world.violations:
                 failure = Failure(scenario.seed, tuple(world.violations))
                 tally.failures.append(failure)
@@ -82,17 +110,16 @@ def run(
     return tally
 
 
-def _count(tally: Tally, world: World) -> None:
-    tally.sessions += 1
-    tally.faults += world.scenario.faults
-    tally.messages += world.messages
+def _outcome(world: World | MeshWorld) -> str:
+    """How the initiator's session ended; or whether a mesh stayed within what its electorates bear."""
+    if isinstance(world, MeshWorld):
+        return "mesh" if world.in_model else "mesh with too many liars for an electorate"
     outcome = world.machines[world.plan.initiator].outcome
     if isinstance(outcome, events.Opened):
-        tally.outcomes["opened"] += 1
-    elif isinstance(outcome, events.Aborted):
-        tally.outcomes[f"{'definite' if outcome.definite else 'open'} {outcome.code}"] += 1
-    else:
-        tally.outcomes["initiator gone"] += 1
+        return "opened"
+    if isinstance(outcome, events.Aborted):
+        return f"{'definite' if outcome.definite else 'open'} {outcome.code}"
+    return "initiator gone"
 
 
 def commit() -> str:

@@ -1,4 +1,4 @@
-"""What one simulated session looks like and what goes wrong in it: drawn from a seed, or read from a file.
+"""What one simulated session looks like and what goes wrong in it, drawn from a seed (see also `files`).
 
 The fault mix leans on what hurts: most seeds have some faults, one in ten has none (then everybody must
 open), and Byzantine parties never exceed the threshold of any committee they could come to sit in.
@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
-
-from protocols.errors import ConfigError
+from typing import Final
 
 BEHAVIOURS: Final = (
     "silent", "wrong-opening", "wrong-check", "wrong-reshare", "bad-shares", "unopenable", "deal-twice",
@@ -162,27 +158,3 @@ def _draw_byzantine(
     return tuple(
         (index, dice.choice(BEHAVIOURS)) for index in sorted(liars) for _ in range(dice.randint(1, 2))
     )
-
-
-def read(path: Path) -> Scenario:
-    """A scenario file: a seed, and whatever of the drawn scenario is to be otherwise. Raises ConfigError."""
-    try:
-        given: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", fix="give a TOML file of Scenario fields") from None
-    known = {field.name for field in dataclasses.fields(Scenario)}
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        raise ConfigError(f"{path}: unknown key {unknown[0]!r}", fix=f"use one of {', '.join(sorted(known))}")
-    start = draw(int(given.get("seed", 0))) if "seed" in given else Scenario(0)
-    for key, kind in (("crashes", Crash), ("cuts", Cut)):
-        if key in given:
-            given[key] = tuple(kind(**_tuples(item)) for item in given[key])
-    return dataclasses.replace(start, **_tuples(given))
-
-
-def _tuples(table: dict[str, Any]) -> dict[str, Any]:
-    def frozen(value: Any) -> Any:
-        return tuple(frozen(item) for item in value) if isinstance(value, list) else value
-
-    return {key: frozen(value) for key, value in table.items()}

@@ -1,0 +1,346 @@
+"""One simulated mesh: members join, leave, crash and come back; the machines are those of `mesh.overlay`.
+
+The same event heap and virtual time as in `world`, with membership and epochs in place of a session. A link
+between two members works while both run and nothing cuts them off; each end notices a change at a moment
+of its own. Beacon sessions are planned and checked by the real code; what they open is drawn, once for each
+session, and opens where a quorum of the committee can reach the proposer (sessions are simulated in `world`).
+
+Everything random comes from the scenario's seed, in the order of events: one seed, one course of events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from mesh.overlay import epoch_record, planner
+from mesh.overlay.agreement import BallotCast
+from mesh.overlay.epoch_messages import EPOCH_MESSAGES, EpochChanged, HeadMoved, StartBeacon
+from mesh.overlay.view import MemberChanged
+from protocols.errors import ProtocolError, Refused
+from protocols.identifiers import PartyId
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.sessions.plan import Plan
+from tools.sim.mesh_admission import Admission
+from tools.sim.mesh_checkers import MESH_CHECKERS, MeshChecker
+from tools.sim.mesh_liars import BY_NAME, MeshLiar
+from tools.sim.mesh_node import IDENTITY, OPERATOR, Node, secrets_of
+from tools.sim.mesh_scenario import STOP_S, TOTAL_S, Absence, MeshScenario
+
+NOTICE_S: Final = (0.1, 2.5)
+MAX_IDLE_TICKS: Final = 50
+
+
+class MeshWorld:
+    """Runs one scenario; `violations` says what went wrong, `trace` what happened if it was asked for."""
+
+    def __init__(self, scenario: MeshScenario, tracing: bool = False) -> None:
+        self.scenario = scenario
+        self.stop_s = STOP_S
+        self.dice = random.Random(scenario.seed ^ 0x3E5EED)
+        self.now = 0.0
+        self.violations: list[str] = []
+        self.trace: list[str] | None = [] if tracing else None
+        self.messages = 0
+        self.in_model = True
+        self.nodes: dict[int, Node] = {}
+        self.behaviours: dict[PartyId, list[MeshLiar]] = {}
+        self._index: dict[PartyId, int] = {}
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = 0
+        self._links: set[tuple[int, int]] = set()
+        self._last: dict[tuple[int, int], float] = {}
+        self._timers: dict[int, float] = {}
+        self._idle = 0
+        self._clocks = scenario.clocks_s or (0.0,) * scenario.members
+        self._set_up()
+        self.checkers: list[MeshChecker] = [checker(self) for checker in MESH_CHECKERS]
+
+    def _set_up(self) -> None:
+        scenario = self.scenario
+        for index, name in scenario.byzantine:
+            liar = BY_NAME[name](self, index, random.Random(self.dice.getrandbits(64)))
+            self.behaviours.setdefault(secrets_of(index).party, []).append(liar)
+        beacon = self.dice.randbytes(32)
+        first = epoch_record.genesis(IDENTITY, OPERATOR, secrets_of(0).party, beacon, 1_000_000)
+        self.admission = Admission(self, first)
+        for index, moment in enumerate(scenario.joins_s):
+            self.at(moment, self.admission.ask, index)
+        for absence in scenario.absences:
+            self.at(absence.at_s, self._go, absence)
+            if absence.back_s >= 0:
+                self.at(absence.back_s, self._return, absence)
+        for cut in scenario.cuts:
+            for moment in (cut.start_s, cut.end_s):
+                self.at(moment, self._rewire)
+
+    # -- what others ask -----------------------------------------------------------------------------
+
+    def label(self, party: PartyId) -> str:
+        """Short name of a member."""
+        return f"p{self._index[party]}" if party in self._index else party.short()
+
+    def at(self, moment: float, action: Callable[..., None], *arguments: Any) -> None:
+        """Do something later."""
+        self._count += 1
+        heapq.heappush(self._heap, (moment, self._count, action, arguments))
+
+    def note(self, text: str) -> None:
+        """A line of the trace."""
+        if self.trace is not None:
+            self.trace.append(f"{self.now:9.4f}  {text}")
+
+    def reaches(self, one: int, other: int) -> bool:
+        """Whether a link between the two works now."""
+        nodes = self.nodes
+        if one not in nodes or other not in nodes or not (nodes[one].up and nodes[other].up):
+            return False
+        if (min(one, other), max(one, other)) in self.scenario.missing:
+            return False
+        return not any(
+            cut.start_s <= self.now < cut.end_s and (one in cut.side) != (other in cut.side)
+            for cut in self.scenario.cuts
+        )
+
+    def digest(self) -> str:
+        """Of the trace, the heads and the number of messages: equal for equal seeds."""
+        state = hashlib.blake2b(digest_size=16)
+        for line in self.trace or ():
+            state.update(line.encode())
+        for index, node in self.nodes.items():
+            state.update(f"{index} {node.up} {node.keeper.record.digest.hex()}".encode())
+        state.update(str(self.messages).encode())
+        return state.hexdigest()
+
+    # -- time ----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until the mesh has had its time."""
+        heap = self._heap
+        while heap and not self.violations:
+            moment, _, action, arguments = heapq.heappop(heap)
+            if moment > TOTAL_S:
+                break
+            self.now = moment
+            action(*arguments)
+        if not self.violations:
+            for checker in self.checkers:
+                self._complain(checker, checker.end())
+
+    def _complain(self, checker: MeshChecker, sentences: list[str]) -> None:
+        for sentence in sentences:
+            self.violations.append(f"{checker.name}: {sentence}")
+            self.note(f"VIOLATION {checker.name}: {sentence}")
+
+    # -- members come and go -------------------------------------------------------------------------
+
+    def admit(self, node: Node) -> None:
+        """A new member begins to run."""
+        self.nodes[node.index] = node
+        self._index[node.party] = node.index
+        node.clock_s = self._clocks[node.index]
+        self._boot(node)
+
+    def _boot(self, node: Node) -> None:
+        node.boot(self.scenario.seed.to_bytes(8, "big", signed=True), self.scenario.epoch_s)
+        self.note(f"p{node.index} runs, at epoch {node.keeper.record.epoch}")
+        local = node.local(self.now)
+        self._call(node, node.membership.start, local)
+        self._call(node, node.keeper.start, local, node.membership.view(local))
+        self._rewire()
+
+    def _go(self, absence: Absence) -> None:
+        node = self.nodes.get(absence.index)
+        if node is None or not node.up:
+            return
+        if absence.polite:
+            self.note(f"p{node.index} leaves")
+            self._call(node, node.membership.leave, node.local(self.now))
+        else:
+            self.note(f"p{node.index} crashes")
+            if absence.torn and len(node.journal) > node.safe:
+                del node.journal[self.dice.randint(node.safe, len(node.journal)) :]
+        node.up = False
+        self._links = {link for link in self._links if link[0] != node.index}
+        self._rewire()
+
+    def _return(self, absence: Absence) -> None:
+        node = self.nodes.get(absence.index)
+        if node is not None and not node.up:
+            node.clock_s += absence.shift_s
+            self._boot(node)
+
+    def _rewire(self) -> None:
+        """Something changed: both ends of each link find out, each in its time."""
+        for one in self.nodes:
+            for other in self.nodes:
+                if one != other and ((one, other) in self._links) != self.reaches(one, other):
+                    self.at(self.now + self.dice.uniform(*NOTICE_S), self._notice, one, other)
+
+    def _notice(self, one: int, other: int) -> None:
+        node, works = self.nodes[one], self.reaches(one, other)
+        if not node.up or works == ((one, other) in self._links):
+            return
+        local, peer = node.local(self.now), self.nodes[other].party
+        self.note(f"p{one} {'has a link' if works else 'has no link'} to p{other}")
+        if works:
+            self._links.add((one, other))
+            self._call(node, node.membership.link_up, local, peer)
+            node.membership.measured(peer, 0.001 * (1 + abs(one - other)))
+            self._call(node, node.keeper.link_up, peer)
+        else:
+            self._links.discard((one, other))
+            self._call(node, node.membership.link_down, local, peer)
+            self._call(node, node.keeper.tick, local, node.membership.view(local))
+
+    # -- messages ------------------------------------------------------------------------------------
+
+    def post(self, node: Node, to: PartyId, message: object) -> None:
+        """Put a message on the link to `to`, if there is one."""
+        other, chance = self._index.get(to), self.dice.random
+        if other is None or not self.reaches(node.index, other):
+            return
+        self.messages += 1
+        faulty = self.now < self.stop_s
+        copies = 1 + (faulty and chance() < self.scenario.duplicate)
+        copies -= faulty and chance() < self.scenario.loss
+        for _ in range(copies):
+            moment = self.now + self.dice.uniform(*self.scenario.latency_s)
+            if self.scenario.in_order:
+                moment = max(moment, self._last.get((node.index, other), 0.0) + 1e-6)
+                self._last[node.index, other] = moment
+            self.at(moment, self._deliver, node.index, other, message)
+
+    def _deliver(self, sender: int, to: int, message: Any) -> None:
+        if not self.reaches(sender, to) or (to, sender) not in self._links:
+            return
+        node, source = self.nodes[to], self.nodes[sender].party
+        if self.trace is not None:
+            self.note(f"p{sender} -> p{to}  {type(message).KIND}")
+        for liar in self.behaviours.get(node.party, ()):
+            liar.hear(source, message)
+        local = node.local(self.now)
+        if isinstance(message, EPOCH_MESSAGES):
+            view = node.membership.view(local)
+            self._call(node, node.keeper.receive, local, view, source, message, sender=source)
+        else:
+            self._call(node, node.membership.receive, local, source, message, sender=source)
+            self._call(node, node.keeper.tick, local, node.membership.view(local))
+
+    # -- machines ------------------------------------------------------------------------------------
+
+    def _tick(self, index: int, moment: float) -> None:
+        node = self.nodes[index]
+        if not node.up or self._timers.get(index) != moment:
+            return
+        del self._timers[index]
+        local = max(node.local(self.now), min(node.membership.deadline, node.keeper.deadline))
+        self._call(node, node.membership.tick, local)
+        self._call(node, node.keeper.tick, local, node.membership.view(local))
+        self._idle = self._idle + 1 if node.deadline <= self.now else 0
+        if self._idle > MAX_IDLE_TICKS:
+            self.violations.append(f"spins: p{index} wants to look again at once, always")
+
+    def _call(self, node: Node, step: Any, *arguments: Any, sender: PartyId | None = None) -> None:
+        effects: Sequence[Effect] = ()
+        try:
+            effects = step(*arguments)
+        except ProtocolError as error:
+            self.note(f"p{node.index} refuses: {error}")
+            if node.party not in self.behaviours and sender is not None:
+                for checker in self.checkers:
+                    self._complain(checker, checker.refused(sender, node, error))
+        except Exception as error:
+            if node.party not in self.behaviours:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                spot = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
+                self.violations.append(f"raised: p{node.index} {error!r} at {spot}")
+        for effect in effects:
+            self._carry_out(node, effect)
+        if node.up:
+            due = max(self.now, node.deadline)
+            if self._timers.get(node.index) != due:
+                self._timers[node.index] = due
+                self.at(due, self._tick, node.index, due)
+
+    def _carry_out(self, node: Node, effect: Effect) -> None:
+        if isinstance(effect, Persist):
+            self._store(node, effect.record)
+            return
+        if isinstance(effect, Publish):
+            self._publish(node, effect.event)
+            return
+        node.safe = len(node.journal)
+        receivers = (effect.to,) if isinstance(effect, Send) else ()
+        receivers = effect.to if isinstance(effect, Broadcast) else receivers
+        for to in receivers:
+            message: Any = effect.message  # type: ignore[union-attr]  # only these two have receivers
+            liars = self.behaviours.get(node.party, ())
+            for liar in liars:
+                message = liar.send(to, message) if message is not None else None
+            if not liars:
+                for checker in self.checkers:
+                    self._complain(checker, checker.said(node, message))
+            if message is not None:
+                self.post(node, to, message)
+
+    def _store(self, node: Node, record: object) -> None:
+        """As the daemon's journal: one head, and the ballots since."""
+        if isinstance(record, HeadMoved):
+            node.journal = [record]
+            node.safe = 1
+        elif isinstance(record, BallotCast):
+            node.journal.append(record)
+
+    def _publish(self, node: Node, event: object) -> None:
+        if isinstance(event, EpochChanged):
+            self.note(f"p{node.index} enters epoch {event.record.epoch} of {len(event.record.gateways)}")
+            if node.party not in self.behaviours:
+                for checker in self.checkers:
+                    self._complain(checker, checker.moved(node, event.record))
+        elif isinstance(event, MemberChanged):
+            self.note(f"p{node.index} sees {event.name} {event.after.value}: {event.why}")
+        elif isinstance(event, StartBeacon):
+            self._plan_beacon(node, event)
+
+    # -- beacons -------------------------------------------------------------------------------------
+
+    def _plan_beacon(self, node: Node, event: StartBeacon) -> None:
+        view = node.membership.view(node.local(self.now))
+        try:
+            plan = planner.plan_beacon(
+                view, node.keeper.record, node.keeper.standings, nonce=event.intent.nonce
+            )
+        except Refused as refusal:
+            self.note(f"p{node.index} cannot plan a beacon: {refusal}")
+            return
+        self.note(f"p{node.index} starts a beacon session for epoch {event.intent.epoch}")
+        total = tuple(self.dice.randrange(2**61 - 1) for _ in range(plan.length))
+        self.at(self.now + self.dice.uniform(0.2, 2.0), self._open, node.index, plan, total)
+
+    def _open(self, proposer: int, plan: Plan, total: tuple[int, ...]) -> None:
+        willing = []
+        for party in plan.dealers:
+            index = self._index.get(party, -1)
+            if index != proposer and not self.reaches(proposer, index):
+                continue
+            node = self.nodes[index]
+            try:
+                if index != proposer:
+                    node.keeper.check_beacon(plan)
+            except Refused:
+                continue
+            if node.up:
+                willing.append(node)
+        stage = plan.stages[plan.root]
+        seated = sum(node.party in stage.members for node in willing)
+        if seated < stage.quorum or len(willing) < plan.job.min_sites:
+            self.note(f"the beacon session of p{proposer} fails")
+            return
+        for node in willing:
+            local = node.local(self.now)
+            self._call(node, node.keeper.beacon_opened, local, node.membership.view(local), plan, total)
