@@ -153,7 +153,7 @@ def job_spec(
         for column in columns.split(",")
         for name in names
     )
-    return shapes.JobSpec(dataset, queries, min_sites, timeout, purpose)
+    return shapes.JobSpec(dataset, queries, min_sites, timeout, purpose, options.mode)
 
 
 def _edges(text: str) -> tuple[float, ...]:

@@ -35,6 +35,9 @@ class ProgramOptions:
     k: Annotated[int | None, Parameter(help="top: how many; flagged: by how many sites at least.")] = None
     groups: Annotated[str | None, Parameter(help="group_by: whole key values, or FROM:TO.")] = None
     least: Annotated[int, Parameter(help="group_by: groups of fewer rows are shown as empty.")] = 1
+    mode: Annotated[
+        str, Parameter(help="P: members follow the program; A: one that does not stops it unanswered.")
+    ] = "P"
     iterations: Annotated[int, Parameter(help="logistic: steps of gradient descent.")] = 8
     rate: Annotated[float, Parameter(help="logistic: length of a step.")] = 1.0
 

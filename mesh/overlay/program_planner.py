@@ -71,6 +71,12 @@ def plan_program(
     order = [p for p in seat_order(record, LABEL, None, certificates) if view.is_alive(p)]
     n, t = committee_size(len(order), min(limits.committee, MAX_SEATS))
     seats = tuple(Seat(party, certificates[party].sealing_key) for party in order)
+    if mode == "A" and n < 3 * t + 1:
+        raise Refused(
+            f"a committee of {n} corrects no lie: mode A needs four gateways",
+            reasons={},
+            fix="invite another gateway, or ask in mode P",
+        )
     plan = ProgramPlan(
         mesh=view.mesh,
         epoch=record.epoch,

@@ -19,7 +19,6 @@ from mesh.runtime.calculation import job_of, refusals_of, too_few
 from mesh.runtime.inquiry import Inquiry
 from mesh.runtime.jobs import Job as Work
 from mesh.runtime.node import Node
-from protocols.engine.committee import Committee
 from protocols.errors import ConfigError, MeshError, Refused, SessionAborted
 from protocols.programs import answers, questions
 from protocols.programs.events import Begun, Reseated
@@ -181,7 +180,9 @@ async def prepare(
         raise too_few(node, job, willing, poll)
     if poll.whole:  # owners that answered the like before want the same sites again or nothing
         job = replace(job, min_sites=len(willing))
-    plan = plan_program(picture.view, picture.record, job, willing, nonce=os.urandom(32), limits=limits)
+    plan = plan_program(
+        picture.view, picture.record, job, willing, nonce=os.urandom(32), limits=limits, mode=spec.mode
+    )
     rows = (await _assumed_rows(node, job),) * len(plan.owners)
     explanation = await trio.to_thread.run_sync(_explained, node, plan, rows)
     if work:
@@ -193,8 +194,8 @@ async def prepare(
 
 def _explained(node: Node, plan: ProgramPlan, rows: tuple[int, ...]) -> Explanation:
     roster = questions.Roster(tuple(range(len(rows))), rows)
-    program = questions.compiled(plan.job, roster, plan.size, plan.threshold)
-    cost = program.cost(Committee(plan.size, plan.threshold, tuple(range(1, plan.working + 1))))
+    program = questions.compiled(plan.job, roster, plan.committee())
+    cost = program.cost(plan.committee())
     return program_explain.explain(plan, node.overlay.view(), cost, rows, exact=False)
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from protocols.engine.committee import Committee, Seat
+from protocols.engine.checked import Deviation
+from protocols.engine.committee import Seat
 from protocols.engine.evaluator import BadPayload, Evaluator
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -69,6 +70,8 @@ class Computing:
         self.attempt: Attempt | None = None
         self.evaluator: Evaluator | None = None
         self.frozen = False
+        self.deviation: Deviation | None = None
+        """Mode A: what ended the program here, for good."""
         self.keys = keys
         self.rounds_done = 0
         self._start = start
@@ -102,11 +105,13 @@ class Computing:
         """Go on from the attempt's mark. Raises UnexpectedMessage for an old attempt or a mark not held."""
         if self.attempt is not None and attempt.number <= self.attempt.number:
             raise UnexpectedMessage(f"attempt {attempt.number} is not new")
+        if self.deviation is not None:
+            raise UnexpectedMessage("a member deviated: this program is not run again")
         registers = self.marks.get(attempt.mark)
         if registers is None:
             raise UnexpectedMessage(f"{attempt.mark} is not held here")
         self.attempt, self.frozen, self._since = attempt, False, now
-        committee = Committee(self.plan.size, self.plan.threshold, attempt.quorum)
+        committee = self.plan.committee(attempt.quorum)
         label = attempt_label(self._start, attempt.number, attempt.mark, attempt.quorum)
         seat = Seat(committee, self.keys, self._private, label, attempt.number)
         self.evaluator = Evaluator(seat, self.program, registers, attempt.mark.layer)
@@ -186,6 +191,9 @@ class Computing:
                 self._drop_layer(error.point)
                 party = self.seats[error.point - 1].party
                 effects.append(Publish(events.Named(party, str(error), proven=False)))
+                break
+            except Deviation as error:
+                self.deviation, self.frozen = error, True
                 break
             self._since = now
             self.rounds_done += 1

@@ -234,7 +234,7 @@ class Initiator:
         else:
             places = tuple(plan.owners.index(entry.dealer) for entry in entries)
             roster = questions.Roster(places, tuple(entry.rows for entry in entries))
-            program = questions.compiled(plan.job, roster, plan.size, plan.threshold, self._graph)
+            program = questions.compiled(plan.job, roster, plan.committee(), self._graph)
             graph = program.graph.digest()
         quorum = tuple(here[: plan.working])
         helpers: tuple[int, ...] = ()
@@ -372,7 +372,7 @@ class Initiator:
 
     def _on_failed(self, sender: PartyId, message: Failed) -> list[Effect]:
         self._point(sender)
-        if self.phase != "voting":
+        if self.phase != "voting" and self.plan.mode == "P":
             return []
         return self.abort(message.code, message.reason)
 

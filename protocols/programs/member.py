@@ -12,7 +12,6 @@ from typing import Any
 from protocols.arithmetic.xof import derive
 from protocols.circuits.cost import within_limits
 from protocols.circuits.graph import Graph
-from protocols.engine.committee import Committee
 from protocols.errors import LocalMisuse, MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Effect, Persist, Publish, Send
@@ -158,9 +157,8 @@ class Member:
             return self.program
         places = tuple(self.plan.owners.index(entry.dealer) for entry in start_.inputs)
         roster = Roster(places, tuple(entry.rows for entry in start_.inputs))
-        program = questions.compiled(self.plan.job, roster, self.plan.size, self.plan.threshold, self._graph)
-        working = tuple(range(1, self.plan.working + 1))
-        found = program.cost(Committee(self.plan.size, self.plan.threshold, working))
+        program = questions.compiled(self.plan.job, roster, self.plan.committee(), self._graph)
+        found = program.cost(self.plan.committee())
         for limits in (self.plan.limits, self._limits):
             if limits is not None:
                 within_limits(
@@ -249,7 +247,14 @@ class Member:
             self._early.append((sender, message))
             return []
         effects = self.computing.on_layer(now, sender, message)
-        return [*effects, *self._release()]
+        return [*effects, *self._stopped(), *self._release()]
+
+    def _stopped(self) -> list[Effect]:
+        """A deviation was seen: say so once; nothing more leaves this member."""
+        computing = self.computing
+        if computing is None or computing.deviation is None or self.failure is not None:
+            return []
+        return self._fail(computing.deviation)
 
     def _on_attempt(self, now: float, sender: PartyId, message: Attempt) -> list[Effect]:
         if sender != self.plan.initiator or self.computing is None:

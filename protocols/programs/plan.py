@@ -5,7 +5,8 @@ shares. The session's id is the digest of the plan, so an approval binds the job
 threshold, the recipients and the limits. The program itself follows from the job and the certified
 number of values of each owner (`questions`): its graph's digest is part of the start certificate.
 
-Mode P: at most t members are corrupted and follow the protocol. Mode A needs n >= 3t+1.
+Mode P: at most t members are corrupted and follow the protocol. Mode A needs n >= 3t+1: a member that
+deviates stops the program before any output, and it is not run again.
 
 Symbols: n seats, t threshold = degree of the sharing polynomials.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
+from protocols.engine.committee import Committee
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId, Point, SessionId
 from protocols.sessions.plan import Job, Seat, Stage
@@ -81,8 +83,12 @@ class ProgramPlan:
 
     @property
     def working(self) -> int:
-        """Members that compute: 2t+1."""
-        return 2 * self.threshold + 1
+        """Members that compute: 2t+1, or 3t+1 where every lie must be seen."""
+        return (3 if self.mode == "A" else 2) * self.threshold + 1
+
+    def committee(self, quorum: tuple[int, ...] = ()) -> Committee:
+        """The engine's committee of a quorum; of the first that can compute, by default."""
+        return Committee(self.size, self.threshold, quorum or tuple(range(1, self.working + 1)), self.mode)
 
     @property
     def members(self) -> tuple[PartyId, ...]:

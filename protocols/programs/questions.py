@@ -14,7 +14,7 @@ begins with its owner's place in the plan, "0:", "1:" and so on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -195,21 +195,25 @@ def graph_of(job: Job, roster: Roster) -> Graph:
 
 
 @lru_cache(maxsize=8)
-def _compiled(job: bytes, roster: Roster, n: int, t: int) -> Compiled:
-    return _joined(graph_of(codec.decode(Job, job), roster), roster, n, t)
+def _compiled(job: bytes, roster: Roster, committee: Committee) -> Compiled:
+    return _joined(graph_of(codec.decode(Job, job), roster), roster, committee)
 
 
-def compiled(job: Job, roster: Roster, n: int, t: int, graph: Graph | None = None) -> Compiled:
-    """Graph and engine program; `graph` for a job that names its own. Raises LocalMisuse."""
+def compiled(job: Job, roster: Roster, committee: Committee, graph: Graph | None = None) -> Compiled:
+    """Graph and engine program for any quorum of the committee; `graph` for a job that names its own.
+
+    Raises LocalMisuse.
+    """
+    committee = replace(committee, quorum=tuple(range(1, committee.n + 1)))
     if asked(job).statistic == "program":
         if graph is None or graph.digest() not in job.inputs:
             raise LocalMisuse("the job's program is not at hand, or another one", code="C-653")
-        return _joined(graph, roster, n, t)
-    return _compiled(codec.encode(job), roster, n, t)
+        return _joined(graph, roster, committee)
+    return _compiled(codec.encode(job), roster, committee)
 
 
-def _joined(graph: Graph, roster: Roster, n: int, t: int) -> Compiled:
-    lowered = lower(graph, Committee(n, t, tuple(range(1, n + 1))))
+def _joined(graph: Graph, roster: Roster, committee: Committee) -> Compiled:
+    lowered = lower(graph, committee)
     owned: dict[int, list[str]] = {place: [] for place in roster.places}
     for name in graph.inputs:
         place, _, _ = name.partition(":")

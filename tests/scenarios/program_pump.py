@@ -45,6 +45,7 @@ class Pump:
     limits: Limits = LIMITS
     graph: object = None
     latency: float = 0.01
+    mode: str = "P"
     now: float = 0.0
     machines: dict[PartyId, ProgramParty] = field(default_factory=dict)
     events: list[tuple[PartyId, object]] = field(default_factory=list)
@@ -59,7 +60,7 @@ class Pump:
         seats = tuple(Seat(k.party, k.sealing_key) for k in self.keys)
         owners = tuple(sorted(k.party for k, table in zip(self.keys, self.tables, strict=False) if table))
         self.plan = ProgramPlan(
-            Digest(bytes(32)), 1, b"nonce", self.keys[0].party, self.work, "P", seats[: self.n], self.t,
+            Digest(bytes(32)), 1, b"nonce", self.keys[0].party, self.work, self.mode, seats[: self.n], self.t,
             seats[self.n : self.n + self.substitutes], owners, (seats[0],), self.limits, 2000, 1000, 60_000,
         )  # fmt: skip
         check(self.plan)

@@ -317,3 +317,31 @@ def test_messages_and_certificates_survive_the_wire() -> None:
     certificate = pump.machines[pump.party(2)].certificate
     assert codec.decode(StartCertificate, codec.encode(certificate)) == certificate
     assert codec.decode(Attempt, codec.encode(Attempt(0, 1, certificate.start.mark, (1, 2, 3))))
+
+
+def test_mode_a_gives_the_same_answer() -> None:
+    pump = Pump(WORK, TABLES, mode="A")
+    pump.run()
+    assert value(pump) == np.median(LINE)
+
+
+@pytest.mark.parametrize("layer", [0, 5, 12])
+def test_in_mode_a_a_lie_stops_the_program_before_any_output(layer: int) -> None:
+    pump = Pump(WORK, TABLES, mode="A")
+    cheat = pump.party(1)
+    outputs = []
+
+    def hook(pump, sender, to, message):
+        if isinstance(message, OutputShare):
+            outputs.append(sender)
+        if isinstance(message, Layer) and sender == cheat and message.layer == layer and message.words.size:
+            words = message.words.copy()
+            words[0] ^= np.uint64(1)
+            return replace(message, words=words)
+        return message
+
+    pump.hook = hook
+    outcome = pump.run()
+    assert isinstance(outcome, events.Aborted)
+    assert outcome.code == "C-205"
+    assert set(outputs) <= {cheat}

@@ -25,6 +25,8 @@ class JobSpec:
     min_sites: int | None = None
     timeout_s: float | None = None
     purpose: str = ""
+    mode: str = "P"
+    """Of a committee program: P, members follow it; A, one that deviates stops it before any output."""
 
 
 @dataclass(frozen=True, slots=True)
