@@ -1,8 +1,8 @@
 """A certified model outside the mesh: its numbers, its predictions, and files that other programs read.
 
-JSON needs nothing, NPZ and predictions need numpy, ONNX the `onnx` package. Raw columns go in: the scaling
-of the training is part of what is written. Every file carries run, session and receipts, so that what a
-model was made from can be looked up. Importing this module imports no numpy.
+JSON needs nothing, NPZ, ONNX and predictions need numpy. Raw columns go in: the scaling of the training is
+part of what is written. Every file carries run and session, so that what a model was made from can be looked
+up. Importing this module imports no numpy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 FORMATS = (".json", ".npz", ".onnx")
-OPSET = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +145,9 @@ class TrainedModel:
     def _onnx(self, path: Path) -> None:
         if self.info.kind == "plugin":
             raise ConfigError("only its program knows a plug-in's model", code="C-648", fix="use .npz")
-        try:
-            import onnx  # type: ignore[import-not-found,unused-ignore]  # an optional package
-        except ImportError:
-            raise ConfigError(
-                "the package onnx is not installed", code="C-648", fix="pip install onnx, or use .npz"
-            ) from None
-        from mesh.api.models_onnx import graph
+        from mesh.api.models_onnx import model
 
-        onnx.save(graph(self.info, self.layers), str(path))
+        path.write_bytes(model(self.info, self.layers))
 
 
 def load(path: Path) -> TrainedModel:

@@ -12,7 +12,9 @@ from mesh.api.outcome import Exit
 from mesh.cli.data import room
 from mesh.cli.options import COMMON, Common
 
-_GROUPS = {"training": ("update", "loss", "accuracy", "mean", "variance")}
+_GROUPS = {"training": ("update", "loss", "accuracy", "gram", "mean", "variance")}
+"""Sums of products (gram), from which a linear regression is solved in one session, tell what its gradients
+over some rounds would."""
 
 
 def init(

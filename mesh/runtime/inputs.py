@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar
 
 import trio
 
+from mesh.runtime import background
 from mesh.runtime.postman import Postman
 from protocols.errors import ConfigError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -64,9 +65,12 @@ class Inputs:
 
     def publish(self, blob: bytes) -> Digest:
         """Hold a blob and serve it to members. Raises ConfigError C-646 if it is too large."""
+        return self.hold(blob_name(blob), blob)
+
+    def hold(self, name: Digest, blob: bytes) -> Digest:
+        """The same for a blob whose digest is known: `name` must be that."""
         if len(blob) > MAX_BLOB_BYTES:
             raise _missing(f"a public input of {len(blob)} bytes is more than {MAX_BLOB_BYTES}")
-        name = blob_name(blob)
         if name not in self._held:
             self._held[name] = blob
             self._size += len(blob)
@@ -128,9 +132,13 @@ class Inputs:
         except trio.TooSlowError:
             raise _missing("a public input of the job did not arrive in time") from None
         finally:
-            del self._fetching[name], self._done[name]
-            if blob_name(bytes(blob)) == name:
-                self.publish(bytes(blob))
+            del self._fetching[name]
+            whole = bytes(blob)
+            del blob
+            with trio.CancelScope(shield=True):
+                if await background.run(blob_name, whole) == name:
+                    self.hold(name, whole)
+            del self._done[name]
             done.set()
         if name not in self._held:
             raise _missing("a public input of the job is not the one that was named")

@@ -22,6 +22,7 @@ import trio
 
 from mesh.api.shapes import AnswerInfo, JobResult, JobSpec, QuerySpec, RoundInfo, TrainSpec
 from mesh.overlay.plan_explain import Explanation
+from mesh.runtime import background
 from mesh.runtime import training_recipe as recipes
 from mesh.runtime.calculation import Calculation
 from mesh.runtime.jobs import Job as Work
@@ -118,15 +119,15 @@ class Training:
     async def _round(self, current: Round) -> tuple[Round, float | None]:
         """One round: the next state, and the loss of the weights it started from."""
         began = time.monotonic()
-        job = self._job(current, (Query("update", current.recipe.label, current.recipe.parameters),))
+        job = await self._job(current, (Query("update", current.recipe.label, current.recipe.parameters),))
         together = self._evaluates(current) and _fits(job, self._metrics(current))
         if together:
             job = replace(job, queries=(*job.queries, *self._metrics(current)))
         found: tuple[Answer, ...] = ()
         if self._spec.patience and self._evaluates(current) and not together:
-            found = await self._answers(self._job(current, self._metrics(current)))
+            found = await self._answers(await self._job(current, self._metrics(current)))
         plan, _, opened = await self._session(job)
-        after = await trio.to_thread.run_sync(next_round, plan, current, opened)
+        after = await background.run(next_round, plan, current, opened)
         assert after is not None
         await self._node.runs.keep(after, opened.transcript)
         found = _decode(plan, opened) if together else found
@@ -140,7 +141,7 @@ class Training:
 
     async def _evaluate(self, current: Round) -> None:
         """Loss and accuracy of the last weights, in a session of their own."""
-        plan, _, opened = await self._session(self._job(current, self._metrics(current)))
+        plan, _, opened = await self._session(await self._job(current, self._metrics(current)))
         found = _decode(plan, opened)
         info = RoundInfo(
             current.number + 1, len(opened.contributors), found[0].n, opened.transcript.hex(),
@@ -151,7 +152,7 @@ class Training:
 
     async def _regression(self, current: Round) -> Round:
         """Sums of products in one session, solved exactly."""
-        job = self._job(current, (Query("gram", current.recipe.label, gram_of(current)),))
+        job = await self._job(current, (Query("gram", current.recipe.label, gram_of(current)),))
         self._work.phase("session", "sums of products by one secure sum")
         began = time.monotonic()
         plan, _, opened = await self._session(job)
@@ -174,8 +175,9 @@ class Training:
 
     # -- sessions ---------------------------------------------------------------------------------------
 
-    def _job(self, current: Round, queries: tuple[Query, ...]) -> Job:
-        name = self._node.inputs.publish(current.encoded())
+    async def _job(self, current: Round, queries: tuple[Query, ...]) -> Job:
+        blob = await background.run(current.encoded)
+        name = self._node.inputs.hold(await background.run(rounds.blob_name, blob), blob)
         purpose = self._spec.purpose or f"train {self._spec.kind} · round {current.number + 1}"
         return Job(self._spec.dataset, queries, self._min_sites, purpose, (name,))
 

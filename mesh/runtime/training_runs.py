@@ -24,6 +24,7 @@ from typing import Annotated
 import structlog
 import trio
 
+from mesh.runtime import background
 from mesh.runtime.inputs import Inputs
 from protocols.errors import ConfigError, MalformedMessage, MeshError
 from protocols.identifiers import Digest
@@ -71,14 +72,14 @@ class Runs:
 
         Raises ConfigError C-640 (no round), C-641 (weights that do not follow).
         """
-        current = rounds.decode(blob)
+        current, name = await background.run(_opened, blob)
         number, event = self._pending.get(current.run, (0, None))
         if event is not None and number < current.number:
             with trio.move_on_after(SETTLE_S):
                 await event.wait()
         await self._recall(current.run)
         known = self._known.get(current.run, {}).get(current.number)
-        if known is not None and known != rounds.blob_name(blob):
+        if known is not None and known != name:
             raise ConfigError(
                 f"round {current.number + 1} of run {current.run.hex()[:8]} does not start from the weights "
                 "that the certified totals make",
@@ -101,9 +102,9 @@ class Runs:
         if blob is None:
             return
         try:
-            current = round_of(plan.job, (blob,))
+            current = await background.run(round_of, plan.job, (blob,))
             if isinstance(event, events.Opened):
-                after = await trio.to_thread.run_sync(next_round, plan, current, event)
+                after = await background.run(next_round, plan, current, event)
                 if after is not None:
                     await self.keep(after, event.transcript)
         except MeshError as error:
@@ -118,7 +119,8 @@ class Runs:
         """A certified state: held, on disk when this returns, and what the next round is compared with."""
         await self._recall(after.run)
         async with self._writing:
-            name = self._inputs.publish(after.encoded())
+            blob = await background.run(after.encoded)
+            name = self._inputs.hold(await background.run(rounds.blob_name, blob), blob)
             known = self._known.setdefault(after.run, {})
             if known.get(after.number) == name:
                 return
@@ -129,16 +131,16 @@ class Runs:
             while len(self._known) > MAX_RUNS:
                 forgotten, _ = self._known.popitem(last=False)
                 self._receipts.pop(forgotten, None)
-            await trio.to_thread.run_sync(self._write, Kept(after, receipts))
+            await background.run(self._write, Kept(after, receipts))
 
     async def _recall(self, run: bytes) -> None:
         """After a restart: the state of a run that this node kept counts as before."""
         path = self._folder / f"{run.hex()}.round"
         if run in self._known or not path.is_file():
             return
-        kept = await trio.to_thread.run_sync(_read, path)
+        kept, name = await background.run(_read_named, path)
         if run not in self._known:
-            self._known[run] = {kept.round.number: kept.round.name()}
+            self._known[run] = {kept.round.number: name}
             self._receipts[run] = kept.receipts
 
     # -- on disk ----------------------------------------------------------------------------------------
@@ -188,6 +190,15 @@ def next_round(plan: Plan, current: Round, opened: events.Opened) -> Round | Non
             return rounds.advance(current, Digest(plan.session), mean)
         first += length
     return None
+
+
+def _opened(blob: bytes) -> tuple[Round, Digest]:
+    return rounds.decode(blob), rounds.blob_name(blob)
+
+
+def _read_named(path: Path) -> tuple[Kept, Digest]:
+    kept = _read(path)
+    return kept, kept.round.name()
 
 
 def _read(path: Path) -> Kept:
