@@ -19,7 +19,7 @@ from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.sessions import events, roster
-from protocols.sessions.assembly import Assembly, Source, first_generation, height
+from protocols.sessions.assembly import Assembly, Source, first_generation
 from protocols.sessions.dealing import check_dealing, dealing_digest, uphold
 from protocols.sessions.ledger import Account, Ledger
 from protocols.sessions.messages import (
@@ -38,6 +38,7 @@ from protocols.sessions.messages import (
     Vote,
 )
 from protocols.sessions.parcels import Parcels
+from protocols.sessions.progress import collecting_s
 from protocols.sessions.vectors import Vectors
 from protocols.wire.digest import digest
 
@@ -81,9 +82,7 @@ class Adder:
 
     def start(self, now: float) -> list[Effect]:
         """Begin to collect; leaves wait for `collect_ms`, each level above half as long again."""
-        plan = self.assembly.plan
-        levels = height(plan, self.assembly.stage) - 1
-        self._collect_until = now + plan.collect_ms / 1000 * (1 + levels / 2)
+        self._collect_until = now + collecting_s(self.assembly.plan, self.assembly.stage)
         return self._advance(now)
 
     def expire(self, now: float) -> list[Effect]:

@@ -129,6 +129,11 @@ class Assembly:
     def _seat_of(self) -> dict[PartyId, int]:
         return {member: seat for seat, member in enumerate(self.members)}
 
+    def concerns(self, slot: tuple[int, int]) -> bool:
+        """Whether a certificate of this stage and generation is our own or a source's."""
+        sources = ((source.child, source.generation) for source in self.sources)
+        return slot == (self.stage, self.generation) or slot in sources
+
     def current_adder(self, lost: frozenset[PartyId]) -> PartyId | None:
         """The first adder in rank order that is not lost."""
         if not lost:

@@ -6,6 +6,8 @@ that voted by what another adder sent it may still have to fetch its part from t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from protocols.arithmetic.field import Elements
@@ -57,6 +59,36 @@ class Dealer:
             for group in self.certificate.roster.groups
             for entry in group.entries
         )
+
+
+class Dealers(list[Dealer]):
+    """All that one party deals in a session."""
+
+    def enlist(self, dealer: Dealer | None, lost: frozenset[PartyId]) -> list[Effect]:
+        """One more, which deals at once."""
+        if dealer is None:
+            return []
+        self.append(dealer)
+        return dealer.advance(lost)
+
+    def advance(self, lost_at: Callable[[int], frozenset[PartyId]]) -> list[Effect]:
+        """Deal again where the adder in office changed; `lost_at` a stage."""
+        return [effect for dealer in self for effect in dealer.advance(lost_at(dealer.target.stage))]
+
+    def deal_to(self, slot: tuple[int, int]) -> bool:
+        """Whether one of them deals to this stage and generation."""
+        return any((dealer.target.stage, dealer.target.generation) == slot for dealer in self)
+
+    def certified(self, certificate: Certificate) -> list[tuple[int, int]]:
+        """Slots whose sum lives on in the committee that certified it. Raises MalformedMessage."""
+        slot = (certificate.roster.stage, certificate.roster.generation)
+        moved = []
+        for dealer in self:
+            if (dealer.target.stage, dealer.target.generation) == slot:
+                dealer.certified(certificate)
+                if dealer.origin is not None:
+                    moved.append(dealer.origin)
+        return moved
 
 
 def contribute(

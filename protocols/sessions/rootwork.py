@@ -154,12 +154,11 @@ class RootWork:
             effects += voter.lose(lost)
         return effects
 
-    def hopeless(self, members: Mapping[tuple[int, int], Member]) -> bool:
-        """Whether no certificate can come any more because too many members are gone for too long."""
-        if not self._hopeless:
-            return False
+    def given_up(self, members: Mapping[tuple[int, int], Member]) -> str | None:
+        """Why nothing can be opened any more, if so: too many members gone for too long count as well."""
         mine = members.get((self.assembly.stage, self.assembly.generation))
-        return mine is not None and mine.certificate is None
+        hopeless = self._hopeless and mine is not None and mine.certificate is None
+        return self.failure or ("too many members of the root committee are gone" if hopeless else None)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Opening shares, result ballots and handovers. Raises ProtocolError if unacceptable."""

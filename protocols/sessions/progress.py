@@ -1,0 +1,83 @@
+"""When an adder that is there, but gets nowhere, is passed over.
+
+An adder is trusted with liveness only, and membership notices one that is gone. One that answers heartbeats
+and relays nothing, or proposes to a few only, would hold up its stage for ever. So each party, on its own
+clock, passes over rank k of a stage once no certificate of the stage was seen by
+
+    start + collecting time of the stage + (k + 1) * patience,    patience = collect_ms / 8, at most 3 s
+
+which leaves the next rank its chance before the stage above stops collecting (half of collect_ms later).
+The last rank is never passed over. To pass over is to treat as lost, for this stage alone: dealers deal to
+the next rank, members tell it what they hold and how they voted, and take its proposal.
+
+Safety does not rest on clocks. A member signs one roster, whoever proposes it, so parties that disagree on
+who is in office may fail to certify any roster, never certify two (see `roster`); the next rank proposes
+anew what t+1 members have voted for, as after a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from protocols.identifiers import PartyId
+from protocols.sessions.assembly import height
+from protocols.sessions.plan import Plan
+
+MAX_PATIENCE_S = 3.0
+
+
+def collecting_s(plan: Plan, stage: int) -> float:
+    """How long a stage's adder collects: `collect_ms` at a leaf, each level above half as long again."""
+    return plan.collect_ms / 1000 * (1 + (height(plan, stage) - 1) / 2)
+
+
+class Progress:
+    """The ranks that one party passes over, in the stages it takes part in."""
+
+    def __init__(self, plan: Plan, me: PartyId) -> None:
+        self.plan = plan
+        stages = set(plan.stages_of(me))
+        cluster = plan.cluster_of(me)
+        stages |= set() if cluster is None else {cluster}
+        stages |= {plan.parent_of(stage) for stage in plan.stages_of(me) if stage != plan.root}
+        stages |= {child for stage in plan.stages_of(me) for child in plan.stages[stage].children}
+        self._open = stages
+        self._passed = dict.fromkeys(stages, 0)
+        self._start = float("inf")
+        self.banned: frozenset[PartyId] = frozenset()
+
+    def start(self, now: float) -> None:
+        """The session begins for us."""
+        self._start = now
+
+    def certified(self, stage: int) -> None:
+        """The stage has its certificate: its adders did what they are for."""
+        self._open.discard(stage)
+
+    def ban(self, adder: PartyId) -> None:
+        """An adder of the root whose sum failed its audit is passed over from now on (see `auditor`)."""
+        self.banned |= {adder}
+
+    def stalled(self, stage: int) -> frozenset[PartyId]:
+        """Ranks of the stage that are passed over."""
+        slow = self.plan.stages[stage].adders[: self._passed.get(stage, 0)]
+        return self.banned.union(slow) if stage == self.plan.root else frozenset(slow)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next rank is passed over."""
+        return min((due for stage in self._open if (due := self._due(stage)) is not None), default=None)
+
+    def expire(self, now: float) -> Collection[int]:
+        """Stages in which somebody is passed over from now on."""
+        changed = [stage for stage in self._open if (due := self._due(stage)) is not None and due <= now]
+        for stage in changed:
+            self._passed[stage] += 1
+        return changed
+
+    def _due(self, stage: int) -> float | None:
+        rank = self._passed[stage]
+        if rank + 1 >= len(self.plan.stages[stage].adders):
+            return None
+        patience_s = min(MAX_PATIENCE_S, self.plan.collect_ms / 8000)
+        return self._start + collecting_s(self.plan, stage) + (rank + 1) * patience_s
