@@ -152,6 +152,13 @@ def scale(a: Residues, k: int | Fraction) -> Residues:
 
 def weighted(rows: Sequence[Residues], weights: Sequence[int]) -> Residues:
     """sum_i w_i x_i for canonical rows (2, count) and public integers; cheap while they are small."""
+    more, less = sum(w for w in weights if w > 0), -sum(w for w in weights if w < 0)
+    if max(more, less) <= 7:  # seven words below 2^61 fill 64 bits
+        sides = [np.zeros_like(rows[0]), np.zeros_like(rows[0])]
+        for row, weight in zip(rows, weights, strict=True):
+            if weight:
+                sides[weight < 0] += row if abs(weight) == 1 else row * np.uint64(abs(weight))
+        return sub(fold(sides[0]), fold(sides[1])) if less else fold(sides[0])
     if sum(abs(weight) for weight in weights) >= 1 << 29:
         out = np.zeros_like(rows[0])
         for row, weight in zip(rows, weights, strict=True):

@@ -20,6 +20,7 @@ from protocols.arithmetic.rns import Residues
 from protocols.arithmetic.xof import Xof
 from protocols.engine.committee import lagrange
 from protocols.engine.numbers import Number
+from protocols.engine.opening import blocks
 from protocols.errors import LocalMisuse, UnattributableFault
 from protocols.sharing.prss import elements
 
@@ -30,13 +31,11 @@ WIDEST_AGG = 59
 def deal(values: Residues, n: int, t: int, xof: Xof) -> Residues:
     """Shares of fresh random polynomials: (2, *shape) -> (n, 2, *shape), row i for point i+1."""
     flat = values.reshape(2, -1)
-    coefficients = [elements(xof, flat.shape[1]) for _ in range(t)]
     shares = np.empty((n, *flat.shape), dtype=np.uint64)
-    for point in range(1, n + 1):
-        share = coefficients[-1] if t else flat
-        for coefficient in (*coefficients[-2::-1], flat) if t else ():
-            share = rns.add(rns.scale(share, point), coefficient)
-        shares[point - 1] = share
+    for part in blocks(flat.shape[1]):
+        rows = [flat[:, part]] + [elements(xof, part.stop - part.start) for _ in range(t)]
+        for point in range(1, n + 1):
+            shares[point - 1, :, part] = rns.weighted(rows, [point**power for power in range(t + 1)])
     return shares.reshape(n, *values.shape)
 
 

@@ -83,11 +83,20 @@ def _rows(points: tuple[int, ...], degree: int) -> tuple[int, tuple[int, ...], t
     return scaled[0][0], scaled[0][1], tuple(line for _, line in scaled[1:])
 
 
-def opened(committee: Committee, degree: int, rows: Mapping[int, Residues]) -> Residues:
-    """The value (2, count) at 0 of shares (2, count) by point. Raises Deviation if they disagree."""
+def _present(committee: Committee, degree: int, rows: Mapping[int, Any]) -> tuple[int, ...]:
+    """Points whose shares are there: enough in mode P, all of the quorum in mode A."""
     points = tuple(sorted(rows))
-    if points != committee.quorum:
+    if (committee.checked and points != committee.quorum) or len(points) <= degree:
         raise Deviation("a share is missing")
+    return points
+
+
+def opened(committee: Committee, degree: int, rows: Mapping[int, Residues]) -> Residues:
+    """The value (2, count) at 0 of shares (2, count) by point. Raises Deviation if they disagree.
+
+    In mode P there may be no surplus share, and then nothing is checked.
+    """
+    points = _present(committee, degree, rows)
     shares = [rows[point] for point in points]
     denominator, at_zero, checks = _rows(points, degree)
     for check in checks:
@@ -106,22 +115,30 @@ def opened_residues(
 
 def opened_elements(committee: Committee, degree: int, payloads: Mapping[int, Words]) -> Words:
     """`opened` mod p alone: (count,) of payloads (count,)."""
-    points = tuple(sorted(payloads))
-    if points != committee.quorum:
-        raise Deviation("a share is missing")
+    points = _present(committee, degree, payloads)
     denominator, at_zero, checks = _rows(points, degree)
 
     def combined(weights: tuple[int, ...]) -> Words:
-        total = np.zeros_like(payloads[points[0]])
-        for point, weight in zip(points, weights, strict=True):
-            if weight:
-                total = field.add(total, field.mul(payloads[point], rns.constants(weight)[:1]))
-        return total
+        return _weighted_elements([payloads[point] for point in points], weights)
 
     if any(combined(check).any() for check in checks):
         raise Deviation(f"opened shares do not lie on a polynomial of degree {degree}")
     value = combined(at_zero)
+    if denominator == 1:
+        return value
     return field.mul(value, rns.constants(Fraction(1, denominator))[:1])
+
+
+def _weighted_elements(rows: list[Words], weights: tuple[int, ...]) -> Words:
+    """sum_i w_i x_i mod p; weights up to 7 cost no product."""
+    total = np.zeros_like(rows[0])
+    for row, weight in zip(rows, weights, strict=True):
+        if weight and abs(weight) <= 7:
+            scaled = field.as_elements(row * np.uint64(abs(weight)))
+            total = field.add(total, scaled) if weight > 0 else field.sub(total, scaled)
+        elif weight:
+            total = field.add(total, field.mul(row, rns.constants(weight)[:1]))
+    return total
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from protocols.arithmetic import rns
+from protocols.arithmetic import field, rns
 from protocols.arithmetic.rns import Residues
-from protocols.engine.checked import opened_residues
+from protocols.engine.checked import opened_elements, opened_residues
 from protocols.engine.committee import KAPPA, Committee, Seat, lagrange
 from protocols.engine.opening import added, blocks, canonical
 from protocols.engine.program import Round, Values, Words
@@ -40,6 +40,10 @@ from protocols.sharing import replicated
 from protocols.sharing.replicated import ZeroShares, ZeroStream
 
 Product = Literal["each", "matmul", "inner", "identity"]
+
+
+WIDEST_ROW = 59
+"""Magnitude bits of a signed value that mod 2^61-1 alone holds."""
 
 
 def largest_bits(committee: Committee) -> int:
@@ -162,36 +166,42 @@ class _Masks:
 
 @dataclass(frozen=True)
 class Reveal(Round):
-    """Opens a shared value of `shape` to all members: the output is public residues."""
+    """Opens a shared value of `shape` to all members: the output is public residues.
+
+    The senders send their shares as they are: the value and the shares of t corrupted members fix the whole
+    polynomial of degree t, so the other shares say nothing more. A value below 2^WIDEST_ROW in magnitude is
+    opened mod p alone (`narrow`), a word an element.
+    """
 
     shape: tuple[int, ...]
+    narrow: bool = False
 
     def words(self, committee: Committee, step: int, point: int) -> int:
-        """Two words an element from each sender."""
-        count = int(np.prod(self.shape, dtype=np.int64))
-        return 2 * count if point in committee.linear_senders(step) else 0
+        """Two words an element from each sender, or one."""
+        count = int(np.prod(self.shape, dtype=np.int64)) * (1 if self.narrow else 2)
+        return count if point in committee.linear_senders(step) else 0
 
     def canonical(self, payload: Words) -> bool:
         """Residues only."""
-        return canonical(payload)
+        return field.is_canonical(payload) if self.narrow else canonical(payload)
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
-        """Send lambda_i v_i + z_i."""
-        senders = seat.committee.linear_senders(step)
-        if seat.point not in senders:
+        """Send the share."""
+        if seat.point not in seat.committee.linear_senders(step):
             return np.zeros(0, dtype=np.uint64), None
-        if seat.committee.checked:
-            return np.array(values[0]).ravel(), None
-        value = rns.scale(values[0].reshape(2, -1), lagrange(senders, seat.point))
-        return rns.add(value, seat.zeros(step, senders).residues(value.shape[1])).ravel(), None
+        return (values[0][0] if self.narrow else values[0]).ravel(), None
 
     def finish(
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
     ) -> Values:
-        """The sum of the summands."""
+        """The value at 0."""
         del step, values, kept
-        if seat.committee.checked:
-            value = opened_residues(seat.committee, seat.committee.t, payloads, slice(None))
-        else:
-            value = added(payloads, slice(None))
-        return (value.reshape(2, *self.shape),)
+        out = np.empty((2, int(np.prod(self.shape, dtype=np.int64))), dtype=np.uint64)
+        for part in blocks(out.shape[1]):
+            if self.narrow:
+                pieces = {point: payload[part] for point, payload in payloads.items()}
+                signed = field.to_signed(opened_elements(seat.committee, seat.committee.t, pieces))
+                out[:, part] = rns.from_ints(signed)
+            else:
+                out[:, part] = opened_residues(seat.committee, seat.committee.t, payloads, part)
+        return (out.reshape(2, *self.shape),)

@@ -35,7 +35,7 @@ from protocols.engine.local import (
     Take,
     TakeOpened,
 )
-from protocols.engine.multiply import Reveal, largest_bits
+from protocols.engine.multiply import WIDEST_ROW, Reveal, largest_bits
 from protocols.engine.program import Step
 from protocols.errors import LocalMisuse
 
@@ -326,7 +326,7 @@ class Calculator(Assembler):
     def revealed(self, x: Number) -> int:
         """Open x to all members; the register holds public residues."""
         (register,) = self.confirmed(x.register)
-        return self.append(Reveal((register,), (self.register(),), x.shape))
+        return self.append(Reveal((register,), (self.register(),), x.shape, x.bits <= WIDEST_ROW))
 
 
 def _public(values: npt.ArrayLike, scale: int | None) -> tuple[Residues, int]:

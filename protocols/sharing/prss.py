@@ -155,9 +155,13 @@ def joint_keys(contributions: Sequence[SetKeys]) -> SetKeys:
 def elements(xof: Xof, count: int) -> Residues:
     """`count` pairs of residues, each within 2^-56 of uniform, (2, count)."""
     words = np.frombuffer(xof.read(16 * count), dtype="<u8").reshape(count, 2).T
-    drawn = np.asarray(words & np.uint64((1 << 61) - 1))
     moduli = np.array(rns.MODULI, dtype=np.uint64)[:, None]
-    return np.asarray(np.minimum(drawn, drawn - moduli))
+    out = np.empty((2, count), dtype=np.uint64)
+    for start in range(0, count, rns.BLOCK):  # pieces that stay in the cache
+        part = slice(start, start + rns.BLOCK)
+        drawn = words[:, part] & np.uint64((1 << 61) - 1)
+        np.minimum(drawn, drawn - moduli, out=out[:, part])
+    return out
 
 
 def random_shares(keys: SetKeys, count: int, *context: bytes) -> Residues:
