@@ -24,15 +24,15 @@ from tools.chaos.ground import COLUMNS, STATISTICS, Ground
 from tools.chaos.loop import FORM_S, HANG_S, LINGER_S, sessions_of
 from tools.chaos.vitals import Vitals
 
-SEASON = 40
+SEASON = 35
 MAX_DOWN = 2
 JOBS = 2
 """Under way at the same time."""
 ELDERS = 2
 KILLS = 0.6
 """The fraction of faults that are kills; the others are pauses."""
-DOWN_S = (0.2, 2.5)
-PAUSE_S = (0.2, 5.0)
+DOWN_S = (0.2, 1.5)
+PAUSE_S = (0.2, 3.5)
 REST_S = 16.0
 """At most, until the elders' last sessions, which go on relaying after their end, are over."""
 
