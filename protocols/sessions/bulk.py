@@ -17,7 +17,7 @@ If an adder is lost after its roster was certified, devices that are still here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -39,13 +39,9 @@ from protocols.sessions.vectors import Vectors
 class BulkWork:
     """One party's part in moving masked vectors; idle in sessions without them."""
 
-    def __init__(
-        self, plan: Plan, me: PartyId, stalled: Callable[[int], frozenset[PartyId]] = lambda _: frozenset()
-    ) -> None:
-        """`stalled`: adders of a stage that are passed over (see `progress`)."""
+    def __init__(self, plan: Plan, me: PartyId) -> None:
         self.plan = plan
         self.me = me
-        self._stalled = stalled
         self.vectors = Vectors(plan)
         self.total: Digest | None = None
         self._sums: dict[int, Digest] = {}
@@ -90,7 +86,7 @@ class BulkWork:
                 self.total = self._told_us[adder]
 
     def _adder(self, stage: int, lost: frozenset[PartyId]) -> PartyId | None:
-        return first_generation(self.plan, stage).current_adder(lost | self._stalled(stage))
+        return first_generation(self.plan, stage).current_adder(lost)
 
     def _those_who_tell(self, lost: frozenset[PartyId]) -> list[PartyId]:
         """In office: the root's adder, our own cluster's, and those above the stages that we add for."""
@@ -127,7 +123,7 @@ class BulkWork:
         return [*effects, *self._hand_down(lost, adders, result)]
 
     def _pass_up(self, stage: int, lost: frozenset[PartyId]) -> list[Effect]:
-        above = self._adder(self.plan.parent_of(stage), lost)
+        above = first_generation(self.plan, self.plan.parent_of(stage)).current_adder(lost)
         if above is None or self._sent_up.get(stage) == above:
             return []
         self._sent_up[stage] = above

@@ -25,7 +25,7 @@ from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.bulk import BulkWork
 from protocols.sessions.collecting import Member
-from protocols.sessions.dealer import Dealers, contribute, reshare
+from protocols.sessions.dealer import Dealer, contribute, reshare
 from protocols.sessions.delivery import Delivery
 from protocols.sessions.early import Early, root_parties
 from protocols.sessions.initiator import Initiator
@@ -60,7 +60,6 @@ from protocols.sessions.messages import (
 )
 from protocols.sessions.opening import check_result
 from protocols.sessions.plan import Plan
-from protocols.sessions.progress import Progress
 from protocols.sessions.records import Closed
 from protocols.sessions.rootwork import RootWork
 from protocols.sessions.transcript import transcript
@@ -93,11 +92,10 @@ class SessionParty:
         self._contribution = contribution
         self._refusal = refusal
         self._masked = masked
-        self._progress = Progress(plan, self.me)
-        self.bulk = BulkWork(plan, keys.party, self._progress.stalled)
+        self.bulk = BulkWork(plan, keys.party)
         self._adders: dict[Slot, Adder] = {}
         self._members: dict[Slot, Member] = {}
-        self._dealers = Dealers()
+        self._dealers: list[Dealer] = []
         self._dealt_up: set[Slot] = set()
         self._early = Early(root_parties(plan))
         self._delivery = Delivery(plan, self.me)
@@ -114,7 +112,6 @@ class SessionParty:
     def start(self, now: float) -> list[Effect]:
         """Take up every role the plan gives us."""
         self._ends = now + self.plan.total_ms / 1000
-        self._progress.start(now)
         effects: list[Effect] = self.initiator.start() if self.initiator else []
         for index in self.plan.stages_of(self.me):
             stage, assembly = self.plan.stages[index], first_generation(self.plan, index)
@@ -132,7 +129,7 @@ class SessionParty:
 
     def expire(self, now: float) -> list[Effect]:
         """Some role's deadline, or the session's, has passed."""
-        effects: list[Effect] = self._shift(now) if self._progress.expire(now) else []
+        effects: list[Effect] = []
         for role in self._roles():
             if role.deadline is not None and role.deadline <= now:
                 effects += role.expire(now)
@@ -146,8 +143,7 @@ class SessionParty:
         """The earliest of all roles' deadlines."""
         if self.outcome is not None:
             return None
-        dues = [self._progress.deadline, *(role.deadline for role in self._roles())]
-        return min([self._ends, *(due for due in dues if due is not None)])
+        return min([self._ends, *(due for role in self._roles() if (due := role.deadline) is not None)])
 
     @property
     def proof(self) -> Result | AbortProof | None:
@@ -229,15 +225,16 @@ class SessionParty:
             self.plan, self.keys, self._seed, self._contribution, self._masked, self._refusal
         )
         self._contribution = None
-        return [*effects, *self._dealers.enlist(dealer, self.lost)]
+        return [*effects, *self._enlist(dealer)]
 
     def _reshare(self, member: Member, target: Assembly) -> list[Effect]:
-        dealer = reshare(self.keys, self._seed, member, target)
-        return self._dealers.enlist(dealer, self._lost_at(target.stage))
+        return self._enlist(reshare(self.keys, self._seed, member, target))
 
-    def _lost_at(self, stage: int) -> frozenset[PartyId]:
-        """Who is not counted on in a stage: not reached, or an adder that was passed over."""
-        return self.lost | self._progress.stalled(stage)
+    def _enlist(self, dealer: Dealer | None) -> list[Effect]:
+        if dealer is None:
+            return []
+        self._dealers.append(dealer)
+        return dealer.advance(self.lost)
 
     def _advance(self, now: float) -> list[Effect]:
         """Whatever has become possible, once each."""
@@ -260,7 +257,10 @@ class SessionParty:
                 effects += self.root.summed(now, member)
         effects += self.root.advance(now, self._adders)
         if running and self._closed is None:
-            if (failure := self.root.given_up(self._members)) is not None:
+            failure = self.root.failure
+            if failure is None and self.root.hopeless(self._members):
+                failure = "too many members of the root committee are gone"
+            if failure is not None:
                 effects += self._close("C-302", failure)
         if running and self.root.openings and (result := self.root.result) is not None:
             effects += self._on_result(result)
@@ -276,15 +276,12 @@ class SessionParty:
         returned = self.lost - lost
         self.lost = lost - {self.me}
         effects = self.initiator.offer_again(returned) if self.initiator and self.outcome is None else []
-        return [*effects, *self._shift(now)]
-
-    def _shift(self, now: float) -> list[Effect]:
-        """Who is lost, or in office, may have changed: every role looks again."""
-        effects = self.root.lose(now, self.lost)
-        roles: list[tuple[Slot, Adder | Member]] = [*self._adders.items(), *self._members.items()]
-        for (stage, _), role in roles:
-            effects += role.lose(now, self._lost_at(stage))
-        return [*effects, *(self._dealers.advance(self._lost_at) if self._delivery.result is None else [])]
+        for role in self._roles():
+            effects += role.lose(now, self.lost)
+        if self._delivery.result is None:
+            for dealer in self._dealers:
+                effects += dealer.advance(self.lost)
+        return effects
 
     # -- messages for several roles ------------------------------------------------------------------
 
@@ -305,13 +302,15 @@ class SessionParty:
         effects: list[Effect] = []
         if slot in self._members:
             effects += self._members[slot].receive(now, sender, message)
-        for origin in self._dealers.certified(message):
-            self._members[origin].erase()  # the sum lives on in the committee that took it over
-        concerned = [adder for adder in self._adders.values() if adder.assembly.concerns(slot)]
-        for adder in concerned:
-            effects += adder.receive(now, sender, message)
-        if concerned or slot in self._members or self._dealers.deal_to(slot):  # hence it was checked
-            self._progress.certified(slot[0])
+        for dealer in self._dealers:
+            if (dealer.target.stage, dealer.target.generation) == slot:
+                dealer.certified(message)
+                if dealer.origin in self._members:  # the sum lives on in the committee that took it over
+                    self._members[dealer.origin].erase()
+        for place, adder in self._adders.items():
+            sources = ((source.child, source.generation) for source in adder.assembly.sources)
+            if place == slot or slot in sources:
+                effects += adder.receive(now, sender, message)
         return effects
 
     def _on_decline(self, now: float, sender: PartyId, message: Decline) -> list[Effect]:

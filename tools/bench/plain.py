@@ -85,6 +85,7 @@ class PlainStore(VectorStore):
     def read(self, name: Digest) -> Floats:
         """A whole stored vector, (length,)."""
         return np.concatenate(list(self.float_totals((name,))))[: self.layout.length]
+        self.proof: Result | None = None
 
 
 class PlainParty:
@@ -95,6 +96,11 @@ class PlainParty:
         self.plan = plan
         self.me = me
         self.outcome: events.Opened | events.Aborted | None = None
+    @property
+    def lost(self) -> frozenset[PartyId]:
+        """Whom we were told not to reach."""
+        return self._lost
+
         self._name = name
         self._lost: frozenset[PartyId] = frozenset()
         self._stored: set[Digest] = set()

@@ -29,7 +29,7 @@ from protocols.arithmetic.xof import Xof
 from protocols.errors import DeadlinePassed, MeshError, UnattributableFault
 from protocols.identifiers import Digest
 from protocols.masking.quantise import Quantiser
-from protocols.sessions.party import SessionParty
+from protocols.sessions.durable import DurableParty
 from protocols.sessions.plan import Job, Plan
 from protocols.statistics import registry
 from protocols.statistics.statistic import Answer
@@ -153,7 +153,7 @@ def _round(mesh: LocalMesh, length: int, devices: int, purpose: str) -> float:
 
 def _patch() -> None:
     """In this process, from which all peers are forked."""
-    open_store, mask, read, party = masked.open_store, masked.mask, masked.read, SessionParty
+    open_store, mask, read, party = masked.open_store, masked.mask, masked.read, DurableParty
     contribution, decode_job = DataRoom.contribution, registry.decode_job
 
     def contribute(room: DataRoom, plan: Plan, *rest: Any) -> tuple[Elements, int]:
@@ -200,7 +200,7 @@ def _patch() -> None:
         (masked, "open_store", make_store),
         (masked, "mask", keep),
         (masked, "read", total),
-        (sessions, "SessionParty", make_party),
+        (sessions, "DurableParty", make_party),
         (registry, "decode_job", decode),
     ):
         setattr(owner, name, value)
