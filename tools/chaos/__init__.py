@@ -3,6 +3,7 @@
     python -m tools.chaos kills --runs 100 --seed 1 --json
     python -m tools.chaos pauses --runs 30
     python -m tools.chaos storm --faults 1000
+    python -m tools.chaos price --runs 20 --pauses
     python -m tools.chaos idle --seconds 20
 
 Every answer is compared with the plaintext over the roster that it claims; every abort must say why and

@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tools.chaos import idle
+from tools.chaos import idle, price
 from tools.chaos.ground import Ground
 from tools.chaos.loop import FORM_S, Loop, terminate_politely
 from tools.chaos.storm import Storm, Weather
@@ -31,7 +31,9 @@ def main() -> int:
         settings = idle.settings() if arguments.mode == "idle" else None
         ground = Ground(folder, arguments.seed, settings)
         with ground.mesh:
-            code = {"idle": _idle, "storm": _storm}.get(arguments.mode, _loop)(ground, arguments)
+            code = {"idle": _idle, "storm": _storm, "price": _price}.get(arguments.mode, _loop)(
+                ground, arguments
+            )
         ok = code == 0
     finally:
         if ok and not arguments.keep:
@@ -48,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         ("kills", "SIGKILL a random peer in each run"),
         ("pauses", "SIGSTOP a random peer for a while in each run"),
         ("storm", "faults all the time over one mesh that never rests; growth is a failure"),
+        ("price", "what a lost role costs a running session"),
         ("idle", "measure memory and CPU of idle nodes"),
     ):
         sub = modes.add_parser(mode, help=words)
@@ -62,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--every", type=float, default=1.0, help="mean seconds between faults")
         else:
             sub.add_argument("--runs", type=int, default=100)
+            if mode == "price":
+                sub.add_argument("--pauses", action="store_true", help="SIGSTOP instead of SIGKILL")
     return parser
 
 
@@ -80,6 +85,15 @@ def _storm(ground: Ground, arguments: argparse.Namespace) -> int:
         for name, value in weather.document().items():
             print(f"{name:34s} {value}")
     return 0 if weather.ok else 1
+
+
+def _price(ground: Ground, arguments: argparse.Namespace) -> int:
+    ground.mesh.start()
+    found = price.measure(ground, arguments.runs, arguments.seed, pauses=arguments.pauses)
+    print(json.dumps(found) if arguments.json else found, flush=True)
+    verdicts = found["verdicts"]
+    assert isinstance(verdicts, dict)
+    return 1 if {"wrong", "hung"} & set(verdicts) else 0
 
 
 def _idle(ground: Ground, arguments: argparse.Namespace) -> int:

@@ -9,11 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from protocols.errors import ConfigError
-from tools.netlab import namespaces
+from protocols.errors import MeshError
+from tools.netlab import namespaces, orders
+from tools.netlab.orders import Orders
 from tools.netlab.report import Report
 from tools.netlab.schedule import Schedule
-from tools.netlab.sites import Sites
+from tools.netlab.sites import ACTS, Sites
 from tools.netlab.topology import load
 
 
@@ -28,12 +29,15 @@ def main() -> int:
                 print(f"{path}: {len(lab.sites)} sites, {len(lab.nodes)} nodes, {len(lab.jobs)} jobs")
             return 0
         namespaces.require()
+        if arguments.verb == "do":
+            print(orders.send(arguments.act, arguments.names))
+            return 0
         if arguments.verb == "clean":
             for name in namespaces.clean():
                 print(f"removed {name}")
             return 0
         return max([_run(path, arguments) for path in arguments.labs])
-    except ConfigError as error:
+    except MeshError as error:
         print(error.sentence(), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -48,9 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--short", action="store_true", help="the short form: fewer repetitions")
     run.add_argument("--json", action="store_true", help="one JSON object a lab on stdout")
     run.add_argument("--keep", action="store_true", help="keep the state folders and logs")
+    run.add_argument("--hold", action="store_true", help="keep the mesh for `do` until Ctrl-C")
     check = verbs.add_parser("check", help="read labs and say what is in them")
     for verb in (run, check):
         verb.add_argument("labs", nargs="+", type=Path, metavar="LAB.toml")
+    do = verbs.add_parser(
+        "do", help="act on a lab that runs: cut A B, heal A B, kill N, pause, resume, restart"
+    )
+    do.add_argument("act", choices=ACTS)
+    do.add_argument("names", nargs="+", metavar="NAME", help="sites to cut and heal, else nodes")
     verbs.add_parser("clean", help="remove what labs that died left behind")
     return parser
 
@@ -58,12 +68,12 @@ def _parser() -> argparse.ArgumentParser:
 def _run(path: Path, arguments: argparse.Namespace) -> int:
     lab = load(path, short=arguments.short)
     namespaces.clean()
-    folder = Path(tempfile.mkdtemp(prefix="coppice-netlab-"))
+    folder = Path(tempfile.mkdtemp(prefix=orders.FOLDER))
     report = Report(lab.name, lab.title, len(lab.nodes))
     code = 1
     try:
-        with Sites(lab, folder) as sites:
-            Schedule(sites, report).run()
+        with Orders(folder) as listening, Sites(lab, folder) as sites:
+            Schedule(sites, report, listening).run(hold=arguments.hold)
         code = report.finish(arguments.json)
     finally:
         if code == 0 and not arguments.keep:

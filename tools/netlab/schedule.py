@@ -20,6 +20,7 @@ from mesh.config import resolve
 from protocols.errors import MeshError
 from tools.chaos import audit
 from tools.netlab.launch import Daemon, settings_of
+from tools.netlab.orders import Orders
 from tools.netlab.probes import measure
 from tools.netlab.report import FaultLine, JobLine, Report
 from tools.netlab.sites import Sites
@@ -53,8 +54,9 @@ class _Fault:
 class Schedule:
     """One run of a lab, from nothing to the report."""
 
-    def __init__(self, sites: Sites, report: Report) -> None:
+    def __init__(self, sites: Sites, report: Report, orders: Orders) -> None:
         self._sites = sites
+        self._orders = orders
         self._lab = sites.lab
         self._report = report
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -64,8 +66,8 @@ class Schedule:
         self._aborted: list[str] = []
         self._epoch0 = 0.0
 
-    def run(self) -> None:
-        """Everything, in order."""
+    def run(self, *, hold: bool = False) -> None:
+        """Everything, in order; with `hold` a person may go on with the mesh before it ends."""
         report, lab = self._report, self._lab
         report.measured(measure(lab, self._sites.names))
         try:
@@ -75,6 +77,8 @@ class Schedule:
             report.figures["formed_s"] = round(took, 1)
             self._play()
             self._end()
+            if hold:
+                self.hold()
         except MeshError as error:
             report.problem(error.sentence())
         self._account()
@@ -82,6 +86,13 @@ class Schedule:
         homes = [daemon.home for daemon in self._sites.daemons.values()]
         for words in audit.contradictions(homes, self._aborted):
             report.problem(words)
+
+    def hold(self) -> None:
+        """Keep the mesh for a person's orders until interrupted."""
+        self._report.say("held: python -m tools.netlab do cut A B · heal · kill N · pause · resume · restart")
+        while True:
+            self._look()
+            time.sleep(LOOK_S)
 
     # -- the timeline ---------------------------------------------------------------------------------
 
@@ -106,6 +117,7 @@ class Schedule:
 
     def _look(self) -> None:
         self._sites.check_alive()
+        self._orders.serve(self._sites)
         for fault in self._faults:
             self._watch(fault)
         for job in list(self._jobs):
@@ -119,13 +131,7 @@ class Schedule:
     def _strike(self, fault: Fault) -> None:
         watches = self._watches(fault)
         self._report.say(f"{fault.do} {' '.join(fault.what)}")
-        assert self._sites.router is not None
-        if fault.do == "cut":
-            self._sites.router.cut(fault.what)
-        else:
-            for name in fault.what:
-                daemon = self._sites.daemons[name]
-                daemon.kill() if fault.do == "kill" else daemon.pause()
+        self._sites.act(fault.do, fault.what)
         struck = _Fault(fault, time.monotonic(), watches)
         self._faults.append(struck)
         if fault.for_s is not None:
@@ -135,12 +141,7 @@ class Schedule:
         fault = struck.fault
         self._faults.remove(struck)
         self._report.fault(FaultLine(fault.at, fault.do, fault.what, fault.for_s, struck.noticed_s))
-        assert self._sites.router is not None
-        if fault.do == "cut":
-            self._sites.router.heal(fault.what)
-        for name in fault.what if fault.do != "cut" else ():
-            daemon = self._sites.daemons[name]
-            daemon.start() if fault.do == "kill" else daemon.resume()
+        self._sites.act({"cut": "heal", "kill": "restart", "pause": "resume"}[fault.do], fault.what)
         self._report.say(f"{fault.do} {' '.join(fault.what)} is over")
 
     def _watches(self, fault: Fault) -> list[tuple[Daemon, str]]:
@@ -234,7 +235,6 @@ class Schedule:
 
     def _end(self) -> None:
         """Everything that can come back is back: one mesh again, and every session has ended."""
-        assert self._sites.router is not None
         for struck in list(self._faults):
             if struck.fault.do == "cut":
                 self._mend(struck)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mesh.api.outcome import AnswerTimeout, NodeUnreachable
-from protocols.errors import DeadlinePassed, MeshError
+from protocols.errors import DeadlinePassed, LocalMisuse, MeshError
 from tools.chaos.oracle import Oracle
 from tools.netlab import launch, namespaces
 from tools.netlab.launch import Daemon
@@ -19,6 +19,7 @@ from tools.netlab.router import RouterProcess
 from tools.netlab.topology import Lab
 
 POLL_S = 0.05
+ACTS = ("cut", "heal", "kill", "pause", "resume", "restart")
 FEWEST_EPOCHS = 2
 """From the second epoch on the beacon was opened by a session, not drawn by the founder."""
 
@@ -72,6 +73,30 @@ class Sites:
     def running(self) -> list[Daemon]:
         """Daemons with a process that is not paused."""
         return [daemon for daemon in self.daemons.values() if daemon.answers]
+
+    def act(self, do: str, what: Sequence[str]) -> None:
+        """One of ACTS on sites or nodes. Raises LocalMisuse naming what there is."""
+        known = [site.name for site in self.lab.sites] if do in ("cut", "heal") else list(self.daemons)
+        if do not in ACTS or not what or any(name not in known for name in what):
+            raise LocalMisuse(
+                f"{do} {' '.join(what)}: not possible here",
+                fix=f"use one of {', '.join(ACTS)}, and some of {', '.join(known)}",
+            )
+        if do in ("cut", "heal"):
+            assert self.router is not None
+            (self.router.cut if do == "cut" else self.router.heal)(what[:2])
+            return
+        for daemon in (self.daemons[name] for name in what):
+            match do:
+                case "kill":
+                    daemon.kill()
+                case "pause":
+                    daemon.pause()
+                case "resume":
+                    daemon.resume()
+                case "restart":
+                    daemon.kill()
+                    daemon.start()
 
     def whole(self) -> bool:
         """Whether every running node sees all of them, linked, in one epoch with adders and committees."""
