@@ -63,7 +63,15 @@ class Combine:
     parts: tuple[Digest, ...]
 
 
-Effect: TypeAlias = Persist | Send | Broadcast | Publish | Transfer | Combine
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Fingerprint a stored vector for an audit's challenge; it comes back as a Fingerprinted message."""
+
+    challenge: Digest
+    name: Digest
+
+
+Effect: TypeAlias = Persist | Send | Broadcast | Publish | Transfer | Combine | Fingerprint
 
 
 class Machine(Protocol):

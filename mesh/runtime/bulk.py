@@ -23,8 +23,9 @@ from mesh.runtime.postman import Postman
 from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorRequest, VectorStore
 from protocols.errors import MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Combine, Transfer
-from protocols.sessions.messages import VectorsAdded, VectorStored
+from protocols.machine import Combine, Fingerprint, Transfer
+from protocols.sessions.auditor import MAX_OPENED
+from protocols.sessions.bulk_messages import Fingerprinted, VectorsAdded, VectorStored
 from protocols.sessions.plan import Plan
 
 if TYPE_CHECKING:
@@ -43,13 +44,20 @@ class BulkLane:
     """One session's vectors on the move. `tell` takes local messages for the machine."""
 
     def __init__(
-        self, plan: Plan, store: VectorStore, postman: Postman, tell: Callable[[object], None]
+        self,
+        plan: Plan,
+        store: VectorStore,
+        postman: Postman,
+        tell: Callable[[object], None],
+        audits: bool = False,
     ) -> None:
+        """`audits`: we are the initiator, whom adders may show vectors of devices (see `auditor`)."""
         self.store = store
         self.bytes_sent = 0
         self._plan = plan
         self._postman = postman
         self._tell = tell
+        self._audits = audits
         self._offers: dict[PartyId, set[Digest]] = {}
         self._offered: set[tuple[PartyId, Digest]] = set()
         self._asked: Counter[tuple[PartyId, Digest]] = Counter()
@@ -85,6 +93,14 @@ class BulkLane:
         name = await background.run(self.store.add, effect.parts)
         self._tell(VectorsAdded(effect.stage, name))
 
+    def fingerprint(self, effect: Fingerprint) -> None:
+        """The machine wants a stored vector fingerprinted."""
+        self._soon(self._fingerprint, effect)
+
+    async def _fingerprint(self, effect: Fingerprint) -> None:
+        words = await trio.to_thread.run_sync(self.store.fingerprint, effect.challenge, effect.name)
+        self._tell(Fingerprinted(effect.challenge, effect.name, words))
+
     def receive(self, sender: PartyId, message: object) -> None:
         """An offer, a request or a piece. Raises ProtocolError, SpoolFull."""
         if sender not in self._plan.parties:
@@ -104,11 +120,13 @@ class BulkLane:
                     self._tell(VectorStored(message.name))
 
     def _note_offer(self, sender: PartyId, name: Digest) -> None:
-        """A device has one vector, an adder the sums of its stages and the total, and hands on no others."""
+        """A device has one vector, an adder the sums of its stages and the total, and hands on no others, but
+        in an audit a few of its devices' to the initiator, who fingerprints them."""
         adds = sum(sender in stage.adders for stage in self._plan.stages)
         names = self._offers.setdefault(sender, set())
         names.add(name)
-        if len(names) > 1 + (adds + 1 if adds else 0):
+        shown = MAX_OPENED if adds and self._audits else 0
+        if len(names) > 1 + (adds + 1 if adds else 0) + shown:
             names.discard(name)
             raise UnexpectedMessage("more vectors than this party can have")
 

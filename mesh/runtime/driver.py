@@ -26,7 +26,7 @@ from mesh.runtime.postman import Postman
 from mesh.runtime.vectors import VectorPiece, VectorStore
 from protocols.errors import MalformedMessage, MeshError, ProtocolError
 from protocols.identifiers import PartyId
-from protocols.machine import Broadcast, Combine, Effect, Persist, Publish, Send, Transfer
+from protocols.machine import Broadcast, Combine, Effect, Fingerprint, Persist, Publish, Send, Transfer
 from protocols.sessions import events
 from protocols.sessions.durable import DurableParty
 
@@ -75,7 +75,8 @@ class Driver:
         self._scope = trio.CancelScope()
         self.bulk: BulkLane | None = None
         if store is not None:
-            self.bulk = BulkLane(machine.plan, store, postman, lambda m: self.deliver(machine.me, m))
+            audits = machine.plan.initiator == machine.me
+            self.bulk = BulkLane(machine.plan, store, postman, lambda m: self.deliver(machine.me, m), audits)
         self._begun = False
         self._told = False
         self._on_end = on_end
@@ -237,6 +238,8 @@ class Driver:
                     self.bulk.transfer(effect)
                 case Combine() if self.bulk is not None:
                     self.bulk.combine(effect)
+                case Fingerprint() if self.bulk is not None:
+                    self.bulk.fingerprint(effect)
         if records:
             await self._journal.persist(self.session, records)
 

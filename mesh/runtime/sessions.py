@@ -37,22 +37,15 @@ from mesh.runtime.resumption import plan_of, rebuilt
 from mesh.runtime.training_runs import Runs
 from mesh.runtime.vectors import VectorStore
 from protocols.arithmetic.field import Elements
-from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
+from protocols.errors import MalformedMessage, MeshError, Refused, UnattributableFault, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.learning.rounds import Round
 from protocols.machine import Effect
 from protocols.sessions import events
+from protocols.sessions.bulk_messages import VectorStored
 from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import (
-    NO_VECTOR,
-    AbortProof,
-    Decline,
-    PeerLinked,
-    PeersLost,
-    Result,
-    VectorStored,
-)
+from protocols.sessions.messages import NO_VECTOR, AbortProof, Decline, PeerLinked, PeersLost, Result
 from protocols.sessions.plan import Job, Plan
 from protocols.statistics import registry as statistics
 
@@ -289,6 +282,8 @@ class Sessions:
 
     def _heard(self, plan: Plan, event: object) -> None:
         """Pass an event on; of a masked session the total once it is read, instead of the opened keys."""
+        if isinstance(event, events.TotalLost):
+            event = events.Aborted(UnattributableFault.code, event.reason, definite=False)
         if plan.bulk is None or not isinstance(event, events.Opened | events.MaskedTotal):
             self._report(plan, event)
             return

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from protocols.errors import LocalMisuse, MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.masking import one_shot
+from protocols.masking.fingerprint import Fingerprint
 from protocols.masking.layout import Layout
 from protocols.wire.bounds import AtMost
 from protocols.wire.digest import bulk_digest, digest
@@ -223,6 +224,15 @@ class VectorStore:
     def add(self, parts: tuple[Digest, ...]) -> Digest:
         """Store the sum of stored vectors; its name."""
         return self.keep(one_shot.pack_total(self.layout, total) for total in self.totals(parts))
+
+    def fingerprint(self, challenge: Digest, name: Digest) -> bytes:
+        """What an audit asks of a stored vector. Raises LocalMisuse if it is not here."""
+        if name not in self._held:
+            raise LocalMisuse("a vector is to be fingerprinted that is not stored")
+        found = Fingerprint(challenge, self.layout.parameters.sent_bits)
+        for index, words in enumerate(self.totals((name,))):
+            found.add(index, words)
+        return found.value().astype("<u8").tobytes()
 
     def _name(self, pieces: Iterable[Digest]) -> Digest:
         return digest("vector", self._session, b"".join(pieces))

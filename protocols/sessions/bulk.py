@@ -9,8 +9,9 @@
 
 Machines see names only (digests over all pieces); bytes stay in the node's vector store, which tells of
 arrivals by VectorStored and adds on a Combine effect. An adder learns nothing from masked vectors. It could
-add wrongly; then the total does not unmask, or, if it forged the check as well (its point is public), the
-named vectors and sums, all certified, prove it to any auditor who fetches them.
+add wrongly; then the total does not unmask, or, if it forged the check as well (its weights are public), the
+initiator's audit finds it (`auditor`). No party takes the total before: devices wait for the initiator's
+word, unless it is lost. An adder that failed the audit is passed over from then on by everybody (`progress`).
 
 If an adder is lost after its roster was certified, devices that are still here send again to the next one.
 """
@@ -21,27 +22,49 @@ from collections.abc import Mapping, Sequence
 
 from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Combine, Effect, Publish, Send, Transfer
-from protocols.sessions import events
+from protocols.machine import Broadcast, Combine, Effect, Publish, Send, Transfer
+from protocols.sessions import audit, events
 from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import first_generation
-from protocols.sessions.messages import (
+from protocols.sessions.auditor import Audit
+from protocols.sessions.bulk_messages import (
+    AdderReplaced,
+    AuditOpen,
+    AuditPassed,
+    AuditRequest,
+    AuditTag,
     ClusterVector,
-    Result,
+    Fingerprinted,
+    SumClaim,
     TotalVector,
     VectorsAdded,
     VectorStored,
 )
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import AuditOpened, Certificate, Result
 from protocols.sessions.plan import Plan
+from protocols.sessions.progress import Progress
 from protocols.sessions.vectors import Vectors
+from protocols.sessions.witness import Witness
+
+NEXT_SUM_S = 30.0
+"""How long the initiator waits for the sum of the adder that takes over from one that lied."""
 
 
 class BulkWork:
     """One party's part in moving masked vectors; idle in sessions without them."""
 
-    def __init__(self, plan: Plan, me: PartyId) -> None:
+    def __init__(self, plan: Plan, keys: PartyKeys, masked: Digest, progress: Progress) -> None:
+        """`masked`: our own vector, or NO_VECTOR; `progress`: which adders are passed over."""
         self.plan = plan
-        self.me = me
+        self.me = keys.party
+        self._progress = progress
+        self._keys = keys
+        self._witness = Witness(plan, keys, masked)
+        self._claims: dict[PartyId, SumClaim] = {}
+        self._audit: Audit | None = None
+        self._passed: set[Digest] = set()
+        self._waits_until: float | None = None
         self.vectors = Vectors(plan)
         self.total: Digest | None = None
         self._sums: dict[int, Digest] = {}
@@ -52,14 +75,31 @@ class BulkWork:
         self._named: dict[tuple[int, PartyId], Digest] = {}
         self._told_us: dict[PartyId, Digest] = {}
 
-    def receive(self, sender: PartyId, message: object, lost: frozenset[PartyId]) -> None:
-        """Names that others, or our own store, tell us. Raises UnexpectedMessage from the wrong party."""
+    @property
+    def deadline(self) -> float | None:
+        """When an audit, or the wait for the next adder's sum, is over."""
+        if self._audit is not None and self._audit.verdict is None:
+            return self._audit.deadline
+        return self._waits_until
+
+    def receive(
+        self,
+        sender: PartyId,
+        message: object,
+        lost: frozenset[PartyId],
+        adders: Mapping[tuple[int, int], Adder],
+    ) -> list[Effect]:
+        """What others, or our own store, tell us. Raises ProtocolError from the wrong party."""
         match message:
             case VectorStored() if sender == self.me:
                 self.vectors.stored.add(message.name)
             case VectorsAdded() if sender == self.me:
                 self.vectors.stored.add(message.name)
                 self._sums[message.stage] = message.name
+            case Fingerprinted() if sender == self.me:
+                if self._audit is not None:
+                    self._audit.fingerprinted(message)
+                return self._witness.fingerprinted(message)
             case ClusterVector():
                 if (
                     message.child >= len(self.plan.stages)
@@ -72,8 +112,41 @@ class BulkWork:
                     raise UnexpectedMessage("the masked total comes from an adder")
                 self._told_us[sender] = message.name
             case _:
-                raise UnexpectedMessage(f"{type(message).__name__} from the wrong party")
+                return self._of_audit(sender, message, adders)
         self._believe(lost)
+        return []
+
+    def _of_audit(
+        self, sender: PartyId, message: object, adders: Mapping[tuple[int, int], Adder]
+    ) -> list[Effect]:
+        audits, root = self.plan.initiator == self.me, (self.plan.root, 0)
+        match message:
+            case SumClaim() if audits and sender == message.adder and message.stage == self.plan.root:
+                self._claims[sender] = message
+            case AuditTag() if audits and self._audit is not None:
+                self._audit.tag(sender, message)
+            case AuditOpened() if audits and self._audit is not None:
+                self._audit.opened(sender, message)
+            case AuditRequest() if sender == self.plan.initiator:
+                return self._witness.asked(message)
+            case AuditOpen() if sender == self.plan.initiator and root in adders:
+                return self._witness.questioned(message, adders[root])
+            case AuditPassed() if sender == self.plan.initiator:
+                self._passed.add(message.name)
+            case AdderReplaced() if sender == self.plan.initiator and message.stage == self.plan.root:
+                self._ban(message.adder)
+            case _:
+                raise UnexpectedMessage(f"{type(message).__name__} from the wrong party")
+        return []
+
+    def _ban(self, adder: PartyId) -> None:
+        """What it said of the total is void. Raises UnexpectedMessage unless another rank is left."""
+        ranks = set(self.plan.stages[self.plan.root].adders)
+        if adder not in ranks or not ranks - self._progress.banned - {adder}:
+            raise UnexpectedMessage("no adder is left to replace this one")
+        self._progress.ban(adder)
+        self._told_us.pop(adder, None)
+        self.total = None
 
     def _believe(self, lost: frozenset[PartyId]) -> None:
         """Names count from the adder in office only: a lower rank must not put its own in their place."""
@@ -86,7 +159,7 @@ class BulkWork:
                 self.total = self._told_us[adder]
 
     def _adder(self, stage: int, lost: frozenset[PartyId]) -> PartyId | None:
-        return first_generation(self.plan, stage).current_adder(lost)
+        return first_generation(self.plan, stage).current_adder(lost | self._progress.stalled(stage))
 
     def _those_who_tell(self, lost: frozenset[PartyId]) -> list[PartyId]:
         """In office: the root's adder, our own cluster's, and those above the stages that we add for."""
@@ -101,15 +174,19 @@ class BulkWork:
         return [adder for adder in adders if adder is not None]
 
     def advance(
-        self, lost: frozenset[PartyId], adders: Mapping[tuple[int, int], Adder], result: Result | None
+        self,
+        now: float,
+        lost: frozenset[PartyId],
+        adders: Mapping[tuple[int, int], Adder],
+        result: Result | None,
     ) -> list[Effect]:
-        """Add what can be added, send sums up, hand the total down; once each."""
+        """Add what can be added, send sums up, audit and hand the total down; once each."""
         if self.plan.bulk is None:
             return []
         self._believe(lost)
         self._told -= lost  # what was under way to them may be lost; who comes back gets it again
         self._sent_up = {stage: above for stage, above in self._sent_up.items() if above not in lost}
-        effects: list[Effect] = []
+        effects = self._certify(now, adders, result)
         for (stage, generation), adder in adders.items():
             if generation > 0:
                 continue  # a handover moves keys, not masked vectors
@@ -118,12 +195,57 @@ class BulkWork:
                 effects.append(Combine(stage, parts))
             if stage in self._sums:
                 effects += self._pass_up(stage, lost) if stage != self.plan.root else []
-        if self.plan.root in self._sums:
+        if self.plan.root in self._sums and self.me not in self._progress.banned:
             self.total = self._sums[self.plan.root]
+        if result is not None and self.plan.initiator == self.me and not self._announced:
+            effects += self._examine(now, lost, result)
         return [*effects, *self._hand_down(lost, adders, result)]
 
+    def _certify(
+        self, now: float, adders: Mapping[tuple[int, int], Adder], result: Result | None
+    ) -> list[Effect]:
+        """As an adder that takes over after the end: the result holds the certificate that it never saw."""
+        adder = adders.get((self.plan.root, 0))
+        if not self._progress.banned or adder is None or result is None or adder.certificate is not None:
+            return []
+        return adder.receive(now, self.me, _first(result))
+
+    def _examine(self, now: float, lost: frozenset[PartyId], result: Result) -> list[Effect]:
+        """As the initiator: audit the claim of the adder in office, and act on the verdict."""
+        adder = self._adder(self.plan.root, lost)
+        if adder is None or adder == self.me:
+            return []
+        made = self._claims.get(adder)
+        current = self._audit.claim if self._audit is not None else None
+        if made is not None and made != current and made.name == self.total in self.vectors.stored:
+            self._audit = Audit(self.plan, made, _first(result), self.vectors.stored.__contains__)
+            self._waits_until = None
+            return self._audit.start(now)
+        if self._audit is None or self._audit.verdict is not None:
+            if self._waits_until is not None and now >= self._waits_until:
+                self._waits_until = None
+                return [Publish(events.TotalLost("the next adder did not come to a sum"))]
+            return []
+        effects = self._audit.advance(now, lost)
+        if self._audit.verdict is True:
+            self._passed.add(self._audit.claim.name)
+            told = self.plan.dealers if self.plan.bulk is not None and self.plan.bulk.to_all else ()
+            effects += [Broadcast(told, AuditPassed(self._audit.claim.name))] if told else []
+        elif self._audit.verdict is False:
+            effects += self._replace(now, adder)
+        return effects
+
+    def _replace(self, now: float, adder: PartyId) -> list[Effect]:
+        """The next rank adds, where the stage's devices can send to it."""
+        stage = self.plan.stages[self.plan.root]
+        if stage.children or not set(stage.adders) - self._progress.banned - {adder}:
+            return [Publish(events.TotalLost("the masked total is not the sum of the certified vectors"))]
+        self._waits_until = now + NEXT_SUM_S
+        told = dict.fromkeys((*stage.members, *stage.dealers, *stage.adders, self.me))
+        return [Broadcast(tuple(told), AdderReplaced(self.plan.root, adder))]
+
     def _pass_up(self, stage: int, lost: frozenset[PartyId]) -> list[Effect]:
-        above = first_generation(self.plan, self.plan.parent_of(stage)).current_adder(lost)
+        above = self._adder(self.plan.parent_of(stage), lost)
         if above is None or self._sent_up.get(stage) == above:
             return []
         self._sent_up[stage] = above
@@ -138,7 +260,7 @@ class BulkWork:
         if result is None or name is None or name not in self.vectors.stored:
             return []
         effects: list[Effect] = []
-        if not self._announced:
+        if not self._announced and self._counts(name, lost):
             self._announced = True
             effects.append(Publish(events.MaskedTotal(name)))
         told: dict[PartyId, None] = {}
@@ -153,7 +275,32 @@ class BulkWork:
         fresh = tuple(party for party in told if party not in reached)
         self._told.update(fresh)
         effects += [Send(party, TotalVector(name)) for party in fresh]
+        effects += self._claim(adders) if self.plan.initiator in fresh else []
         return [*effects, *_transfer(fresh, name, self.me)]
+
+    def _claim(self, adders: Mapping[tuple[int, int], Adder]) -> list[Effect]:
+        """As the root's adder: sign the sum that we made."""
+        adder = adders.get((self.plan.root, 0))
+        name = self._sums.get(self.plan.root)
+        if adder is None or adder.certificate is None or name is None or not adder.in_office:
+            return []
+        made = audit.claim(self._keys, self.plan.session, adder.certificate, name)
+        return [Send(self.plan.initiator, made)]
+
+    def _counts(self, name: Digest, lost: frozenset[PartyId]) -> bool:
+        """Whether we may take this total: we audited it or made it ourselves, or were told that it passed."""
+        audits = self.plan.initiator == self.me
+        if audits and self._adder(self.plan.root, lost) == self.me:
+            return True
+        if name in self._passed:
+            return True
+        to_all = self.plan.bulk is not None and self.plan.bulk.to_all
+        return to_all and not audits and self.plan.initiator in lost
+
+
+def _first(result: Result) -> Certificate:
+    """That of the root's first generation, on which the masked sum rests: a handover moves keys only."""
+    return result.handovers[0].certificate if result.handovers else result.certificate
 
 
 def _transfer(to: Sequence[PartyId], name: Digest, me: PartyId) -> list[Effect]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from protocols.arithmetic.field import Elements
 from protocols.identifiers import Digest, PartyId
+from protocols.sessions.audit import Evidence
 from protocols.sessions.messages import Result
 
 
@@ -50,6 +51,21 @@ class MaskedTotal:
     """The masked total is in our store under `name`; the opened keys unmask it."""
 
     name: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SumRefused:
+    """A masked total did not stand up to its audit. `proven`: the evidence convinces third parties."""
+
+    evidence: Evidence
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TotalLost:
+    """The keys are open, but there is no masked total that stands up to its audit."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

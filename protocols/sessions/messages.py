@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar
 
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
+from protocols.sessions.bulk_messages import BULK_LOCAL, BULK_NETWORK
 from protocols.sessions.plan import MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
 from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Between, FieldVector, Key, Signature
@@ -334,20 +335,12 @@ class HandoverVote:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterVector:
-    """Adder to the adder above: the masked sum of our certified roster has this name, and is on its way."""
+class AuditOpened:
+    """Adder to the initiator: the dealings of those asked about; the vectors they name are on their way."""
 
-    KIND: ClassVar[str] = "cluster-vector"
-    child: StageIndex
-    name: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class TotalVector:
-    """Adder to those who take the result: the masked total has this name, and is on its way."""
-
-    KIND: ClassVar[str] = "total-vector"
-    name: Digest
+    KIND: ClassVar[str] = "audit-opened"
+    challenge: Digest
+    dealings: Annotated[tuple[Dealing, ...], AtMost(MAX_DEALERS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,21 +348,6 @@ class Resumed:
     """A party that crashed and came back: tell me again what you told me."""
 
     KIND: ClassVar[str] = "resumed"
-
-
-@dataclass(frozen=True, slots=True)
-class VectorStored:
-    """LOCAL: the vector `name` has arrived whole, or was made here."""
-
-    name: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class VectorsAdded:
-    """LOCAL: what a Combine effect of `stage` came to."""
-
-    stage: StageIndex
-    name: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,9 +367,11 @@ class PeerLinked:
 NETWORK_MESSAGES: tuple[type, ...] = (
     PlanOffer, Decline, Deal, Part, Parts, Held, Complaint, Fetch, Proposal, Vote, Certificate, CheckShares,
     OpeningShare, ResultVote, Result, AbortVote, HandoverProposal, HandoverVote, HandoverCertificate,
-    ClusterVector, TotalVector, Resumed, AbortProof,
+    Resumed, AbortProof, AuditOpened, *BULK_NETWORK,
 )  # fmt: skip
 """All that a session accepts from the network."""
 BY_KIND: dict[str, type] = {message.KIND: message for message in NETWORK_MESSAGES}  # type: ignore[attr-defined]
-LOCAL_MESSAGES: tuple[type, ...] = (VectorStored, VectorsAdded, PeersLost, PeerLinked)
+LOCAL_MESSAGES: tuple[type, ...] = (*BULK_LOCAL, PeersLost, PeerLinked)
 """What only this device tells its machine."""
+BULK_MESSAGES: tuple[type, ...] = (*BULK_NETWORK, *BULK_LOCAL, AuditOpened)
+"""All about masked vectors, wherever it comes from."""

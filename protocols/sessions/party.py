@@ -1,13 +1,13 @@
 """All roles of one party in one aggregation session, as one machine.
 
-    device      deals its vector to its cluster's committee                     (`dealer`)
-    adder       relays shares, proposes rosters; untrusted                      (`adder`)
-    member      votes, adds shares, comes to a share of the certified sum      (`collecting`)
-    root        refills itself if a member left, opens the total, vouches       (`handover`, `opening`)
-    initiator   hands out the plan, waits                                       (`initiator`)
+device      deals its vector to its cluster's committee                     (`dealer`)
+adder       relays shares, proposes rosters; untrusted                      (`adder`)
+member      votes, adds shares, comes to a share of the certified sum      (`collecting`)
+root        refills itself if a member left, opens the total, vouches       (`handover`, `opening`)
+initiator   hands out the plan, waits                                       (`initiator`)
 
-    plan -> dealings -> roster certificate -> sum -> resharing to the parent committee -> ... -> root sum
-         -> [handover] -> opening -> result with t+1 ballots -> down the tree to every device
+plan -> dealings -> roster certificate -> sum -> resharing to the parent committee -> ... -> root sum
+     -> [handover] -> opening -> result with t+1 ballots -> down the tree to every device
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.bulk import BulkWork
 from protocols.sessions.collecting import Member
-from protocols.sessions.dealer import Dealer, contribute, reshare
+from protocols.sessions.dealer import Dealers, contribute, reshare
 from protocols.sessions.delivery import Delivery
 from protocols.sessions.early import Early, root_parties
 from protocols.sessions.initiator import Initiator
 from protocols.sessions.inward import settle
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
+    BULK_MESSAGES,
     NO_VECTOR,
     AbortProof,
     AbortVote,
     Certificate,
     CheckShares,
-    ClusterVector,
     Complaint,
     Deal,
     Decline,
@@ -53,13 +53,11 @@ from protocols.sessions.messages import (
     Proposal,
     Result,
     ResultVote,
-    TotalVector,
-    VectorsAdded,
-    VectorStored,
     Vote,
 )
 from protocols.sessions.opening import check_result
 from protocols.sessions.plan import Plan
+from protocols.sessions.progress import Progress
 from protocols.sessions.records import Closed
 from protocols.sessions.rootwork import RootWork
 from protocols.sessions.transcript import transcript
@@ -92,10 +90,11 @@ class SessionParty:
         self._contribution = contribution
         self._refusal = refusal
         self._masked = masked
-        self.bulk = BulkWork(plan, keys.party)
+        self._progress = Progress(plan, self.me)
+        self.bulk = BulkWork(plan, keys, masked, self._progress)
         self._adders: dict[Slot, Adder] = {}
         self._members: dict[Slot, Member] = {}
-        self._dealers: list[Dealer] = []
+        self._dealers = Dealers()
         self._dealt_up: set[Slot] = set()
         self._early = Early(root_parties(plan))
         self._delivery = Delivery(plan, self.me)
@@ -112,6 +111,7 @@ class SessionParty:
     def start(self, now: float) -> list[Effect]:
         """Take up every role the plan gives us."""
         self._ends = now + self.plan.total_ms / 1000
+        self._progress.start(now)
         effects: list[Effect] = self.initiator.start() if self.initiator else []
         for index in self.plan.stages_of(self.me):
             stage, assembly = self.plan.stages[index], first_generation(self.plan, index)
@@ -129,7 +129,7 @@ class SessionParty:
 
     def expire(self, now: float) -> list[Effect]:
         """Some role's deadline, or the session's, has passed."""
-        effects: list[Effect] = []
+        effects: list[Effect] = self._shift(now) if self._progress.expire(now) else []
         for role in self._roles():
             if role.deadline is not None and role.deadline <= now:
                 effects += role.expire(now)
@@ -142,8 +142,9 @@ class SessionParty:
     def deadline(self) -> float | None:
         """The earliest of all roles' deadlines."""
         if self.outcome is not None:
-            return None
-        return min([self._ends, *(due for role in self._roles() if (due := role.deadline) is not None)])
+            return self.bulk.deadline
+        dues = [self._progress.deadline, *(role.deadline for role in self._roles())]
+        return min([self._ends, *(due for due in dues if due is not None)])
 
     @property
     def proof(self) -> Result | AbortProof | None:
@@ -189,9 +190,9 @@ class SessionParty:
                 return self._on_handover(now, message)
             case Result():
                 return self._on_result(message)
-            case VectorStored() | VectorsAdded() | ClusterVector() | TotalVector():
-                self.bulk.receive(sender, message, self.lost)
-                return [effect for adder in self._adders.values() for effect in adder.expire(now)]
+            case _ if isinstance(message, BULK_MESSAGES):
+                effects = self.bulk.receive(sender, message, self.lost, self._adders)
+                return [*effects, *self._shift(now)]
             case Decline():
                 return self._on_decline(now, sender, message)
             case AbortVote():
@@ -225,16 +226,15 @@ class SessionParty:
             self.plan, self.keys, self._seed, self._contribution, self._masked, self._refusal
         )
         self._contribution = None
-        return [*effects, *self._enlist(dealer)]
+        return [*effects, *self._dealers.enlist(dealer, self.lost)]
 
     def _reshare(self, member: Member, target: Assembly) -> list[Effect]:
-        return self._enlist(reshare(self.keys, self._seed, member, target))
+        dealer = reshare(self.keys, self._seed, member, target)
+        return self._dealers.enlist(dealer, self._lost_at(target.stage))
 
-    def _enlist(self, dealer: Dealer | None) -> list[Effect]:
-        if dealer is None:
-            return []
-        self._dealers.append(dealer)
-        return dealer.advance(self.lost)
+    def _lost_at(self, stage: int) -> frozenset[PartyId]:
+        """Who is not counted on in a stage: not reached, or an adder that was passed over."""
+        return self.lost | self._progress.stalled(stage)
 
     def _advance(self, now: float) -> list[Effect]:
         """Whatever has become possible, once each."""
@@ -257,17 +257,14 @@ class SessionParty:
                 effects += self.root.summed(now, member)
         effects += self.root.advance(now, self._adders)
         if running and self._closed is None:
-            failure = self.root.failure
-            if failure is None and self.root.hopeless(self._members):
-                failure = "too many members of the root committee are gone"
-            if failure is not None:
+            if (failure := self.root.given_up(self._members)) is not None:
                 effects += self._close("C-302", failure)
         if running and self.root.openings and (result := self.root.result) is not None:
             effects += self._on_result(result)
         if running and self.outcome is None and (aborted := self._aborts.aborted) is not None:
             effects += self._abort_for_certain(aborted, self._aborts.proof)
         if self.plan.bulk is not None:
-            effects += self.bulk.advance(self.lost, self._adders, self._delivery.result)
+            effects += self.bulk.advance(now, self.lost, self._adders, self._delivery.result)
         if self._delivery.result is not None:
             effects += self._delivery.advance(self.lost, self.root, self._adders)
         return effects
@@ -276,12 +273,16 @@ class SessionParty:
         returned = self.lost - lost
         self.lost = lost - {self.me}
         effects = self.initiator.offer_again(returned) if self.initiator and self.outcome is None else []
-        for role in self._roles():
-            effects += role.lose(now, self.lost)
-        if self._delivery.result is None:
-            for dealer in self._dealers:
-                effects += dealer.advance(self.lost)
-        return effects
+        return [*effects, *self._shift(now)]
+
+    def _shift(self, now: float) -> list[Effect]:
+        """Who is lost, or in office, may have changed: every role looks again."""
+        effects = self.root.lose(now, self.lost)
+        roles: list[tuple[Slot, Adder | Member]] = [*self._adders.items(), *self._members.items()]
+        for (stage, _), role in roles:
+            effects += role.lose(now, self._lost_at(stage))
+        deals = self._delivery.result is None or self._progress.banned
+        return [*effects, *(self._dealers.advance(self._lost_at) if deals else [])]
 
     # -- messages for several roles ------------------------------------------------------------------
 
@@ -302,15 +303,13 @@ class SessionParty:
         effects: list[Effect] = []
         if slot in self._members:
             effects += self._members[slot].receive(now, sender, message)
-        for dealer in self._dealers:
-            if (dealer.target.stage, dealer.target.generation) == slot:
-                dealer.certified(message)
-                if dealer.origin in self._members:  # the sum lives on in the committee that took it over
-                    self._members[dealer.origin].erase()
-        for place, adder in self._adders.items():
-            sources = ((source.child, source.generation) for source in adder.assembly.sources)
-            if place == slot or slot in sources:
-                effects += adder.receive(now, sender, message)
+        for origin in self._dealers.certified(message):
+            self._members[origin].erase()  # the sum lives on in the committee that took it over
+        concerned = [adder for adder in self._adders.values() if adder.assembly.concerns(slot)]
+        for adder in concerned:
+            effects += adder.receive(now, sender, message)
+        if concerned or slot in self._members or self._dealers.deal_to(slot):  # hence it was checked
+            self._progress.certified(slot[0])
         return effects
 
     def _on_decline(self, now: float, sender: PartyId, message: Decline) -> list[Effect]:

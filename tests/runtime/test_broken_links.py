@@ -20,7 +20,7 @@ from protocols.identifiers import PartyId, SessionId
 from protocols.machine import Transfer
 from protocols.masking.layout import SPAN_COORDINATES, Layout
 from protocols.masking.parameters import B16_N10
-from protocols.sessions.messages import VectorStored
+from protocols.sessions.bulk_messages import VectorStored
 from tests.runtime.memory_mesh import MemoryMesh, in_place
 
 __all__ = ["in_place"]

@@ -8,12 +8,12 @@ import numpy as np
 
 from protocols.arithmetic.xof import Xof
 from protocols.identifiers import PartyId
-from protocols.machine import Combine, Effect, Transfer
+from protocols.machine import Combine, Effect, Fingerprint, Transfer
 from protocols.masking import one_shot
 from protocols.masking.layout import Layout
 from protocols.masking.parameters import B16_N10
 from protocols.sessions import events
-from protocols.sessions.messages import VectorsAdded, VectorStored
+from protocols.sessions.bulk_messages import Fingerprinted, VectorsAdded, VectorStored
 from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Bulk, Plan
 from tests.scenarios.pump import Pump, make_plan, seed_of
@@ -43,7 +43,7 @@ class BulkPump(Pump):
             packed = one_shot.mask(LAYOUT, plan.session, key, values, Xof(seed_of(index), "mask noise"))
             weight = self.weights.get(k.party, 1)
             dealt = one_shot.dealing(LAYOUT, plan.session, key, values, weight)
-            name = self.stores[k.party].put(packed)
+            name = self.stores[k.party].mine = self.stores[k.party].put(packed)
             self.values[k.party] = values
             self.parties[k.party] = SessionParty(plan, k, seed_of(index), dealt, masked=name)
 
@@ -66,6 +66,9 @@ class BulkPump(Pump):
             elif isinstance(effect, Combine):
                 name = self.stores[party].add(effect.parts)
                 self._hear(party, self.parties[party], VectorsAdded(effect.stage, name))
+            elif isinstance(effect, Fingerprint):
+                words = self.stores[party].fingerprint(effect.challenge, effect.name)
+                self._hear(party, self.parties[party], Fingerprinted(effect.challenge, effect.name, words))
             else:
                 super()._carry_out(party, [effect])
 

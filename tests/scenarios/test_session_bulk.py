@@ -9,7 +9,8 @@ from protocols.errors import UnattributableFault
 from protocols.identifiers import Digest, PartyId
 from protocols.masking import one_shot
 from protocols.sessions import events
-from protocols.sessions.messages import ClusterVector, Part
+from protocols.sessions.bulk_messages import ClusterVector
+from protocols.sessions.messages import Part
 from tests.scenarios.bulk_pump import LAYOUT, BulkPump, bulk_plan
 from tests.scenarios.pump import make_keys
 
@@ -81,7 +82,8 @@ def test_an_adder_killed_at_any_moment(moment: int) -> None:
         assert outcome is not None
 
 
-def test_a_cluster_sum_that_is_not_the_rosters_does_not_unmask() -> None:
+def test_a_cluster_sum_that_is_not_the_rosters_is_no_total() -> None:
+    """In a tree the audit tells that some adder lied; who takes the total all the same cannot unmask it."""
     keys = make_keys(8)
     plan = bulk_plan(keys)
     pump = BulkPump(plan, keys)
@@ -90,8 +92,13 @@ def test_a_cluster_sum_that_is_not_the_rosters_does_not_unmask() -> None:
     pump.stores[liar].add = lambda parts: honest_add(parts[:-1] if len(parts) == 4 else parts)
     pump.start()
     pump.run()
+    told = pump.events[plan.initiator]
+    assert any(isinstance(event, events.TotalLost) for event in told)
+    assert not any(isinstance(event, events.MaskedTotal) for event in told)
+    opened = pump.parties[plan.initiator].outcome
+    words = pump.stores[plan.initiator].total((pump.parties[plan.initiator].bulk.total,))
     with pytest.raises(UnattributableFault):
-        pump.unmasked(plan.initiator)
+        one_shot.unmask(LAYOUT, plan.session, words, opened.total, len(opened.contributors))
 
 
 def test_a_flipped_bit_in_the_total_is_noticed() -> None:

@@ -1,4 +1,4 @@
-"""Clusters of many devices: shares go to members in batches, some as seeds; a liar in a batch stands alone."""
+"""Clusters of many devices: shares go to members in batches, some as seeds; one liar stands alone."""
 
 from __future__ import annotations
 

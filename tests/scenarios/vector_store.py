@@ -6,6 +6,7 @@ import numpy as np
 
 from protocols.identifiers import Digest
 from protocols.masking import one_shot
+from protocols.masking.fingerprint import Fingerprint
 from protocols.masking.layout import SPAN_COORDINATES, Layout
 from protocols.wire.digest import digest
 
@@ -16,6 +17,7 @@ class MemoryStore:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.packed: dict[Digest, np.ndarray] = {}
+        self.mine: Digest | None = None
 
     def put(self, packed: np.ndarray) -> Digest:
         """Store; the name."""
@@ -35,6 +37,13 @@ class MemoryStore:
                 one_shot.add_packed(self.layout, span, self.packed[name][start : start + size])
                 start += size
         return result
+
+    def fingerprint(self, challenge: Digest, name: Digest) -> bytes:
+        """As an audit asks for it."""
+        words, found = self.total((name,)), Fingerprint(challenge, self.layout.parameters.sent_bits)
+        for i in range(self.layout.spans):
+            found.add(i, words[i * SPAN_COORDINATES :][: self.layout.span(i).coordinates])
+        return found.value().astype("<u8").tobytes()
 
     def add(self, parts: tuple[Digest, ...]) -> Digest:
         """Store the sum in packed form; its name."""

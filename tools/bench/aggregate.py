@@ -27,7 +27,8 @@ from protocols.masking.layout import Layout
 from protocols.masking.parameters import B16_N10, B16_N10_TWO_SLOTS, Parameters, choose
 from protocols.masking.quantise import Quantiser
 from protocols.sessions import events
-from protocols.sessions.messages import NO_VECTOR, VectorStored
+from protocols.sessions.bulk_messages import VectorStored
+from protocols.sessions.messages import NO_VECTOR
 from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Bulk, Query
 from tools.bench.accounts import Accounts
@@ -165,7 +166,7 @@ def _run(
     device: Callable[[Network, int, PartyId], tuple[Machine, Digest]],
     other: Callable[[int, PartyId], Machine],
 ) -> Network:
-    """Start the others, then one device after the other; its spool is emptied as soon as it has sent."""
+    """Start the others, then one device after the other; who vanishes takes its spool along."""
     network = Network(tree, Accounts())
     gone = {tree.devices[index] for index in case.vanishing}
     for party in gone:
@@ -189,7 +190,8 @@ def _run(
             network.start(party, machine)
             network.tell(party, VectorStored(name))
         network.deliver()
-        network.stores.pop(party).close()
+        if party in gone:
+            network.stores.pop(party).close()  # the others keep theirs: they are asked in the audit
     network.settle()
     return network
 

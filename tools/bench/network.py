@@ -15,14 +15,15 @@ from mesh.runtime.bulk import BULK_MESSAGES
 from mesh.runtime.vectors import VectorOffer, VectorStore, open_piece
 from protocols.errors import ProtocolError
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Broadcast, Combine, Effect, Machine, Publish, Send, Transfer
-from protocols.sessions.messages import NETWORK_MESSAGES, PeersLost, PlanOffer, VectorsAdded, VectorStored
+from protocols.machine import Broadcast, Combine, Effect, Fingerprint, Machine, Publish, Send, Transfer
+from protocols.sessions.bulk_messages import Fingerprinted, VectorsAdded, VectorStored
+from protocols.sessions.messages import NETWORK_MESSAGES, PeersLost, PlanOffer
 from protocols.wire import codec, envelope
 from tools.bench.accounts import Accounts
 from tools.bench.tree import Tree
 
 _KINDS: dict[str, type] = {cls.KIND: cls for cls in (*NETWORK_MESSAGES, *BULK_MESSAGES)}  # type: ignore[attr-defined]  # every message class names its kind
-SESSION, TRANSFER, ADDITION = "session", "transfer", "addition"
+SESSION, TRANSFER, ADDITION, AUDIT = "session", "transfer", "addition", "audit"
 
 
 class Network:
@@ -114,6 +115,10 @@ class Network:
                 with self.accounts.charge(self.tree.roles[party], ADDITION):
                     name = self.stores[party].add(effect.parts)
                 self.tell(party, VectorsAdded(effect.stage, name))
+            case Fingerprint():
+                with self.accounts.charge(self.tree.roles[party], AUDIT):
+                    words = self.stores[party].fingerprint(effect.challenge, effect.name)
+                self.tell(party, Fingerprinted(effect.challenge, effect.name, words))
 
     def _post(self, sender: PartyId, to: tuple[PartyId, ...], message: object) -> None:
         if isinstance(message, PlanOffer):

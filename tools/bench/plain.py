@@ -19,18 +19,8 @@ from protocols.machine import Combine, Effect, Publish, Send, Transfer
 from protocols.masking.layout import Layout
 from protocols.masking.parameters import B16_N10
 from protocols.sessions import events
-from protocols.sessions.messages import (
-    NO_VECTOR,
-    Certificate,
-    ClusterVector,
-    PeersLost,
-    PlanOffer,
-    Result,
-    Roster,
-    TotalVector,
-    VectorsAdded,
-    VectorStored,
-)
+from protocols.sessions.bulk_messages import ClusterVector, TotalVector, VectorsAdded, VectorStored
+from protocols.sessions.messages import NO_VECTOR, Certificate, PeersLost, PlanOffer, Result, Roster
 from protocols.sessions.plan import Plan
 
 Floats = npt.NDArray[np.float32]
@@ -85,7 +75,6 @@ class PlainStore(VectorStore):
     def read(self, name: Digest) -> Floats:
         """A whole stored vector, (length,)."""
         return np.concatenate(list(self.float_totals((name,))))[: self.layout.length]
-        self.proof: Result | None = None
 
 
 class PlainParty:
@@ -96,11 +85,7 @@ class PlainParty:
         self.plan = plan
         self.me = me
         self.outcome: events.Opened | events.Aborted | None = None
-    @property
-    def lost(self) -> frozenset[PartyId]:
-        """Whom we were told not to reach."""
-        return self._lost
-
+        self.proof: Result | None = None
         self._name = name
         self._lost: frozenset[PartyId] = frozenset()
         self._stored: set[Digest] = set()
@@ -110,6 +95,11 @@ class PlainParty:
         self._total = NO_VECTOR
         self._ends = float("inf")
         self._stages = {i: stage for i, stage in enumerate(plan.stages) if stage.adders[0] == me}
+
+    @property
+    def lost(self) -> frozenset[PartyId]:
+        """Whom we were told not to reach."""
+        return self._lost
 
     @property
     def deadline(self) -> float | None:

@@ -1,0 +1,173 @@
+"""The initiator checks the masked total before it counts: was every certified vector added, and nothing else?
+
+    ask       each contributor for the fingerprint of its vector, under the challenge of the adder's claim
+    open      what those who are gone would have said: their adder shows their vectors, at most MAX_OPENED
+    compare   the sum of fingerprints with that of the claimed vector
+    dispute   on a mismatch the adder may show which tags are false: their devices are named, their vectors
+              fingerprinted here, and the sum is compared again
+    judge     what still does not add up was added wrongly: the adder is named, with evidence (`audit`), and
+              replaced; the next rank adds the same roster's vectors, which devices send again
+
+The total is not handed on before that (`bulk`). An adder that does not answer in AUDIT_WAIT_S is replaced and
+named without proof. What is left open: when more contributors are gone than MAX_OPENED, or the tree has inner
+stages whose devices' vectors the root's adder does not hold, the sum is accepted on its own check
+(`masking.checksum`) and this is said. Vectors of devices that are gone die with a lying adder: then the next
+rank never comes to a sum, and the session ends without one.
+
+States of a claim: ASKING -> [OPENING] -> [DISPUTED] -> passed or condemned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.machine import Broadcast, Effect, Fingerprint, Publish, Send
+from protocols.sessions import audit, events
+from protocols.sessions.assembly import first_generation
+from protocols.sessions.bulk_messages import AuditOpen, AuditRequest, AuditTag, Fingerprinted, SumClaim
+from protocols.sessions.dealing import check_dealing, dealing_digest
+from protocols.sessions.messages import AuditOpened, Certificate, Dealing
+from protocols.sessions.plan import Plan
+from protocols.sessions.roster import roster_digest
+
+AUDIT_WAIT_S = 10.0
+MAX_OPENED = 16
+"""Vectors that an adder opens in one audit: each is as long as the total."""
+
+_ASKING, _OPENING, _DISPUTED = "asking", "opening", "disputed"
+
+
+class Audit:
+    """One claim under examination; `verdict` is None until it is known, then whether the sum counts."""
+
+    def __init__(
+        self, plan: Plan, claim: SumClaim, certificate: Certificate, stored: Callable[[Digest], bool]
+    ) -> None:
+        """`certificate` is that of the claim's roster; `stored` tells whether a vector is here whole."""
+        audit.check_claim(plan, claim)
+        if roster_digest(plan.session, certificate.roster) != claim.roster:
+            raise MalformedMessage("a sum is claimed of another roster than the certified one")
+        self.plan = plan
+        self.claim = claim
+        self.verdict: bool | None = None
+        self.evidence: audit.Evidence | None = None
+        self.deadline: float | None = None
+        self.challenge = audit.challenge_of(plan.session, claim)
+        self._contributors = certificate.roster.contributors
+        self._entries = {e.dealing: e.dealer for group in certificate.roster.groups for e in group.entries}
+        self._flat = not plan.stages[claim.stage].children
+        self._stored = stored
+        self._state = _ASKING
+        self._tags: dict[PartyId, AuditTag] = {}
+        self._opened: dict[PartyId, Dealing] = {}
+        self._words: dict[Digest, bytes] = {}
+        self._asked: set[Digest] = set()
+        self._answered = False
+        self._late = False
+
+    def start(self, now: float) -> list[Effect]:
+        """Fingerprint the total, and ask everybody."""
+        self.deadline = now + AUDIT_WAIT_S
+        return [
+            Fingerprint(self.challenge, self.claim.name),
+            Broadcast(self._contributors, AuditRequest(self.claim)),
+        ]
+
+    # -- answers ----------------------------------------------------------------------------------
+
+    def tag(self, sender: PartyId, message: AuditTag) -> None:
+        """A contributor's word. Raises ProtocolError if it is none."""
+        if message.challenge != self.challenge or sender not in self._contributors:
+            raise UnexpectedMessage("a fingerprint that was not asked for")
+        if message.dealer != sender:
+            raise MalformedMessage("a fingerprint comes from its device", blame=sender)
+        audit.check_tag(message)
+        self._tags.setdefault(sender, message)
+
+    def opened(self, sender: PartyId, message: AuditOpened) -> None:
+        """The adder's answer. Raises ProtocolError if it is none, or shows dealings that do not count."""
+        if sender != self.claim.adder or message.challenge != self.challenge or self._state == _ASKING:
+            raise UnexpectedMessage("an answer to an audit that was not asked for")
+        assembly = first_generation(self.plan, self.claim.stage)
+        for dealing in message.dealings[:MAX_OPENED]:
+            check_dealing(assembly, dealing)
+            if self._entries.get(dealing_digest(assembly, dealing)) != dealing.dealer:
+                raise MalformedMessage("a vector is shown that is not on the roster", blame=sender)
+            self._opened[dealing.dealer] = dealing
+        self._answered = len(message.dealings) <= MAX_OPENED
+
+    def fingerprinted(self, message: Fingerprinted) -> None:
+        """Our own store's word on the total, or on an opened vector."""
+        if message.challenge == self.challenge:
+            self._words[message.name] = message.words
+
+    # -- the course of it ---------------------------------------------------------------------------
+
+    def advance(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
+        """Whatever has become possible."""
+        if self.deadline is not None and now >= self.deadline:
+            self.deadline, self._late = None, True
+        if self.verdict is not None or self.claim.name not in self._words:
+            return []
+        names = {dealing.vector for dealing in self._opened.values()} - self._asked
+        fresh = sorted(name for name in names if self._stored(name))
+        self._asked.update(fresh)
+        effects: list[Effect] = [Fingerprint(self.challenge, name) for name in fresh]
+        missing = [who for who in self._contributors if self._said(who) is None]
+        if self._state == _ASKING and missing:
+            if all(who in lost for who in missing) or self._late:
+                effects += self._open(now, missing)
+        elif missing or any(d.vector not in self._words for d in self._opened.values()):
+            if self._late:
+                effects += self._condemn(proven=False, fault="did not show the vectors it added")
+        elif self._state != _DISPUTED or self._answered or self._late:
+            effects += self._compare(now)
+        return effects
+
+    def _said(self, who: PartyId) -> bytes | None:
+        """Fingerprint of a contributor's vector: what we saw ourselves before what its device says."""
+        dealing = self._opened.get(who)
+        if dealing is not None:
+            return self._words.get(dealing.vector)
+        return self._tags[who].words if who in self._tags else None
+
+    def _open(self, now: float, missing: list[PartyId]) -> list[Effect]:
+        if len(missing) > MAX_OPENED or not self._flat:
+            why = f"{len(missing)} of {len(self._contributors)} contributors are gone"
+            self.verdict = True
+            return [Publish(events.Progress(self.claim.stage, "audit left open", why))]
+        self._state, self.deadline, self._late = _OPENING, now + AUDIT_WAIT_S, False
+        return [Send(self.claim.adder, AuditOpen(self.challenge, tuple(missing), ()))]
+
+    def _compare(self, now: float) -> list[Effect]:
+        parts = [words for who in self._contributors if (words := self._said(who)) is not None]
+        if audit.adds_up(self.plan, parts, self._words[self.claim.name]):
+            self.verdict = True
+            detail = f"{len(parts)} fingerprints add up"
+            return [*self._liars(), Publish(events.Progress(self.claim.stage, "audited", detail))]
+        if self._state != _DISPUTED and self._flat and self._tags:
+            self._state, self.deadline = _DISPUTED, now + AUDIT_WAIT_S
+            self._answered = self._late = False
+            tags = tuple(self._tags[who] for who in sorted(self._tags))
+            return [Send(self.claim.adder, AuditOpen(self.challenge, (), tags))]
+        return [*self._liars(), *self._condemn(proven=self._answered, fault="added wrongly")]
+
+    def _liars(self) -> list[Effect]:
+        """Devices whose signed fingerprint is not that of the vector their signed dealing names."""
+        false = [
+            who
+            for who, dealing in sorted(self._opened.items())
+            if who in self._tags
+            and (self._tags[who].vector, self._tags[who].words)
+            != (dealing.vector, self._words[dealing.vector])
+        ]
+        return [Publish(events.Named(who, "gave a false fingerprint", proven=True)) for who in false]
+
+    def _condemn(self, proven: bool, fault: str) -> list[Effect]:
+        self.verdict = False
+        tags = tuple(self._tags[who] for who in sorted(self._tags))
+        self.evidence = audit.Evidence(self.claim, tags)
+        named = [Publish(events.Named(self.claim.adder, fault, proven))] if self._flat else []
+        return [*named, Publish(events.SumRefused(self.evidence, proven and self._flat))]
