@@ -64,7 +64,7 @@ _MAY_IMPORT: dict[str, set[str]] = {
     # The last two are the contract that the runtime implements; they import nothing but shapes.
     "mesh.runtime": _SETTINGS
     | {"protocols", "mesh.overlay", "mesh.data", "mesh.net.transport", "mesh.net.profile"}
-    | {"mesh.api.service", "mesh.api.shapes"},
+    | {"mesh.api.service", "mesh.api.shapes", "mesh.api.jsonshape"},
     "mesh.runtime.daemon": _EVERYTHING_BELOW,
     "mesh.runtime.demo": _EVERYTHING_BELOW,
     "mesh.cli": _SETTINGS

@@ -99,14 +99,21 @@ class Aftermath:
         if end is None:
             return False
         if isinstance(message, Resumed):
-            if end.proof is not None and end.proof_kind in PROOFS:
-                proof = codec.decode(PROOFS[end.proof_kind], end.proof)
+            proof = self.proof(session)
+            if proof is not None:
                 self._postman.post((sender,), proof, session=session, epoch=end.epoch)
         elif end.proof is None and end.plan is not None and self._nursery is not None:
             plan = codec.decode(Plan, end.plan)
             check(plan, message)
             self._nursery.start_soon(self._learn, plan, message)
         return True
+
+    def proof(self, session: SessionId) -> Result | AbortProof | None:
+        """How a session that is over here ended, if that is known. Raises JournalFull."""
+        end = self._journal.ending(session)
+        if end is None or end.proof is None or end.proof_kind not in PROOFS:
+            return None
+        return codec.decode(PROOFS[end.proof_kind], end.proof)
 
     async def _learn(self, plan: Plan, proof: Result | AbortProof) -> None:
         try:

@@ -21,6 +21,7 @@ from mesh.overlay.planner import PlanLimits, plan_session
 from mesh.overlay.sortition import committee_size
 from mesh.runtime import background, masked
 from mesh.runtime.inquiry import Inquiry, Poll
+from mesh.runtime.job_store import Stored
 from mesh.runtime.jobs import Job as Work
 from mesh.runtime.node import Node
 from mesh.runtime.results import INLINE_VALUES
@@ -35,7 +36,9 @@ from protocols.errors import (
 )
 from protocols.identifiers import PartyId
 from protocols.sessions import events
+from protocols.sessions.messages import Result
 from protocols.sessions.plan import Job, Plan, Query
+from protocols.sessions.transcript import transcript
 from protocols.statistics import registry as statistics
 from protocols.statistics.statistic import Answer
 
@@ -43,6 +46,8 @@ ATTEMPTS = 4
 PAUSE_S = 0.3
 SPARE_S = 15.0
 """Beyond the plan's total: our own machine has ended long before, unless it is broken."""
+LOOK_S = 0.25
+_NO_BULK = "the node stopped while masked vectors were under way; they do not survive that"
 
 _ABORTS: dict[str, type[SessionAborted]] = {
     "C-301": TooFewDealers,
@@ -69,9 +74,43 @@ class Calculation:
         try:
             job = job_of(self._work.info.spec, self._node.config.min_sites)
             with self.listening():
-                self._work.finish(await self._result(*await self.opened(job)))
+                plan, explanation, opened = await self.opened(job)
+                self._work.finish(await self._result(plan, explanation.revealed, opened))
         except MeshError as error:
             self._work.fail(error)
+
+    async def resume(self, stored: Stored) -> None:
+        """Of a job of before this node's restart: wait for the end of its session, wherever it is known."""
+        plan = stored.plan
+        try:
+            if plan is None or plan.bulk is not None:
+                what = "the node stopped before the session began" if plan is None else _NO_BULK
+                raise SessionAborted(what, definite=plan is None, fix="submit the job again")
+            self._plan = plan
+            self._work.phase("session", f"session {plan.session.short()} goes on", session=plan.session.hex())
+            with self.listening():
+                outcome = await self._awaited(plan)
+            if not isinstance(outcome, events.Opened):
+                raise self._error(outcome)
+            self._work.finish(await self._result(plan, stored.revealed, outcome))
+        except MeshError as error:
+            self._work.fail(error)
+
+    async def _awaited(self, plan: Plan) -> events.Opened | events.Aborted:
+        with trio.move_on_after(plan.total_ms / 1000 + SPARE_S):
+            while True:
+                proof = self._node.sessions.aftermath.proof(plan.session)
+                if isinstance(proof, Result):
+                    counted = proof.certificate.roster.contributors
+                    return events.Opened(proof, proof.total, counted, transcript(plan.session, proof))
+                if proof is not None:
+                    return events.Aborted(proof.votes[0].code, proof.votes[0].reason, definite=True)
+                if self._outcome is not None and (
+                    isinstance(self._outcome, events.Opened) or self._outcome.definite
+                ):
+                    return self._outcome
+                await trio.sleep(LOOK_S)
+        return self._outcome or events.Aborted("C-303", "nobody tells how it ended", definite=False)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -97,6 +136,9 @@ class Calculation:
                     raise
                 await self._again(refusal)
                 continue
+            await trio.to_thread.run_sync(
+                self._node.jobs.save, self._work.info, plan, tuple(explanation.revealed)
+            )
             outcome = await self._session(plan)
             if isinstance(outcome, events.Opened):
                 return plan, explanation, outcome
@@ -173,7 +215,7 @@ class Calculation:
         error.code = outcome.code
         return error
 
-    async def _result(self, plan: Plan, explanation: Explanation, opened: events.Opened) -> JobResult:
+    async def _result(self, plan: Plan, revealed: tuple[str, ...], opened: events.Opened) -> JobResult:
         answers = await background.run(
             statistics.decode_job, plan.job, opened.total, len(opened.contributors)
         )
@@ -190,7 +232,7 @@ class Calculation:
             session=plan.session.hex(),
             seconds=round(time.monotonic() - self._started, 3),
             bytes_sent=self.bytes_sent,
-            revealed=explanation.revealed,
+            revealed=revealed,
             missing=tuple(name(party) for party in absent),
             counted=tuple(name(party) for party in opened.contributors),
             job=self._work.info.id,
@@ -297,5 +339,11 @@ def too_few(node: Node, job: Job, willing: list[PartyId], poll: Poll) -> Session
     if without:
         what += "; no such data set: " + ", ".join(without)
     if refusals and len(willing) + len(refusals) >= job.min_sites:
-        return Refused(what, reasons=refusals, fix="ask these owners to allow it: coppice policy init")
+        lacking = all("rule data" in reason for reason in refusals.values())
+        fix = (
+            "ask for what these sites have"
+            if lacking
+            else "ask these owners to allow it: coppice policy init"
+        )
+        return Refused(what, reasons=refusals, fix=fix)
     return TooFewDealers(what, definite=True, fix="wait for more sites, or ask with a smaller --min-sites")

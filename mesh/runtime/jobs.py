@@ -1,4 +1,4 @@
-"""Jobs that this node's person asked for: state, events, waiting. Bounded; kept until the node stops."""
+"""Jobs that this node's person asked for: state, events, waiting. Bounded."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ MAX_EVENTS = 1000
 class Job:
     """One job: what the API shows of it, its events, and a bell for those who watch."""
 
-    def __init__(self, spec: JobSpec) -> None:
-        self.info = JobInfo(id=secrets.token_hex(4), state="queued", spec=spec, created_at=time.time())
+    def __init__(self, spec: JobSpec, info: JobInfo | None = None) -> None:
+        """`info`: of a job that this node had before it was started again."""
+        fresh = JobInfo(id=secrets.token_hex(4), state="queued", spec=spec, created_at=time.time())
+        self.info = info or fresh
         self.events: list[JobEvent] = []
-        self.error: MeshError | None = None
+        told = self.info.error
+        self.error: MeshError | None = MeshError(told.what, code=told.code, fix=told.fix) if told else None
         self.scope = trio.CancelScope()
         self._bell = trio.Event()
 
@@ -81,6 +84,11 @@ class Jobs:
             )
         job = Job(spec)
         self._jobs[job.info.id] = job
+        return job
+
+    def again(self, info: JobInfo) -> Job:
+        """A job of before the restart."""
+        job = self._jobs[info.id] = Job(info.spec, info)
         return job
 
     def get(self, name: str) -> Job:

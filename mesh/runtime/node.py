@@ -31,6 +31,7 @@ from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.inputs import INPUT_MESSAGES, InputPiece, InputRequest, Inputs
 from mesh.runtime.inquiry import Inquiry, InquiryAnswer, Poll, answer_to
+from mesh.runtime.job_store import JobStore
 from mesh.runtime.journal import Journal
 from mesh.runtime.known import KnownMembers
 from mesh.runtime.overlay_driver import GOSSIP_MESSAGES, OverlayDriver
@@ -127,6 +128,7 @@ class Node:
         self.inputs = Inputs(postman)
         self.results = Results(journal.folder / "results")
         self.models = journal.folder / "models"
+        self.jobs = JobStore(journal.folder / "jobs")
         self.runs = Runs(self.models, self.inputs)
         self.sessions = Sessions(
             identity.party_keys, journal, postman, room, self.picture, lambda: set(transport.links()),

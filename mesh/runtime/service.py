@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -42,6 +43,7 @@ from mesh.overlay.planner import leaf_labels, own_site
 from mesh.overlay.view import View
 from mesh.runtime import training_recipe
 from mesh.runtime.calculation import Calculation, job_of, prepare
+from mesh.runtime.job_store import Stored
 from mesh.runtime.jobs import Job, Jobs, cancelled_by_person
 from mesh.runtime.node import Node
 from mesh.runtime.program_jobs import ProgramCalculation, is_program
@@ -65,6 +67,10 @@ class MemberService:
         self._stop = stop
         self._jobs = Jobs(node.config.max_jobs)
         self._models = Ledger(node.models, node.runs)
+        for stored in node.jobs.load():
+            work = self._jobs.again(stored.info)
+            if not stored.info.ended:
+                self._nursery.start_soon(self._resumed, work, stored)
 
     # -- the node -------------------------------------------------------------------------------------
 
@@ -217,14 +223,21 @@ class MemberService:
         sortition.committee_size(len(picture.view.alive_gateways))
         work = await self._new(spec)
         calculation = (ProgramCalculation if is_program(spec) else Calculation)(self._node, work)
+        if isinstance(calculation, Calculation):  # the others' sessions do not survive a restart
+            await trio.to_thread.run_sync(self._node.jobs.save, work.info)
         self._nursery.start_soon(self._until_ended, work, calculation.run)
         return work.info.id
 
     async def _new(self, spec: JobSpec) -> Job:
         """A queued job; the vectors of jobs that are no longer listed go."""
         work = self._jobs.new(spec)
-        await trio.to_thread.run_sync(self._node.results.retain, {job.info.id for job in self._jobs.all()})
+        listed = {job.info.id for job in self._jobs.all()}
+        await trio.to_thread.run_sync(self._node.results.retain, listed)
+        await trio.to_thread.run_sync(self._node.jobs.retain, listed)
         return work
+
+    async def _resumed(self, work: Job, stored: Stored) -> None:
+        await self._until_ended(work, partial(Calculation(self._node, work).resume, stored))
 
     async def _until_ended(self, work: Job, run: Callable[[], Awaitable[None]]) -> None:
         with work.scope:
@@ -235,6 +248,7 @@ class MemberService:
                 work.fail(MeshError("this node failed; its log has the details", code="C-900"))
         if not work.info.ended:
             work.fail(cancelled_by_person(), cancelled=True)
+        await trio.to_thread.run_sync(self._node.jobs.save, work.info)
 
     async def train(self, spec: TrainSpec) -> str:
         """Start a training run."""

@@ -162,6 +162,7 @@ class MemoryMesh:
                 request.error = JournalFull("the process is gone")
 
         journal._commit = lost
+        member.node.jobs.save = lambda *_: None
         member.scope.cancel()
         self.members.remove(member)
         await trio.testing.wait_all_tasks_blocked()
