@@ -28,6 +28,9 @@ def main() -> int:
                 lab = load(path)
                 print(f"{path}: {len(lab.sites)} sites, {len(lab.nodes)} nodes, {len(lab.jobs)} jobs")
             return 0
+        if namespaces.missing() and getattr(arguments, "or_skip", False):
+            print(f"skipped: {namespaces.missing()}", file=sys.stderr)
+            return 0
         namespaces.require()
         if arguments.verb == "do":
             print(orders.send(arguments.act, arguments.names))
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--short", action="store_true", help="the short form: fewer repetitions")
     run.add_argument("--json", action="store_true", help="one JSON object a lab on stdout")
     run.add_argument("--keep", action="store_true", help="keep the state folders and logs")
+    run.add_argument("--or-skip", action="store_true", help="where no lab can run, say so and return 0")
     run.add_argument("--hold", action="store_true", help="keep the mesh for `do` until Ctrl-C")
     check = verbs.add_parser("check", help="read labs and say what is in them")
     for verb in (run, check):
