@@ -6,7 +6,7 @@ node runs, so both give the same answers. Every call blocks. Imports neither num
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from mesh.api import shapes
@@ -16,6 +16,8 @@ from mesh.data.catalog import DatasetInfo as Registered
 from mesh.data.room import DataRoom
 from mesh.runtime.home import Home
 from protocols.errors import LocalMisuse
+
+MAX_NOTES = 20
 
 
 class LocalData:
@@ -36,7 +38,13 @@ class LocalData:
 
     def data_show(self, name: str) -> shapes.DatasetInfo:
         """One data set. Raises DataError C-612."""
-        return _dataset(self._room.show(name))
+        return replace(_dataset(self._room.show(name)), notes=self._notes(name))
+
+    def _notes(self, name: str) -> tuple[str, ...]:
+        """Of the ledger's entries on what was found in the rows, each once, the latest last."""
+        found = [entry.body.get("notes") for entry in self._room.history(name) if entry.kind == "note"]
+        words = [str(note) for notes in found if isinstance(notes, list) for note in notes]
+        return tuple(reversed(list(dict.fromkeys(reversed(words)))))[-MAX_NOTES:]
 
     def data_remove(self, name: str) -> None:
         """Forget a data set; its file stays. Raises DataError C-612."""
@@ -48,12 +56,12 @@ class LocalData:
         Raises DataError C-610, C-612, C-620.
         """
         given = {field.name: getattr(spec, field.name) for field in fields(spec)}
-        replace, expires = bool(given.pop("replace")), given.pop("expires")
+        anew, expires = bool(given.pop("replace")), given.pop("expires")
         chosen = {key: value for key, value in given.items() if value is not None}
         chosen.setdefault("min_rows", min(policy.Policy().min_rows, max(1, self._room.show(dataset).rows)))
         if expires is not None:
             chosen["expires"] = _date(expires)
-        text = self._room.init_policy(dataset, policy.Policy(**chosen), replace=replace)
+        text = self._room.init_policy(dataset, policy.Policy(**chosen), replace=anew)
         return shapes.PolicyInfo(dataset, str(self._catalog.policy_path(dataset)), text)
 
     def policy_show(self, dataset: str) -> shapes.PolicyInfo:

@@ -56,7 +56,8 @@ def show(name: str, *, common: Common = COMMON) -> None:
     rows = [(column, count, units.get(column)) for column, count in answer.columns]
     policy = "has a policy" if answer.has_policy else "no policy: every job is denied"
     head = f"{answer.name} · {answer.rows} rows · {answer.path} · {policy}"
-    common.output.show(answer, head + "\n" + table(("COLUMN", "VALUES", "UNIT"), rows))
+    notes = "".join(f"\n! {note}" for note in answer.notes)
+    common.output.show(answer, head + "\n" + table(("COLUMN", "VALUES", "UNIT"), rows) + notes)
 
 
 def remove(name: str, *, common: Common = COMMON) -> None:

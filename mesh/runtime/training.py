@@ -86,7 +86,9 @@ class Training:
         """Where the run starts: at the certified model it resumes, or at fresh weights."""
         spec = self._spec
         if spec.resume:
-            return (await trio.to_thread.run_sync(self._node.runs.load, spec.resume)).round
+            kept = await background.run(self._node.runs.load, spec.resume)
+            recipes.check_resumed(spec, kept.round.recipe)
+            return kept.round
         columns = recipes.columns_to_scale(spec)
         answers: list[AnswerInfo] = []
         if columns:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mesh.api.shapes import AnswerInfo, TrainSpec
-from protocols.learning.faults import bad_recipe
+from protocols.learning.faults import bad_model, bad_recipe
 from protocols.learning.models import ModelSpec, size
 from protocols.learning.rounds import Recipe, check_recipe
 from protocols.privacy import accountant
@@ -50,6 +50,27 @@ def check(spec: TrainSpec) -> None:
     if exact(spec) and spec.dp_epsilon is not None:
         raise bad_recipe("the one-session regression adds no noise", "use --method local or gradient")
     check_recipe(recipe(spec, Scaling({}, {}, None), 2, calibrated=False))
+
+
+def check_resumed(spec: TrainSpec, kept: Recipe) -> None:
+    """Raise ConfigError C-640 unless a certified model is the one that is asked for."""
+    wanted = model(spec)
+    pairs = (
+        ("columns", spec.features, kept.features),
+        ("label", spec.label, kept.label),
+        ("kind", wanted.kind, kept.model.kind),
+        ("hidden layers", wanted.hidden, kept.model.hidden),
+        ("outputs", wanted.outputs, kept.model.outputs),
+        ("task", wanted.task, kept.model.task),
+        ("plug-in", spec.plugin, kept.plugin),
+    )
+    for what, asked, found in pairs:
+        if asked != found:
+            raise bad_model(f"its {what}: {_words(found)}; asked for: {_words(asked)}")
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value) or "none"
 
 
 def exact(spec: TrainSpec) -> bool:

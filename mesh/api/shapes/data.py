@@ -29,6 +29,8 @@ class DatasetInfo:
     has_schema: bool = False
     has_policy: bool = False
     description: str = ""
+    notes: tuple[str, ...] = ()
+    """What training found in the rows that their owner should know, each once, the latest last."""
 
 
 @dataclass(frozen=True, slots=True)
