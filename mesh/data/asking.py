@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from protocols.sessions.plan import Job, Plan
 
     AnyPlan = Plan | ProgramPlan
+    Columns = dict[str, list[float]]
 
 
 def asked(job: Job, blobs: tuple[bytes, ...] = ()) -> tuple[Asked, ...]:

@@ -31,7 +31,7 @@ from protocols.statistics import names
 from protocols.wire.digest import digest
 
 if TYPE_CHECKING:
-    from mesh.data.asking import AnyPlan
+    from mesh.data.asking import AnyPlan, Columns
     from protocols.arithmetic.field import Elements
     from protocols.identifiers import PartyId
     from protocols.sessions.plan import Job, Plan
@@ -305,7 +305,7 @@ class DataRoom:
                 page.append(self._clock(), "note", info.name, plan.session.hex(), {"notes": list(site.notes)})
         return vector, contents.rows
 
-    def columns(self, plan: AnyPlan) -> dict[str, list[float]]:
+    def columns(self, plan: AnyPlan) -> Columns:
         """The columns that an approved program reads. Raises DataError as `contribution` does."""
         with self._ledger.writing() as page:
             info = asking.approved(page, self._catalog, plan)

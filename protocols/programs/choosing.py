@@ -28,28 +28,35 @@ def common_keys(holdings: Mapping[int, Holding], here: Sequence[int], size: int)
     return tuple(found.pop() if len(found) == 1 else NOTHING for found in columns)
 
 
-def best_mark(
-    standings: Mapping[int, Standing], working: int, threshold: int
-) -> tuple[Mark, set[int]] | None:
-    """The latest mark of `working` members, failing that of threshold+1, and who holds it."""
+def best_mark(standings: Mapping[int, Standing], threshold: int) -> tuple[Mark, set[int]] | None:
+    """The latest mark that threshold+1 members hold, enough to hand it to others, and who holds it."""
     holders: dict[Mark, set[int]] = {}
     for point, standing in standings.items():
         for mark in standing.marks:
             holders.setdefault(mark, set()).add(point)
-    for needed in (working, threshold + 1):
-        fit = [mark for mark, points in holders.items() if len(points) >= needed]
-        if fit:
-            best = max(fit, key=lambda mark: (mark.layer, mark.attempt))
-            return best, holders[best]
-    return None
+    fit = [mark for mark, points in holders.items() if len(points) > threshold]
+    if not fit:
+        return None
+    best = max(fit, key=lambda mark: (mark.layer, mark.attempt))
+    return best, holders[best]
+
+
+def chosen(ranked: Sequence[int], holders: Collection[int], working: int, threshold: int) -> tuple[
+    tuple[int, ...], tuple[int, ...], tuple[int, ...]
+]:  # fmt: skip
+    """(quorum, helpers, fresh): the first `working` of the ranked, and who hands the mark to whom."""
+    quorum = tuple(sorted(ranked[:working]))
+    fresh = tuple(point for point in quorum if point not in holders)
+    helpers = tuple(sorted(holders))[: threshold + 1] if fresh else ()
+    return quorum, helpers, fresh
 
 
 def reseated(
-    seats: tuple[Seat, ...], holders: Collection[int], spare: Sequence[Seat], lost: Collection[PartyId]
+    seats: tuple[Seat, ...], here: Collection[int], spare: Sequence[Seat], lost: Collection[PartyId]
 ) -> tuple[Seat, ...]:
-    """Seats whose members do not hold the mark go to substitutes in order, those of lost members first."""
+    """Seats whose members are not here go to substitutes in order, those of lost members first."""
     new, left = list(seats), list(spare)
-    away = [at for at in range(1, len(seats) + 1) if at not in holders]
+    away = [at for at in range(1, len(seats) + 1) if at not in here]
     for at in sorted(away, key=lambda at: seats[at - 1].party not in lost):
         if left:
             new[at - 1] = left.pop(0)

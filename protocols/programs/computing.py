@@ -1,13 +1,13 @@
 """One generation of the committee at work: attempts, quorums, layers.
 
-An attempt goes from a mark, a state between layers that its quorum holds alike, with exactly 2t+1 members
-or more; the others follow: they get every vector, send none, and can step in at once. So as long as the
-quorum answers nobody waits for the rest, and up to n-2t-1 silent members outside of it cost nothing. When
-one of the quorum is silent for the plan's patience, or its link is down, the initiator recounts and begins
-the next attempt from the latest mark that enough members hold.
+An attempt goes from a mark, a state between layers, with exactly 2t+1 members (3t+1 in mode A); the others
+are idle and hold the inputs. So as long as the quorum answers nobody waits for the rest, and up to n-2t-1
+silent members outside of it cost nothing. When one of the quorum is silent for the plan's patience, or its
+link is down, the initiator recounts and begins the next attempt from the latest mark that t+1 members hold;
+they hand it to those who are new in the quorum (`handing`).
 
-A member keeps the inputs and its last marks: members of one quorum are at most a few layers apart, since
-each needs the others' vectors to go on.
+A member keeps the inputs and its last marks: members of one quorum are a few layers apart at most, since each
+needs the others' vectors to go on.
 
 Invariant: attempt numbers rise, and each is taken once, from one mark; see `start.attempt_label` for why no
 mask is used twice. A vector that no honest member sends names its sender and changes nothing.
@@ -102,30 +102,61 @@ class Computing:
     # -- attempts -----------------------------------------------------------------------------------
 
     def begin(self, now: float, attempt: Attempt) -> list[Effect]:
-        """Go on from the attempt's mark. Raises UnexpectedMessage for an old attempt or a mark not held."""
+        """Go on from the mark; stay idle outside the quorum, wait for a mark that is handed to us.
+
+        Raises UnexpectedMessage for an old attempt, or a mark that is neither held nor handed over.
+        """
         if self.attempt is not None and attempt.number <= self.attempt.number:
             raise UnexpectedMessage(f"attempt {attempt.number} is not new")
         if self.deviation is not None:
             raise UnexpectedMessage("a member deviated: this program is not run again")
-        registers = self.marks.get(attempt.mark)
-        if registers is None:
+        if (
+            self.point in attempt.quorum
+            and self.point not in attempt.fresh
+            and attempt.mark not in self.marks
+        ):
             raise UnexpectedMessage(f"{attempt.mark} is not held here")
-        self.attempt, self.frozen, self._since = attempt, False, now
-        committee = self.plan.committee(attempt.quorum)
-        label = attempt_label(self._start, attempt.number, attempt.mark, attempt.quorum)
-        seat = Seat(committee, self.keys, self._private, label, attempt.number)
-        self.evaluator = Evaluator(seat, self.program, registers, attempt.mark.layer)
+        self.attempt, self.evaluator, self.frozen, self._since = attempt, None, False, now
         self._parts = {key: held for key, held in self._parts.items() if key[0] >= attempt.number}
+        return self._run(now)
+
+    def label(self, attempt: Attempt) -> bytes:
+        """Of all streams of an attempt."""
+        return attempt_label(self._start, attempt)
+
+    def recovered(self, now: float, registers: Registers) -> list[Effect]:
+        """The mark was handed to us. Raises UnexpectedMessage unless we wait for it."""
+        if not self.waits:
+            raise UnexpectedMessage("registers that nobody waits for")
+        assert self.attempt is not None
+        self.marks[self.attempt.mark] = registers
+        return self._run(now)
+
+    @property
+    def waits(self) -> bool:
+        """Whether we are of the quorum and do not hold its mark yet."""
+        attempt = self.attempt
+        return attempt is not None and self.point in attempt.fresh and self.evaluator is None
+
+    def _run(self, now: float) -> list[Effect]:
+        attempt = self.attempt
+        assert attempt is not None
+        registers = self.marks.get(attempt.mark)
+        if self.point not in attempt.quorum or registers is None:
+            return []
+        committee = self.plan.committee(attempt.quorum)
+        seat = Seat(committee, self.keys, self._private, self.label(attempt), attempt.number)
+        self.evaluator = Evaluator(seat, self.program, registers, attempt.mark.layer)
         return [*self._send(), *self.advance(now)]
 
     def _send(self) -> list[Effect]:
-        """Our vector of the layer we are in, to everybody with a seat."""
+        """Our vector of the layer we are in, to the others of the quorum."""
         assert self.evaluator is not None
         assert self.attempt is not None
         if self.evaluator.finished:
             return []
         vector = self.evaluator.outgoing
-        others = tuple(seat.party for at, seat in enumerate(self.seats, 1) if at != self.point)
+        others = tuple(self.seats[at - 1].party for at in self.attempt.quorum if at != self.point)
         number, layer = self.attempt.number, self.evaluator.layer
         return [
             Broadcast(others, Layer(number, layer, part, vector[start : start + PART_WORDS]))
@@ -139,12 +170,14 @@ class Computing:
         point = point_of(self.seats, sender)
         if point is None:
             raise UnexpectedMessage("a vector of somebody without a seat")
-        if self.attempt is None or message.attempt > self.attempt.number:
-            if message.layer > (0 if self.attempt is None else self.program.rounds) + MOST_AHEAD:
-                raise UnexpectedMessage("a vector far ahead")
+        late = self.attempt is None or message.attempt > self.attempt.number
+        if late or (self.waits and self.attempt is not None and message.attempt == self.attempt.number):
+            if message.layer > self.program.rounds:
+                raise UnexpectedMessage("a vector of no layer")
             self._keep(point, message)
             return []
-        assert self.evaluator is not None
+        if self.evaluator is None or self.attempt is None:
+            raise UnexpectedMessage("a vector for somebody who does not compute")
         if message.attempt < self.attempt.number or message.layer < self.evaluator.layer:
             raise UnexpectedMessage("a vector of a layer that is over")
         if message.layer >= self.evaluator.layer + MOST_AHEAD:
@@ -244,18 +277,19 @@ class Computing:
     @property
     def deadline(self) -> float | None:
         """When we tell that somebody is missing."""
-        waiting = self.evaluator is not None and not self.evaluator.finished
+        waiting = self.waits or (self.evaluator is not None and not self.evaluator.finished)
         if not waiting or self.attempt is None or self._told == self._place():
             return None
         return self._since + self.plan.patience_ms / 1000
 
     def _place(self) -> tuple[int, int]:
         assert self.attempt is not None
-        assert self.evaluator is not None
-        return self.attempt.number, self.evaluator.layer
+        return self.attempt.number, self.evaluator.layer if self.evaluator else -1
 
     def missing(self) -> tuple[int, ...]:
-        """Points of the quorum whose vector of our layer is not complete."""
+        """Points of the quorum whose vector of our layer is not complete; helpers, while we wait for them."""
+        if self.waits and self.attempt is not None:
+            return self.attempt.helpers
         if self.evaluator is None or self.attempt is None or self.evaluator.finished:
             return ()
         layer, number = self.evaluator.layer, self.attempt.number

@@ -30,6 +30,7 @@ from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Seat
 from protocols.sharing.prss import SetKeys
 from protocols.wire import sealing
+from protocols.wire.digest import digest
 
 
 class Gathering:
@@ -174,7 +175,7 @@ def upheld(plan: ProgramPlan, seat: int, complaint: BadDealing) -> bool:
     public = part.dealing
     pieces = dealing.check_input(plan.session, plan.size, plan.threshold, public)
     listed = public.sealed[part.piece * plan.size + seat : part.piece * plan.size + seat + 1]
-    if part.piece >= pieces or listed != (dealing.digest("sealed share", part.sealed),):
+    if part.piece >= pieces or listed != (digest("sealed share", part.sealed),):
         raise MalformedMessage("a complaint about a piece that was not dealt")
     context = dealing.seal_context(dealing.INPUT, plan.session, 0, public.dealer, part.piece)
     disclosure = sealing.Disclosure(complaint.shared_point, complaint.challenge, complaint.response)

@@ -16,13 +16,14 @@ Symbols: n seats, t threshold.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Publish
 from protocols.programs import questions
-from protocols.programs.choosing import best_mark, common_entries, common_keys, reseated
+from protocols.programs.choosing import best_mark, chosen, common_entries, common_keys, reseated
 from protocols.programs.events import Begun, Reseated
 from protocols.programs.gathering import upheld
 from protocols.programs.messages import (
@@ -114,7 +115,7 @@ class Initiator:
         effects: list[Effect] = [Broadcast(again, ProgramOffer(self.plan))] if again else []
         if self.phase == "gathering":
             effects += self._propose(now)
-        elif self.phase == "voting" and self._proposal and self._gone(self._proposal.quorum):
+        elif self.phase == "voting" and self._proposal and self._gone(self._proposal.attempt.quorum):
             effects += self._propose(now, final=True)
         elif self.phase == "recounting":
             effects += self._next(now)
@@ -236,15 +237,11 @@ class Initiator:
             roster = questions.Roster(places, tuple(entry.rows for entry in entries))
             program = questions.compiled(plan.job, roster, plan.committee(), self._graph)
             graph = program.graph.digest()
-        quorum = tuple(here[: plan.working])
-        helpers: tuple[int, ...] = ()
-        if self._generation:
-            helpers = tuple(sorted(self._holders))[: plan.threshold + 1]
-            fresh = [p for p in here if p not in self._holders]
-            quorum = tuple(sorted([*sorted(self._holders), *fresh][: plan.working]))
-        return Start(
-            self._generation, self._seats, keys, entries, graph, self.attempts, self._mark, quorum, helpers
-        )  # fmt: skip
+        holders = self._holders if self._generation else set(here)
+        ranked = sorted(here, key=lambda p: (self._suspects[p], p not in holders, p))
+        parts = chosen(ranked, holders, plan.working, plan.threshold)
+        attempt = Attempt(self._generation, self.attempts, self._mark, *parts)
+        return Start(self._generation, self._seats, keys, entries, graph, attempt)
 
     def _to_members(self, message: object) -> Effect:
         return Broadcast(tuple(seat.party for seat in self._seats), message)
@@ -261,17 +258,17 @@ class Initiator:
             raise MalformedMessage("a forged ballot", blame=sender)
         self._ballots[seat] = message.ballot
         voters = {at + 1 for at in self._ballots}
-        if len(voters) < self.plan.votes or not set(start.quorum) <= voters:
+        if len(voters) < self.plan.votes or not set(start.attempt.quorum) <= voters:
             return []
         ballots = tuple(self._ballots[at] for at in sorted(self._ballots))
         self.certificate = StartCertificate(start, ballots)
         check_certificate(self.plan, self.certificate)
         self.first = self.first or self.certificate
         self.phase, self._finished = "running", set()
-        self._attempt = Attempt(start.generation, start.attempt, start.mark, start.quorum)
+        self._attempt = start.attempt
         told = tuple(dict.fromkeys((*(s.party for s in self._seats), *self.plan.parties)))
         effects: list[Effect] = [self._begun(), Broadcast(told, self.certificate)]
-        return [*effects, *(self._recount(now) if self._gone(start.quorum) else [])]
+        return [*effects, *(self._recount(now) if self._gone(start.attempt.quorum) else [])]
 
     def _too_few(self) -> list[Effect]:
         """Nobody can start with the members that are here."""
@@ -318,18 +315,18 @@ class Initiator:
             if not silent - self._suspects.keys():  # only those are silent who were missed before
                 self._until = min(self._until, now + RECOUNT_S / 4)
             return []
-        best = best_mark(answered, self.plan.working, self.plan.threshold)
+        best = best_mark(answered, self.plan.threshold)
         if best is None:
             return self._wait(now)
         self._mark, self._holders = best
-        if len(self._holders) < self.plan.working:
-            return self._reseat(now)
+        if len(answered) < self.plan.working:
+            return self._reseat(now, answered)
         if self.attempts >= MAX_ATTEMPTS:
             return self.abort("C-302", f"{MAX_ATTEMPTS} attempts were interrupted")
         self.attempts += 1
-        ranked = sorted(self._holders, key=lambda p: (self._suspects[p], p))  # whom fewest missed so far
-        quorum = tuple(sorted(ranked[: self.plan.working]))
-        self._attempt = Attempt(self._generation, self.attempts, self._mark, quorum)
+        ranked = sorted(answered, key=lambda p: (self._suspects[p], p not in self._holders, p))
+        parts = chosen(ranked, self._holders, self.plan.working, self.plan.threshold)
+        self._attempt = Attempt(self._generation, self.attempts, self._mark, *parts)
         self.phase, self._finished = "running", set()
         return [self._begun(), self._to_members(self._attempt)]
 
@@ -352,13 +349,13 @@ class Initiator:
         away = self.lost | self._absent
         return [s for s in self.plan.substitutes if s.party not in seated and s.party not in away]
 
-    def _reseat(self, now: float) -> list[Effect]:
-        """Give the seats of members that do not hold the mark to substitutes."""
+    def _reseat(self, now: float, answered: Collection[int]) -> list[Effect]:
+        """Give the seats of members that do not answer to substitutes."""
         spare = self._substitutes()
-        needed = self.plan.working - len(self._holders)
+        needed = self.plan.working - len(answered)
         if len(spare) < needed or self._generation + 1 >= MAX_GENERATIONS or self.first is None:
             return self._wait(now)
-        before, self._seats = self._seats, reseated(self._seats, self._holders, spare, self.lost)
+        before, self._seats = self._seats, reseated(self._seats, answered, spare, self.lost)
         self._generation += 1
         self.attempts += 1
         self._holdings, self._proposal, self._ballots = {}, None, {}

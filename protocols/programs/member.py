@@ -2,12 +2,10 @@
 
 States of one generation: GATHERING -> VOTED (at most one start, stored before the ballot leaves) ->
 COMPUTING (against a certificate only) -> RELEASED (shares of the outputs, to their recipients only).
-A substitute begins with the generation that seats it, and takes its registers over from helpers.
+A substitute begins with the generation that seats it; its registers are handed over (`handing`).
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from protocols.arithmetic.xof import derive
 from protocols.circuits.cost import within_limits
@@ -15,9 +13,10 @@ from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Effect, Persist, Publish, Send
-from protocols.programs import dealing, questions, recovery, results, start
+from protocols.programs import questions, results, start
 from protocols.programs.computing import Computing
 from protocols.programs.gathering import Gathering
+from protocols.programs.handing import Handing
 from protocols.programs.messages import (
     FIRST,
     Attempt,
@@ -25,7 +24,6 @@ from protocols.programs.messages import (
     InputPart,
     KeyPart,
     Layer,
-    Mark,
     Recount,
     RecoveryPart,
     Reseat,
@@ -39,10 +37,8 @@ from protocols.programs.questions import Compiled, Roster
 from protocols.programs.records import OutputReleased, StartVoted
 from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
-from protocols.wire import sealing
 
 MAX_EARLY = 256
-RECOVERY = "program recovery"
 
 
 class Member:
@@ -67,8 +63,7 @@ class Member:
         self._graph = graph
         self._votes: dict[int, Digest] = {}
         self._early: list[tuple[PartyId, Layer]] = []
-        self._recovering: dict[int, dict[int, dict[int, bytes]]] = {}
-        self._pieces: dict[tuple[int, int], int] = {}
+        self._handing = Handing(plan, keys, seed)
 
     def begin(self) -> list[Effect]:
         """Take a seat of the first generation, if we have one."""
@@ -224,16 +219,24 @@ class Member:
             shares = [self.gathering.inputs[entry.dealer][1] for entry in started.inputs]
             self.computing.marks[FIRST] = questions.registers_of(self.program, shares)
             self.gathering.inputs.clear()
-            return self._attempt(now, start.attempt_of(started))
-        return self._take_over(now, before, started, name)
+        elif before is not None:
+            self.computing.marks.update(before.marks)
+        return self._attempt(now, started.attempt, before)
 
-    def _attempt(self, now: float, attempt: Attempt) -> list[Effect]:
-        assert self.computing is not None
-        effects = self.computing.begin(now, attempt)
+    def _attempt(self, now: float, attempt: Attempt, before: Computing | None = None) -> list[Effect]:
+        """Begin; hand the mark to fresh members as a helper, under the keys of the generation `before`."""
+        computing = self.computing
+        assert computing is not None
+        effects = computing.begin(now, attempt)
+        if computing.point in attempt.helpers and attempt.mark in computing.marks:
+            held = (before or computing).keys
+            registers = computing.marks[attempt.mark]
+            effects += self._handing.give(held, computing.seats, attempt, registers, computing.label(attempt))
+        effects += self._handed(now)
         early, self._early = self._early, []
         for sender, layer in early:
             try:
-                effects += self.computing.on_layer(now, sender, layer)
+                effects += computing.on_layer(now, sender, layer)
             except (MalformedMessage, UnexpectedMessage):
                 continue
         return [*effects, *self._release()]
@@ -306,66 +309,16 @@ class Member:
         self.gathering = Gathering(self.plan, self.keys, self._seed, message.generation, message.seats)
         return [*self.gathering.start(), *self.gathering.report(self.lost)]
 
-    def _take_over(self, now: float, before: Computing | None, started: Start, name: Digest) -> list[Effect]:
-        """Carry the mark over, hand it to substitutes as a helper, or wait for it as a substitute."""
-        assert self.computing is not None
-        if before is None:
-            return self._recovered(now)
-        mine: Any = before.marks.get(started.mark)
-        if mine is None:
-            return []
-        self.computing.marks[started.mark] = mine
-        if FIRST in before.marks:
-            self.computing.marks[FIRST] = before.marks[FIRST]
-        effects: list[Effect] = []
-        fresh = [at for at, seat in enumerate(started.seats, 1) if seat != before.seats[at - 1]]
-        if before.point in started.helpers:
-            for at in fresh:
-                data = recovery.summand(before.keys, started.helpers, at, mine, bytes(name))
-                effects += self._hand_over(started, at, data)
-        return [*effects, *self._attempt(now, start.attempt_of(started))]
-
-    def _hand_over(self, started: Start, at: int, data: bytes) -> list[Effect]:
-        seat = started.seats[at - 1]
-        pieces = dealing.pieces_of(data)
-        effects: list[Effect] = []
-        for number, piece in enumerate(pieces):
-            context = dealing.seal_context(
-                RECOVERY, self.plan.session, started.generation, self.keys.party, number
-            )
-            once = derive(self._seed, RECOVERY, context, bytes([at]))
-            sealed = sealing.seal(seat.sealing_key, piece, context, once)
-            effects.append(Send(seat.party, RecoveryPart(started.generation, number, len(pieces), sealed)))
-        return effects
-
     def _on_recovery(self, now: float, sender: PartyId, message: RecoveryPart) -> list[Effect]:
-        if self.gathering is None or message.generation != self.gathering.generation:
-            raise UnexpectedMessage("registers for a seat we do not hold")
-        point = point_of(self.gathering.seats, sender)
-        if point is None:
-            raise UnexpectedMessage("registers of somebody without a seat")
-        context = dealing.seal_context(RECOVERY, self.plan.session, message.generation, sender, message.piece)
-        try:
-            clear = sealing.unseal(self.keys.sealing_secret, message.sealed, context)
-        except sealing.SealBroken as error:
-            raise MalformedMessage(str(error), blame=sender) from None
-        held = self._recovering.setdefault(message.generation, {}).setdefault(point, {})
-        held[message.piece] = clear
-        self._pieces[message.generation, point] = message.pieces
-        return self._recovered(now)
+        if self.gathering is None or point_of(self.gathering.seats, sender) is None:
+            raise UnexpectedMessage("registers of, or for, somebody without a seat")
+        self._handing.take(sender, message)
+        return [*self._handed(now), *self._release()]
 
-    def _recovered(self, now: float) -> list[Effect]:
-        """Once every helper's summand is complete: our registers, and the attempt."""
-        started, computing = self.start, self.computing
-        if started is None or computing is None or computing.attempt is not None or not started.helpers:
+    def _handed(self, now: float) -> list[Effect]:
+        """Go on once every helper's summand is here."""
+        computing = self.computing
+        if computing is None or not computing.waits or computing.attempt is None:
             return []
-        generation = started.generation
-        held = self._recovering.get(generation, {})
-        if any(
-            len(held.get(point, {})) < self._pieces.get((generation, point), 1) for point in started.helpers
-        ):
-            return []
-        data = [b"".join(held[p][k] for k in sorted(held[p])) for p in started.helpers]
-        computing.marks[Mark(started.mark.attempt, started.mark.layer)] = recovery.joined(data)
-        del self._recovering[generation]
-        return self._attempt(now, start.attempt_of(started))
+        registers = self._handing.taken(computing.attempt, computing.seats)
+        return [] if registers is None else computing.recovered(now, registers)

@@ -147,19 +147,31 @@ FIRST = Mark(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """Initiator to members: this quorum goes on from `mark`. Part of a start, or by itself later.
+
+    `fresh` members of the quorum do not hold the mark; the `helpers` hand it to them.
+    """
+
+    KIND: ClassVar[str] = "program-attempt"
+    generation: Generation
+    number: AttemptNumber
+    mark: Mark
+    quorum: Points
+    helpers: Points = ()
+    fresh: Points = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
-    """What a generation of the committee computes with; attempt `attempt` goes on from `mark`."""
+    """What a generation of the committee computes with, and the attempt that it begins with."""
 
     generation: Generation
     seats: Annotated[tuple[Seat, ...], AtMost(MAX_SEATS)]
     keys: Digests
     inputs: Entries
     graph: Digest
-    attempt: AttemptNumber
-    mark: Mark
-    quorum: Points
-    helpers: Points
-    """Points whose shares rebuild the registers of substitutes that are new in this generation."""
+    attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,24 +213,13 @@ class Reseat:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPart:
-    """Helper to substitute: its masked summand of the registers at the substitute's point, one piece."""
+    """Helper to a fresh member: its masked summand of the registers at that member's point, one piece."""
 
     KIND: ClassVar[str] = "program-recovery"
-    generation: Generation
+    attempt: AttemptNumber
     piece: Annotated[int, Between(0, MAX_PIECES - 1)]
     pieces: Annotated[int, Between(1, MAX_PIECES)]
     sealed: Sealed
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Initiator to members: go on from `mark` with this quorum."""
-
-    KIND: ClassVar[str] = "program-attempt"
-    generation: Generation
-    number: AttemptNumber
-    mark: Mark
-    quorum: Points
 
 
 @dataclass(frozen=True, slots=True)

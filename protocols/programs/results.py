@@ -36,6 +36,7 @@ from protocols.programs.plan import ProgramPlan
 from protocols.programs.questions import Compiled
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Seat
+from protocols.sharing.prss import elements
 from protocols.wire import sealing
 
 OUTPUT = "program output"
@@ -102,7 +103,7 @@ def decoded(shares: Mapping[int, Residues], t: int, xof: Xof) -> tuple[Residues,
     """
     points = sorted(shares)
     count = shares[points[0]].shape[1]
-    weights = dealing.elements(xof, count)
+    weights = elements(xof, count)
     combined = {p: [int(v) for v in rns.total(rns.mul(shares[p], weights), -1)] for p in points}
     most = (len(points) - t - 1) // 2
     for base in itertools.combinations(points, t + 1):

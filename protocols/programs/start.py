@@ -5,8 +5,8 @@ generation 0 cannot both have one: the roster of owners, the number of values of
 fixed before anything is computed, and a second result over another roster cannot be subtracted. Later
 generations repeat the inputs and the graph of the first certificate, which they carry as proof.
 
-Streams. Every draw of masks is labelled by `attempt_label`: the digest of the start, the attempt's number,
-its mark and its quorum. Within one label the engine's labels (step, purpose) never repeat, and what a
+Streams. Every draw of masks is labelled by `attempt_label`: the digest of the start and of the attempt
+(its number, mark, quorum). Within one label the engine's labels (step, purpose) never repeat, and what a
 member sends in a step is a function of its registers at the mark and of the vectors received. It takes
 part in an attempt number once and from one mark, so no mask ever hides two different values; two
 members told different contents of one number draw from different streams and merely fail to understand
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, SessionId
-from protocols.programs.messages import FIRST, NOTHING, Attempt, Mark, Start, StartCertificate
+from protocols.programs.messages import FIRST, NOTHING, Attempt, Start, StartCertificate
 from protocols.programs.plan import ProgramPlan
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import Ballot
@@ -69,9 +69,11 @@ def check_start(plan: ProgramPlan, start: Start, first: Start | None = None) -> 
         raise MalformedMessage(f"{len(dealers)} owners where {plan.job.min_sites} are asked for")
     if sum(key != NOTHING for key in start.keys) <= t:
         raise MalformedMessage("too few key dealings to reach every set")
-    _check_points(plan, start.quorum)
+    check_attempt(plan, start.attempt)
+    if start.attempt.generation != start.generation:
+        raise MalformedMessage("a start's attempt is of another generation")
     if start.generation == 0:
-        if start.seats != plan.seats or start.mark != FIRST or start.helpers:
+        if start.seats != plan.seats or start.attempt.mark != FIRST or start.attempt.fresh:
             raise MalformedMessage("the first start is of the plan's committee, from the inputs")
         return
     check_seats(plan, start)
@@ -91,23 +93,19 @@ def check_seats(plan: ProgramPlan, start: Start) -> None:
 
 
 def check_attempt(plan: ProgramPlan, attempt: Attempt) -> None:
-    """Raise MalformedMessage for a quorum that cannot compute."""
-    _check_points(plan, attempt.quorum)
+    """Raise MalformedMessage for a quorum that cannot compute, or helpers that cannot help."""
+    quorum, helpers, fresh = attempt.quorum, attempt.helpers, attempt.fresh
+    for points in (quorum, helpers, fresh):
+        if list(points) != sorted(set(points)) or not all(1 <= point <= plan.size for point in points):
+            raise MalformedMessage(f"points are ascending numbers of 1..{plan.size}")
+    if len(quorum) < plan.working:
+        raise MalformedMessage(f"a quorum has {plan.working} or more points")
+    if not set(fresh) <= set(quorum) or set(fresh) & set(helpers):
+        raise MalformedMessage("fresh members are of the quorum, and none of the helpers")
+    if len(helpers) != (plan.threshold + 1 if fresh else 0):
+        raise MalformedMessage(f"{plan.threshold + 1} helpers hand registers over, where there is need")
 
 
-def _check_points(plan: ProgramPlan, quorum: tuple[int, ...]) -> None:
-    inside = all(1 <= point <= plan.size for point in quorum)
-    if not inside or list(quorum) != sorted(set(quorum)) or len(quorum) < plan.working:
-        raise MalformedMessage(f"a quorum is {plan.working} or more ascending points of 1..{plan.size}")
-
-
-def attempt_label(start: Digest, number: int, mark: Mark, quorum: tuple[int, ...]) -> bytes:
+def attempt_label(start: Digest, attempt: Attempt) -> bytes:
     """Names all streams of one attempt; see the module."""
-    words = (number, mark.attempt, mark.layer)
-    packed = b"".join(word.to_bytes(4, "big") for word in words)
-    return bytes(digest("program streams", start, packed, bytes(quorum)))
-
-
-def attempt_of(start: Start) -> Attempt:
-    """The attempt that a start begins with."""
-    return Attempt(start.generation, start.attempt, start.mark, start.quorum)
+    return bytes(digest("program streams", start, codec.encode(attempt)))

@@ -316,7 +316,7 @@ def test_messages_and_certificates_survive_the_wire() -> None:
     pump.run()
     certificate = pump.machines[pump.party(2)].certificate
     assert codec.decode(StartCertificate, codec.encode(certificate)) == certificate
-    assert codec.decode(Attempt, codec.encode(Attempt(0, 1, certificate.start.mark, (1, 2, 3))))
+    assert codec.decode(Attempt, codec.encode(Attempt(0, 1, certificate.start.attempt.mark, (1, 2, 3))))
 
 
 def test_mode_a_gives_the_same_answer() -> None:
