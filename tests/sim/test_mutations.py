@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 
 from protocols.arithmetic import field
-from protocols.sessions import adder, collecting, early, initiator, opening, party, plan
+from protocols.sessions import aborting, adder, collecting, durable, early, opening, party, plan
 from protocols.sharing import shamir
 from tools.sim.runner import run
 from tools.sim.scenario import draw
@@ -57,16 +58,8 @@ def small_quorum(patch):
 
 
 def hasty_abort(patch):
-    """One abort vote is taken for the end."""
-    honest = initiator.Initiator.abort_vote
-
-    def abort_vote(self, sender, message):
-        effects = honest(self, sender, message)
-        if not message.released and self.aborted is None:
-            self.aborted = initiator.events.Aborted(message.code, message.reason, definite=True)
-        return effects
-
-    patch.setattr(initiator.Initiator, "abort_vote", abort_vote)
+    """One abort ballot is taken for the end."""
+    patch.setattr(aborting, "_is_definite", lambda _, votes: any(not vote.released for vote in votes))
 
 
 def kept_shares(patch):
@@ -95,16 +88,28 @@ def no_quota(patch):
     patch.setattr(early, "MAX_EACH", 10**9)
 
 
+def another_life(patch):
+    """A party that comes back has drawn new random numbers."""
+    honest = durable.DurableParty.restore.__func__
+
+    def restore(cls, keys, records, now, elapsed_s):
+        reborn = [dataclasses.replace(records[0], seed=bytes(31) + b"r"), *records[1:]]
+        return honest(cls, keys, reborn, now, elapsed_s)
+
+    patch.setattr(durable.DurableParty, "restore", classmethod(restore))
+
+
 MUTATIONS = [
     (trusting_opening, "right total", 145),
     (lenient_minimum, "right total", 23),
     (forgotten_share, "right total", 0),
-    (small_quorum, "one roster", 202),
-    (hasty_abort, "one roster", 61),
+    (small_quorum, "one roster", 106),
+    (hasty_abort, "one roster", 136),
     (kept_shares, "few shares", 0),
-    (gullible_adder, "honest blameless", 117),
-    (no_deadline, "ends", 1),
-    (no_quota, "bounded memory", 3),
+    (gullible_adder, "honest blameless", 106),
+    (another_life, "one voice", 21),
+    (no_deadline, "ends", 17),
+    (no_quota, "bounded memory", 71),
 ]
 
 

@@ -19,6 +19,7 @@ from mesh.overlay.view import Status
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
 from tools.sim.checkers import weigh
+from tools.sim.mesh_node import secrets_of
 
 if TYPE_CHECKING:
     from tools.sim.mesh_node import Node
@@ -133,7 +134,7 @@ class Converges(MeshChecker):
 
     def _judge(self, group: list[Node]) -> list[str]:
         honest = [node for node in group if node.party not in self.world.behaviours]
-        there = {node.party for node in group}
+        there = {node.party for node in honest}
         gone = {node.party for node in self.world.nodes.values() if not node.up}
         wrong = []
         for node in honest:
@@ -154,7 +155,11 @@ class Converges(MeshChecker):
         return wrong
 
     def _electorate(self, honest: list[Node]) -> list[str]:
-        """The last record names who is there, unless too few of its electorate are left to go on."""
+        """The last record names who is there, unless too few of its electorate are left to go on.
+
+        Ballots are not relayed: two gateways without a link of their own may keep agreement from coming
+        about when every vote is needed, so such meshes are not asked.
+        """
         head = max((node.keeper.record for node in honest), key=lambda record: record.epoch)
         left = [node for node in honest if node.party in head.gateways]
         enough = quorum(len(head.gateways)) if len(head.gateways) >= MIN_SESSION_GATEWAYS else 1
@@ -163,6 +168,12 @@ class Converges(MeshChecker):
         if len(left) < enough or (alone and not operator):
             return []
         gateways = {node.party for node in honest if node.certificate.certificate.gateway}
+        unlinked = [
+            (one, other) for one, other in self.world.scenario.missing
+            if {secrets_of(one).party, secrets_of(other).party} <= gateways
+        ]  # fmt: skip
+        if unlinked:
+            return []
         if gateways and set(head.gateways) != gateways:
             here = sorted(self.world.label(party) for party in gateways)
             there = sorted(self.world.label(party) for party in head.gateways)

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final
@@ -28,10 +30,10 @@ from typing import Any, Final
 from nacl import bindings as sodium
 from nacl.signing import SigningKey
 
+from protocols import sessions
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage
 from protocols.identifiers import PartyId
-from protocols.sessions import dealing, roster
 from protocols.sessions.messages import Roster
 from protocols.sharing import consistency
 from protocols.wire import codec, sealing
@@ -134,11 +136,25 @@ def encode(value: Any) -> bytes:
     return known[1]
 
 
+_STATEMENTS: Final[dict[str, Callable[..., object]]] = {
+    "sign_statement": sign_statement,
+    "check_statement": check_statement,
+}
+
+
+def _signers() -> list[object]:
+    """Every module of the sessions: any may sign."""
+    names = [module.name for module in pkgutil.iter_modules(sessions.__path__)]
+    return [importlib.import_module(f"{sessions.__name__}.{name}") for name in names]
+
+
 _REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (
-    (dealing, "sign_statement", sign_statement),
-    (dealing, "check_statement", check_statement),
-    (roster, "sign_statement", sign_statement),
-    (roster, "check_statement", check_statement),
+    *(
+        (place, name, stand_in)
+        for place in _signers()
+        for name, stand_in in _STATEMENTS.items()
+        if hasattr(place, name)
+    ),
     (sealing, "seal", seal),
     (sealing, "unseal", unseal),
     (sealing, "disclose", disclose),
