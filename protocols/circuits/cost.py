@@ -11,6 +11,8 @@ Symbols: n members, RTT round-trip time.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from protocols.circuits.lower import Lowered
@@ -20,6 +22,7 @@ from protocols.engine.committee import Committee
 from protocols.engine.compare import OpenSign, SetTerms, Terms
 from protocols.engine.lookahead import Lookahead
 from protocols.engine.multiply import Opened, Reveal
+from protocols.engine.numbers import Number
 from protocols.engine.program import Program, Round, Step
 from protocols.engine.randombit import Signs, Spread
 from protocols.errors import LocalMisuse
@@ -38,8 +41,8 @@ SECONDS_AN_ELEMENT = {
 }
 """Computing of one member at (3, 1), measured; scaled by the key sets a member holds, over two."""
 
-MATMUL_SECONDS = 2.5e-9
-"""A multiply-add of a product's matrices, both residues, by float64 BLAS."""
+PIECE_WORD_S = 30e-9
+"""Drawing a mask word of a piece, or hashing a word of one, in mode A; measured."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Link:
     rtt_s: float
     bytes_per_s: float
 
+    def __str__(self) -> str:
+        return f"RTT {self.rtt_s * 1000:g} ms, {self.bytes_per_s * 8 / 1e6:g} Mbit/s"
+
 
 MODE_WORDS = {
     "P": "members follow the protocol; up to t of them learn nothing",
@@ -57,6 +63,7 @@ MODE_WORDS = {
 
 LAN = Link(0.0005, 125e6)
 WAN = Link(0.020, 50e6 / 8)
+LINKS: Mapping[str, Link] = {"a LAN": LAN, "a WAN": WAN}
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class Cost:
     mode: str = "P"
     random_bits: int = 0
     preprocessing_bytes: int = 0
+    working_set_bytes: int = 0
 
     @property
     def busiest_bytes(self) -> int:
@@ -83,8 +91,8 @@ class Cost:
         """Wall clock on equal links for all members."""
         return self.rounds * link.rtt_s + self.busiest_bytes / link.bytes_per_s + self.computing_s
 
-    def explain(self) -> str:
-        """A few lines for people."""
+    def explain(self, links: Mapping[str, Link] = LINKS) -> str:
+        """A few lines for people, with the seconds on each of the links."""
         return "\n".join(
             (
                 f"security     mode {self.mode}: {MODE_WORDS[self.mode]}",
@@ -94,8 +102,7 @@ class Cost:
                 f"beforehand   {self.preprocessing_bytes:,} of these bytes, {self.random_bits:,} random bits",
                 f"memory       {self.memory_bytes / 2**20:,.1f} MiB a member",
                 f"computing    {self.computing_s:.3f} s a member",
-                f"on a LAN     {self.seconds(LAN):.3f} s (RTT 0.5 ms, 1 Gbit/s)",
-                f"on a WAN     {self.seconds(WAN):.3f} s (RTT 20 ms, 50 Mbit/s)",
+                *(f"on {name:11s}{self.seconds(link):.3f} s ({link})" for name, link in links.items()),
             )
         )
 
@@ -105,13 +112,15 @@ def cost(lowered: Lowered, committee: Committee) -> Cost:
     program = lowered.program
     sizes = [_elements(step) for step in program.steps]
     early = _without_inputs(program)
+    live, peak = memory(program, committee, lowered.inputs.values())
     return Cost(
         rounds=program.rounds,
         sent_bytes={point: program.sent_bytes(committee, point) for point in committee.quorum},
         steps=len(program.steps),
         comparisons=sum(s.count for s in program.steps if isinstance(s, OpenSign)),
         products=sum(size for s, size in zip(program.steps, sizes, strict=True) if isinstance(s, Opened)),
-        memory_bytes=_memory(program, committee, lowered),
+        memory_bytes=peak,
+        working_set_bytes=live,
         computing_s=sum(_seconds(s, size, committee) for s, size in zip(program.steps, sizes, strict=True)),
         mode=committee.mode,
         random_bits=sum(s.count for s in program.steps if isinstance(s, Spread)),
@@ -162,7 +171,12 @@ def _elements(step: Step) -> int:
 def _seconds(step: Step, size: int, committee: Committee) -> float:
     rate = SECONDS_AN_ELEMENT.get(type(step), 0.0)
     held = len(committee.sets.sets) * (committee.n - committee.t) / committee.n
-    return ROUND_OVERHEAD_S * isinstance(step, Round) + rate * size * max(1.0, held / 2)
+    seconds = ROUND_OVERHEAD_S * isinstance(step, Round) + rate * size * max(1.0, held / 2)
+    if committee.checked and isinstance(step, Gate):
+        n, t = len(committee.quorum), committee.t
+        pieces, draws = math.comb(n, 2 * t), held * math.comb(n - t, n - 2 * t)
+        seconds += PIECE_WORD_S * (2 * pieces + draws) * step.width() * words_for(step.lanes)
+    return seconds
 
 
 def _bytes(step: Step, committee: Committee) -> int:
@@ -177,20 +191,20 @@ def _bytes(step: Step, committee: Committee) -> int:
     return 16 * _elements(step)
 
 
-def _memory(program: Program, committee: Committee, lowered: Lowered) -> int:
-    """Peak of live registers and messages over the layers."""
-    sizes = {number.register: 16 * number.count for number in lowered.inputs.values()}
+def memory(program: Program, committee: Committee, inputs: Iterable[Number]) -> tuple[int, int]:
+    """(most bytes of live registers, most with the messages of the layer), over all layers."""
+    sizes = {number.register: 16 * number.count for number in inputs}
     for step in program.steps:
         known = max((sizes.get(r, 0) for r in step.inputs), default=0)
         share = (_bytes(step, committee) or known) // len(step.outputs)
         sizes.update(dict.fromkeys(step.outputs, share))
-    live, peak = sum(sizes[r] for r in program.inputs), 0
+    live, most, peak = sum(sizes[r] for r in program.inputs), 0, 0
     for layer in range(program.rounds + 1):
         here = program.layers[layer]
         live += sum(sizes[r] for n in (*here.local, *here.rounds) for r in program.steps[n].outputs)
         words = (
             sum(program.words(committee, layer, point) for point in committee.quorum) if here.rounds else 0
         )
-        peak = max(peak, live + 8 * words)
+        most, peak = max(most, live), max(peak, live + 8 * words)
         live -= sum(sizes[r] for r in here.dropped)
-    return peak
+    return most, peak

@@ -179,7 +179,7 @@ def _window(op: Operation, shape: tuple[int, ...], kernel: tuple[int, ...]) -> W
         pads = windows.same_pads(reach, strides, shape[2:], auto == "SAME_UPPER")
     if op.attributes.get("ceil_mode", 0):
         raise LocalMisuse("ceil_mode is not supported", fix="pad the image instead")
-    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), pads, (dilations[0], dilations[1]))  # type: ignore[arg-type]  # four pads by the format
+    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), pads, (dilations[0], dilations[1]))
 
 
 def _max_pool(c: Weights, op: Operation, operands: Operands) -> Array:

@@ -93,6 +93,7 @@ def ours(case: Case, works: Sequence[str], repetitions: int, timeout_s: float) -
             "predicted_bytes": max(row["predicted_bytes"] for row in rows),
             "rounds": rows[0]["rounds"],
             "memory_ratio": max(row["peak_bytes"] / row["working_set_bytes"] for row in rows),
+            "agreed": min(row["agreed"] for row in rows),
             "exact": all(row["exact"] for row in rows),
         }
     return figures
@@ -167,7 +168,7 @@ def _text(row: dict[str, Any]) -> str:
     text = (
         f"{row['work']:16s} {row['seconds']:8.3f} s {row['rate']:12,.1f} {row['unit']:11s}"
         f" {row['rounds']:4d} rounds {row['bytes_party']:13,d} B a party  memory x{row['memory_ratio']:.1f}"
-        f" {'ok' if row['exact'] else 'WRONG'}"
+        f" {row['agreed']:.2%} right"
     )
     if "over_ideal" in row:
         text += f"  {row['over_ideal']:.2f} of rounds x RTT + bytes / bandwidth"
