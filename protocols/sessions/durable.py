@@ -42,13 +42,11 @@ from protocols.sessions.messages import (
     NO_VECTOR,
     AbortProof,
     Certificate,
-    CheckShares,
     Complaint,
     Deal,
     Decline,
     Fetch,
     Held,
-    OpeningShare,
     Part,
     Parts,
     PeerLinked,
@@ -281,19 +279,14 @@ def _binds(effect: Effect) -> bool:
 
 
 def _key(message: object) -> object:
-    """What tells a message from others of its class: itself, where it is hashable."""
+    """What tells a message from others of its class: itself, or its encoding where it holds vectors."""
     match message:
         case Deal():
             return Deal, message.dealing.signature, message.sealed, message.certificate is None
         case Part():
             return Part, message.dealing.signature, message.sealed
-        case Parts():
-            return Parts, tuple((part.dealing.signature, part.sealed) for part in message.parts)
-        case Complaint():
-            return Complaint, message.dealing.signature, message.seat, message.response
-        case CheckShares() | OpeningShare():
-            place = (message.stage, message.generation, message.roster)
-            return type(message), place, message.values.tobytes()
-        case Result():
-            return Result, message.ballots, message.total.tobytes(), message.certificate
+    try:
+        hash(message)
+    except TypeError:
+        return type(message), codec.encode(message)
     return message

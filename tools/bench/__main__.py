@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from protocols.errors import MeshError
-from tools.bench import aggregate, flower, mpc, session
+from tools.bench import aggregate, flower, journal, mpc, session
 
 LAST = """\
 others, each a module of its own:
@@ -59,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--length", type=int, default=16, help="field elements of a device")
     two.add_argument("--cluster", type=int, help="devices a cluster aims at (default: the mesh's)")
     two.add_argument("--json", action="store_true", help="end with one line of JSON")
+    four = kinds.add_parser("journal", help="the journal after a crash: until live sessions go on")
+    four.add_argument("--sessions", type=int, default=1000, help="in the journal, ended ones included")
+    four.add_argument("--live", type=int, default=16, help="of them still open")
+    four.add_argument("--devices", type=int, default=16)
+    four.add_argument("--length", type=int, default=16, help="field elements of a device")
+    four.add_argument("--json", action="store_true", help="end with one line of JSON")
     three = kinds.add_parser("mpc", help="committee computation between processes, beside MPyC")
     three.add_argument("--committees", default="3,1 5,2 7,2", help="n,t of each, with spaces")
     three.add_argument("--mode", choices=("P", "A"), default="P", help="security mode")
@@ -79,6 +85,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """One measurement. Raises MeshError."""
     if options.benchmark == "session":
         return session.measure(options.devices, options.length, options.cluster)
+    if options.benchmark == "journal":
+        return journal.measure(options.sessions, options.live, options.devices, options.length)
     if options.benchmark == "mpc":
         return mpc.run(options)
     if options.benchmark == "transport":

@@ -1,6 +1,7 @@
 """Rough handling of real processes: kills and pauses at random moments, and what a node costs at rest.
 
     python -m tools.chaos kills --runs 100 --seed 1 --json
+    python -m tools.chaos restarts --runs 50
     python -m tools.chaos pauses --runs 30
     python -m tools.chaos storm --faults 1000
     python -m tools.chaos price --runs 20 --pauses

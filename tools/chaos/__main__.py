@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     modes = parser.add_subparsers(dest="mode", required=True)
     for mode, words in (
         ("kills", "SIGKILL a random peer in each run"),
+        ("restarts", "SIGKILL a random peer in each run and start it again at once, in mid-session"),
         ("pauses", "SIGSTOP a random peer for a while in each run"),
         ("storm", "faults all the time over one mesh that never rests; growth is a failure"),
         ("price", "what a lost role costs a running session"),
@@ -72,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _loop(ground: Ground, arguments: argparse.Namespace) -> int:
     tally = Tally(arguments.seed)
-    Loop(ground, tally, pauses=arguments.mode == "pauses").run(arguments.runs)
+    mode = arguments.mode
+    Loop(ground, tally, pauses=mode == "pauses", restarts=mode == "restarts").run(arguments.runs)
     return tally.finish(arguments.json)
 
 

@@ -27,6 +27,8 @@ FORM_S = 60.0
 SHORTEST_S = 0.3
 BEYOND = 1.2
 PAUSE_S = (0.2, 5.0)
+LONG_S = 2.5
+"""A victim that is restarted comes back at once, or in half of the runs after a longer while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,16 @@ class _Blow:
 
 
 class Loop:
-    """Rounds over one mesh. `pauses`: SIGSTOP and SIGCONT instead of SIGKILL."""
+    """Rounds over one mesh. `pauses`: SIGSTOP and SIGCONT instead of SIGKILL; `restarts`: SIGKILL, and the
+    victim is started again while the session runs, to go on with it from its journal."""
 
-    def __init__(self, ground: Ground, tally: Tally, *, pauses: bool) -> None:
+    def __init__(self, ground: Ground, tally: Tally, *, pauses: bool, restarts: bool = False) -> None:
         self._ground = ground
         self._mesh = ground.mesh
         self._tally = tally
         self._random = random.Random(tally.seed)
         self._pauses = pauses
+        self._restarts = restarts
         self._usual_s = 1.0
         self._aborted: list[str] = []
 
@@ -79,7 +83,7 @@ class Loop:
             job = blow.asker.client.submit(self._ground.spec(wanted))
             time.sleep(blow.moment_s)
             self._strike(blow)
-            if blow.asker is blow.victim and not self._pauses:
+            if blow.asker is blow.victim and not (self._pauses or self._restarts):
                 verdict, words = "orphaned", ""
             else:
                 info = self._await(blow.asker, job)
@@ -102,7 +106,8 @@ class Loop:
         pause_s = self._random.uniform(*PAUSE_S)
         everything = [(name, column) for column in COLUMNS for name in STATISTICS]
         wanted = self._random.sample(everything, self._random.choice((1, 3, len(everything))))
-        return _Blow(asker, victim, moment_s, pause_s if self._pauses else None), wanted
+        lasting = self._pauses or self._restarts
+        return _Blow(asker, victim, moment_s, pause_s if lasting else None), wanted
 
     def _roles(self, blow: _Blow) -> tuple[str, ...]:
         return next(p.roles for p in blow.asker.client.peers() if p.name == blow.victim.name)
@@ -110,6 +115,11 @@ class Loop:
     def _strike(self, blow: _Blow) -> None:
         if blow.pause_s is None:
             self._mesh.kill(blow.victim.name)
+            return
+        if self._restarts:
+            self._mesh.kill(blow.victim.name)
+            time.sleep(blow.pause_s if blow.pause_s > LONG_S else 0.0)
+            self._mesh.restart(blow.victim.name)
             return
         self._mesh.pause(blow.victim.name)
         time.sleep(blow.pause_s)

@@ -1,0 +1,114 @@
+"""The journal after a crash: how long until 1,000 sessions are known again and the live ones go on.
+
+One session of plain statistics is run among machines that store what `durable` asks for; the fullest log of
+a party (a member or an adder) is then written into a journal as often as there are live sessions, under names
+of their own, beside ended ones with their proofs. Then the file is opened afresh:
+
+    open_s       the journal opened, every session's state known (a plan heard again would be refused)
+    read_s       the live sessions' records read and unsealed
+    rebuild_s    their machines rebuilt, every signature and sealing checked again
+
+A node has at most 256 live sessions (`session.max_live`), 16 by default.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import trio
+
+from mesh.runtime.journal import Journal
+from mesh.runtime.resumption import rebuilt
+from protocols.arithmetic.xof import Xof
+from protocols.errors import LocalMisuse
+from protocols.identifiers import PartyId, SessionId
+from protocols.machine import Effect, Persist
+from protocols.sessions import events
+from protocols.sessions.durable import DurableParty
+from protocols.sessions.plan import Query
+from protocols.wire import codec
+from tools.bench.accounts import Accounts
+from tools.bench.network import Network
+from tools.bench.tree import Tree, build
+
+SECRET = bytes(range(32))
+
+
+class _Disks(Network):
+    """Keeps what each party stores."""
+
+    def __init__(self, tree: Tree) -> None:
+        super().__init__(tree, Accounts())
+        self.disks: dict[PartyId, list[object]] = defaultdict(list)
+
+    def _carry_out(self, party: PartyId, effect: Effect) -> None:
+        if isinstance(effect, Persist):
+            self.disks[party].append(effect.record)
+        super()._carry_out(party, effect)
+
+
+def measure(sessions: int, live: int, devices: int, length: int) -> dict[str, object]:
+    """Figures of one restart. Raises LocalMisuse if the session to be stored did not open."""
+    tree = build(devices, length, None, Query("sum", "x", ()), None)
+    network = _Disks(tree)
+    for index, party in enumerate(sorted(tree.roles)):
+        seed = (index + 1).to_bytes(32, "big")
+        vector = Xof(seed, "bench").elements(length) % np.uint64(1 << 20) if party in tree.devices else None
+        network.start(party, DurableParty(tree.plan, tree.keys[party], seed, vector))
+    network.settle()
+    outcome = network.machines[tree.plan.initiator].outcome
+    if not isinstance(outcome, events.Opened):
+        raise LocalMisuse(f"the session did not open: {outcome}")
+    fullest = max(network.disks, key=lambda party: _size(network.disks[party]))
+    records = network.disks[fullest]
+    with tempfile.TemporaryDirectory(prefix="coppice-bench-") as folder:
+        path = Path(folder) / "journal.db"
+        trio.run(_fill, path, records, sessions, live, outcome.result)
+        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+        began = time.perf_counter()
+        journal = Journal(path, SECRET)
+        known = all(journal.knows(_name(index)) for index in range(sessions))
+        opened = time.perf_counter()
+        found = journal.unfinished()
+        read = time.perf_counter()
+        keys = tree.keys[fullest]
+        machines = [rebuilt(keys, unfinished, 0.0, 1.0)[0] for unfinished in found]
+        ready = time.perf_counter()
+    return {
+        "sessions": sessions,
+        "live": len(machines),
+        "exact": known and len(machines) == live,
+        "records_each": len(records),
+        "record_bytes_each": _size(records),
+        "journal_bytes": size,
+        "open_s": opened - began,
+        "read_s": read - opened,
+        "rebuild_s": ready - read,
+        "rebuild_s_each": (ready - read) / max(1, live),
+        "all_s": ready - began,
+    }
+
+
+def _size(records: list[object]) -> int:
+    return sum(len(codec.encode(record)) for record in records)
+
+
+def _name(index: int) -> SessionId:
+    return SessionId(index.to_bytes(32, "big"))
+
+
+async def _fill(path: Path, records: list[object], sessions: int, live: int, proof: object) -> None:
+    journal = Journal(path, SECRET)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(journal.run)
+        for index in range(sessions):
+            await journal.begin(_name(index))
+            if index < live:
+                await journal.persist(_name(index), records)
+            else:
+                await journal.end(_name(index), "Opened", epoch=1, proof=proof)
+        nursery.cancel_scope.cancel()
