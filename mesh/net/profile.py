@@ -7,7 +7,7 @@ Source of the shape: memberlist's LAN/WAN/Local profiles (config.go), each value
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocols.errors import ConfigError
 
@@ -75,7 +75,7 @@ WAN = LinkProfile(
     heartbeat_s=3.0,
     detect_s=12.0,
     dial_timeout_s=20.0,
-    backoff_most_s=60.0,
+    backoff_most_s=20.0,
     write_bytes=16 * 1024,
     unsent_bytes=32 * 1024,
     receive_bytes=0,
@@ -91,3 +91,19 @@ FIELD = LinkProfile(
     receive_bytes=0,
 )
 """Slow radio links with duty cycles: fewer bytes, later notice."""
+
+WAN_DETECT_S = 6.0
+FIELD_DETECT_S = 30.0
+"""Who waits this long for a silent peer has long paths; who waits longer still has radio."""
+
+
+def fitting(*, heartbeat_s: float, detect_s: float, max_links: int, max_guests: int) -> LinkProfile:
+    """The named set for links of that patience, with these four values in it.
+
+    Buffers follow from the path: at 170 ms, `receive_bytes` of the LAN set would hold a 20 Mbit/s link to 12.
+    Raises ConfigError if the values contradict one another.
+    """
+    named = FIELD if detect_s >= FIELD_DETECT_S else WAN if detect_s >= WAN_DETECT_S else LAN
+    return replace(
+        named, heartbeat_s=heartbeat_s, detect_s=detect_s, max_links=max_links, max_guests=max_guests
+    )

@@ -15,7 +15,7 @@ import trio
 
 from mesh.api.server import serve as serve_api
 from mesh.data.room import DataRoom
-from mesh.net.profile import LinkProfile
+from mesh.net.profile import fitting
 from mesh.net.transport import Tap, Transport
 from mesh.overlay.epoch_record import EpochRecord
 from mesh.runtime import identity as identities
@@ -123,7 +123,7 @@ async def _discover(identity: NodeIdentity, transport: Transport, service: Switc
 def _transport(identity: NodeIdentity, config: Config, gate: Gatekeeper, tap: Tap | None) -> Transport:
     from mesh.net.libp2p_transport import Libp2pTransport
 
-    profile = LinkProfile(
+    profile = fitting(
         heartbeat_s=config.heartbeat_s,
         detect_s=config.detect_s,
         max_links=config.max_links,
