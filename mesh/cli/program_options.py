@@ -13,6 +13,8 @@ from cyclopts import Parameter
 from protocols.errors import ConfigError
 
 DEFAULT_RANGE = (-1_000_000.0, 1_000_000.0)
+STANDARD_RANGE = (-8.0, 8.0)
+"""Of standardised columns: further out is cut off."""
 DEFAULT_DECIMALS = 6
 ITEMS = ("overlap", "flagged")
 PROGRAMS = (
@@ -49,7 +51,8 @@ class ProgramOptions:
 def parameters(statistic: str, options: ProgramOptions) -> tuple[float, ...]:
     """A query's parameters: low, high, decimals, and what the statistic takes besides. Raises ConfigError."""
     whole = statistic in ITEMS
-    low, high = _range(options.range, (0.0, 1023.0) if whole else DEFAULT_RANGE)
+    usual = (0.0, 1023.0) if whole else STANDARD_RANGE if statistic == "logistic" else DEFAULT_RANGE
+    low, high = _range(options.range, usual)
     decimals = options.decimals if options.decimals is not None else (0 if whole else DEFAULT_DECIMALS)
     return (low, high, float(decimals), *_specific(statistic, options))
 

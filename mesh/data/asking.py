@@ -43,6 +43,14 @@ def asked(job: Job, blobs: tuple[bytes, ...] = ()) -> tuple[Asked, ...]:
     return tuple(found)
 
 
+def held(queries: tuple[Asked, ...], info: DatasetInfo) -> tuple[Asked, ...]:
+    """Of queries over columns that different sites hold, those on ours; of others all."""
+    if not all(query.statistic in names.SPLIT for query in queries):
+        return queries
+    ours = tuple(query for query in queries if query.column in info.columns)
+    return ours or queries[:1]  # judged, and denied, by the column that is not there
+
+
 def is_about_model(job: Job) -> bool:
     """Whether a public input must be at hand before the job can be judged."""
     return any(query.statistic in names.OF_MODEL for query in job.queries)

@@ -200,6 +200,7 @@ class DataRoom:
             if not queries:
                 return ALLOW
             info, rules = self._rules_for(plan)
+            queries = asking.held(queries, info)
         except MeshError as error:
             return deny("dataset" if error.code == "C-612" else "data", error.sentence())
         sites = frozenset(party.hex() for party in plan.dealers)
@@ -248,8 +249,8 @@ class DataRoom:
     ) -> Decision:
         """Would `authorize` allow such a job? Stores nothing, binds nobody; overlaps need the parties."""
         try:
-            queries = asking.asked(job, blobs)
             info = self._catalog.get(job.dataset)
+            queries = asking.held(asking.asked(job, blobs), info)
             rules = self.show_policy(info.name)
             with self._ledger.writing() as page:
                 earlier = page.uses(info.name)
@@ -309,7 +310,8 @@ class DataRoom:
         """The columns that an approved program reads. Raises DataError as `contribution` does."""
         with self._ledger.writing() as page:
             info = asking.approved(page, self._catalog, plan)
-        return self._contents(info, tuple(dict.fromkeys(q.column for q in plan.job.queries))).columns
+        wanted = asking.held(asking.asked(plan.job), info)
+        return self._contents(info, tuple(dict.fromkeys(query.column for query in wanted))).columns
 
     def spent(self, name: str) -> float:
         """Epsilon that models trained on a data set have cost so far; 0 without a budget."""

@@ -58,7 +58,7 @@ def plan_program(
     """
     certificates: dict[PartyId, Certificate] = {m.party: m.certificate for m in view.members}
     here = sorted({party for party in owners if view.is_alive(party)})[:MAX_OWNERS]
-    if len(here) < job.min_sites:
+    if len(here) < (1 if job.inputs else job.min_sites):
         raise Refused(
             f"{job.min_sites} sites are asked for, {len(here)} of those with the data are here",
             reasons={},

@@ -135,7 +135,7 @@ class ProgramCalculation:
 
     def _result(self, plan: ProgramPlan, explanation: Explanation, opened: ProgramOpened) -> JobResult:
         rows = sum(entry.rows for entry in opened.inputs)
-        found = answers.read(plan.job, opened.outputs, rows)
+        found = answers.read(plan.job, opened.outputs, rows, len(opened.inputs))
         shown = tuple(AnswerInfo(a.statistic, a.column, a.value, a.n, a.edges) for a in found)
         name = self._node.overlay.view().name
         counted = {entry.dealer for entry in opened.inputs}

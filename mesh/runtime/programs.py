@@ -31,7 +31,7 @@ from protocols.circuits import graph as graphs
 from protocols.circuits.graph import Graph
 from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
 from protocols.identifiers import PartyId, SessionId
-from protocols.programs import questions
+from protocols.programs import questions, split
 from protocols.programs.messages import NETWORK_MESSAGES, ProgramDecline, ProgramOffer
 from protocols.programs.party import Finished, ProgramParty
 from protocols.programs.plan import ProgramPlan
@@ -244,8 +244,6 @@ class Programs:
         """Our encoded values, or None and the reason why not."""
         if self._keys.party not in plan.owners:
             return None, "no owner"
-        if graph is not None and plan.initiator != self._keys.party:
-            return None, "a program of its own takes values from its initiator only, so far"
         name = self._picture().view.name(plan.initiator)
         decision = await self._in_room(self._room.authorize, plan, self._keys.party, name)
         if not decision.allowed:
@@ -253,7 +251,7 @@ class Programs:
         try:
             columns: Mapping[str, Any] = await self._in_room(self._room.columns, plan)
             arrays = {key: np.array(values, dtype=np.float64) for key, values in columns.items()}
-            return await trio.to_thread.run_sync(questions.encoded, plan.job, arrays), ""
+            return await trio.to_thread.run_sync(_encoded, plan, self._keys.party, graph, arrays), ""
         except MeshError as error:
             log.warning("nothing dealt", session=plan.session.short(), why=error.sentence())
             await self._in_room(lambda: self._room.record_use(plan, opened=False))
@@ -288,3 +286,14 @@ class Programs:
     def _lost(self, plan: ProgramPlan, linked: set[PartyId]) -> PeersLost:
         me = self._keys.party
         return PeersLost(tuple(party for party in plan.parties if party != me and party not in linked))
+
+
+def _encoded(
+    plan: ProgramPlan, me: PartyId, graph: Graph | None, columns: Mapping[str, Any]
+) -> tuple[Residues, int]:
+    """Our columns as the job, or its own program, takes them. Raises LocalMisuse."""
+    if graph is None:
+        return questions.encoded(plan.job, columns)
+    place = plan.owners.index(me)
+    values = split.columns_for(graph, place, columns)
+    return split.encoded_program(graph, place, values), 0

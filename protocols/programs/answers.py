@@ -38,15 +38,17 @@ def numbers(number: Number, opened: Residues) -> npt.NDArray[np.float64]:
     return reals.reshape(opened.shape[1:])
 
 
-def read(job: Job, outputs: Mapping[str, npt.NDArray[np.float64]], rows: int) -> tuple[Answer, ...]:
-    """Answers from the opened outputs by name; `rows` of all sites together."""
+def read(
+    job: Job, outputs: Mapping[str, npt.NDArray[np.float64]], rows: int, sites: int = 1
+) -> tuple[Answer, ...]:
+    """Answers from the opened outputs by name; `rows` of all `sites` together."""
     what = asked(job)
     if what.statistic == "program":
         return tuple(Answer("program", name, _plain(values), None) for name, values in outputs.items())
-    return tuple(_read(what, outputs, rows))
+    return tuple(_read(what, outputs, rows, sites))
 
 
-def _read(what: Asked, outputs: Mapping[str, npt.NDArray[np.float64]], rows: int) -> list[Answer]:
+def _read(what: Asked, outputs: Mapping[str, npt.NDArray[np.float64]], rows: int, sites: int) -> list[Answer]:
     name, column = what.statistic, what.columns[-1]
     if name == "median":
         twice = float(outputs["median"].ravel()[0])
@@ -73,6 +75,9 @@ def _read(what: Asked, outputs: Mapping[str, npt.NDArray[np.float64]], rows: int
     if name == "flagged":
         found = np.flatnonzero(outputs["flagged"].ravel() > 0.5) + int(what.low)
         return [Answer(name, column, tuple(int(item) for item in found), None)]
+    if name == "logistic":
+        weights = tuple(float(value) for value in outputs["weights"].ravel())
+        return [Answer(name, column, weights, rows // max(1, sites))]
     return [Answer(name, column, _plain(values), rows) for values in outputs.values()]
 
 

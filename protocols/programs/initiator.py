@@ -198,8 +198,8 @@ class Initiator:
         entries = (
             self.first.start.inputs if self.first else common_entries(self._holdings, here, self.declined)
         )
-        if self._generation == 0 and len(entries) < self.plan.job.min_sites:
-            words = f"{len(entries)} of {self.plan.job.min_sites} required sites dealt their values"
+        if self._generation == 0 and len(entries) < self.plan.least:
+            words = f"{len(entries)} of {self.plan.least} required sites dealt their values"
             return self.abort("C-301", words) if final else []
         keys = common_keys(self._holdings, here, self.plan.size)
         if sum(key != NOTHING for key in keys) <= self.plan.threshold:

@@ -86,6 +86,12 @@ class ProgramPlan:
         """Members that compute: 2t+1, or 3t+1 where every lie must be seen."""
         return (3 if self.mode == "A" else 2) * self.threshold + 1
 
+    @property
+    def least(self) -> int:
+        """Owners without whose values nothing is computed: all of them, for a program that names them."""
+        own = self.job.queries[0].statistic in names.SPLIT
+        return len(self.owners) if own else self.job.min_sites
+
     def committee(self, quorum: tuple[int, ...] = ()) -> Committee:
         """The engine's committee of a quorum; of the first that can compute, by default."""
         return Committee(self.size, self.threshold, quorum or tuple(range(1, self.working + 1)), self.mode)
@@ -142,8 +148,8 @@ def check(plan: ProgramPlan) -> None:
         raise MalformedMessage("a party holds two seats of the committee")
     if not plan.owners or list(plan.owners) != sorted(set(plan.owners)):
         raise MalformedMessage("owners are missing, repeated or out of order")
-    if len(plan.owners) < plan.job.min_sites:
-        raise MalformedMessage(f"plan asks for {plan.job.min_sites} sites but lists {len(plan.owners)}")
+    if len(plan.owners) < plan.least:
+        raise MalformedMessage(f"plan asks for {plan.least} sites but lists {len(plan.owners)}")
     told = [seat.party for seat in plan.recipients]
     if not told or len(set(told)) != len(told):
         raise MalformedMessage("recipients are missing or repeated")

@@ -7,8 +7,8 @@ the job, which fixes the function. So the roster may shrink to min_sites, and th
 Values enter as whole numbers of 10^-decimals, checked against the job's range at their owner; order
 statistics, counts and sums are then exact. Rows are public: the graph shows how many values each site has.
 
-A program of its own (`program`) is a graph that the job names by digest; the name of each of its inputs
-begins with its owner's place in the plan, "0:", "1:" and so on.
+A program of its own (`program`) is a graph that the job names by the digest of its encoding; the name of each
+of its inputs begins with its owner's place in the plan, "0:", "1:" and so on.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import numpy.typing as npt
 from protocols.arithmetic import rns
 from protocols.arithmetic.rns import Residues
 from protocols.circuits import jobs, passes
-from protocols.circuits.builder import Array, Declared, bits, integers, maximum, trace
+from protocols.circuits.builder import Array, Declared, bits, fixed, integers, maximum, trace
 from protocols.circuits.cost import Cost, cost
 from protocols.circuits.graph import Graph
-from protocols.circuits.lower import Lowered, encoded_input, lower
+from protocols.circuits.lower import Lowered, lower
 from protocols.engine.committee import Committee
-from protocols.engine.numbers import Calculator
 from protocols.errors import ConfigError, LocalMisuse, MalformedMessage
+from protocols.learning.rounds import blob_name
+from protocols.programs import split
 from protocols.sessions.plan import Job
 from protocols.statistics import names
 from protocols.wire import codec
@@ -62,8 +63,10 @@ def asked(job: Job) -> Asked:
         raise MalformedMessage("a program's queries are of one statistic with one set of parameters")
     names.check_parameters(first.statistic, first.parameters)
     columns = tuple(query.column for query in job.queries)
-    wanted = {"group_by": 2}.get(first.statistic, 1)
-    if first.statistic != "logistic" and len(columns) != wanted:
+    wanted = {"group_by": 2, "logistic": max(2, len(columns)), "program": len(columns)}.get(
+        first.statistic, 1
+    )
+    if len(columns) != wanted:
         raise ConfigError(
             f"{first.statistic} takes {wanted} columns, not {len(columns)}",
             code="C-631",
@@ -84,6 +87,9 @@ def declared(job: Job, rows: int) -> tuple[Declared, ...]:
         groups = what.rest[1:]
         keys = integers((rows,), int(min(groups)) - 1, int(max(groups)) + 1)
         return keys, _whole(what, rows)
+    if what.statistic == "logistic":
+        features = fixed((rows, len(what.columns) - 1), what.low, what.high)
+        return features, fixed((rows,), 0.0, 1.0)
     return (_whole(what, rows),)
 
 
@@ -97,6 +103,8 @@ def encoded(job: Job, columns: Mapping[str, Floats]) -> tuple[Residues, int]:
     Raises LocalMisuse C-650 naming column, row and range for the first value outside it.
     """
     what = asked(job)
+    if what.statistic == "logistic":
+        return split.encoded(what.columns, columns, (what.low, what.high))
     checked = {name: np.asarray(columns[name], dtype=np.float64) for name in what.columns}
     rows = checked[what.columns[0]].size
     if any(values.size != rows for values in checked.values()):
@@ -187,7 +195,7 @@ def graph_of(job: Job, roster: Roster) -> Graph:
     def program(**arrays: Array) -> None:
         columns = [
             [array for name, array in arrays.items() if name.endswith(f":{at}")]
-            for at in range(len(what.columns))
+            for at in range(2 if what.statistic == "logistic" else len(what.columns))
         ]
         write(what, columns)
 
@@ -206,7 +214,7 @@ def compiled(job: Job, roster: Roster, committee: Committee, graph: Graph | None
     """
     committee = replace(committee, quorum=tuple(range(1, committee.n + 1)))
     if asked(job).statistic == "program":
-        if graph is None or graph.digest() not in job.inputs:
+        if graph is None or blob_name(graph.encoded()) not in job.inputs:
             raise LocalMisuse("the job's program is not at hand, or another one", code="C-653")
         return _joined(graph, roster, committee)
     return _compiled(codec.encode(job), roster, committee)
@@ -221,26 +229,6 @@ def _joined(graph: Graph, roster: Roster, committee: Committee) -> Compiled:
             raise LocalMisuse(f"input {name!r} belongs to nobody who takes part", code="C-653")
         owned[int(place)].append(name)
     return Compiled(graph, lowered, tuple(tuple(owned[place]) for place in roster.places))
-
-
-def encoded_program(graph: Graph, place: int, values: Mapping[str, npt.ArrayLike]) -> Residues:
-    """An owner's flat input (2, L) to a program of its own, checked against the declared ranges.
-
-    Raises LocalMisuse naming the input, the index and the range.
-    """
-    calculator = Calculator(Committee(3, 1, (1, 2, 3)))
-    parts = [np.zeros((2, 0), dtype=np.uint64)]
-    for name, at in graph.inputs.items():
-        if name.partition(":")[0] != str(place):
-            continue
-        node = graph.nodes[at]
-        if name not in values:
-            raise LocalMisuse(
-                f"input {name!r} has no values", code="C-650", fix="give one array for each input"
-            )
-        number = calculator.given(node.shape, node.low, node.high, 16 if node.kind == "fixed" else 0)
-        parts.append(encoded_input(number, values[name], name).reshape(2, -1))
-    return np.concatenate(parts, axis=1)
 
 
 def registers_of(program: Compiled, shares: Sequence[Residues]) -> dict[int, Residues]:
@@ -319,6 +307,11 @@ def _group_by(what: Asked, columns: Columns) -> None:
     sums.reveal_to(name="sums")
 
 
+def _logistic(what: Asked, columns: Columns) -> None:
+    iterations, rate = int(what.rest[0]), what.rest[1]
+    split.regression(columns[0], columns[1], iterations, rate).reveal_to(name="weights")
+
+
 def _overlap(_: Asked, columns: Columns) -> None:
     jobs.overlap_size(columns[0]).reveal_to(name="overlap")
 
@@ -337,4 +330,5 @@ _WRITERS: dict[str, Callable[[Asked, Columns], None]] = {
     "group_by": _group_by,
     "overlap": _overlap,
     "flagged": _flagged,
+    "logistic": _logistic,
 }

@@ -65,8 +65,8 @@ def check_start(plan: ProgramPlan, start: Start, first: Start | None = None) -> 
     dealers = [entry.dealer for entry in start.inputs]
     if dealers != sorted(set(dealers)) or not set(dealers) <= set(plan.owners):
         raise MalformedMessage("a start's owners are unsorted, repeated or not the plan's")
-    if len(dealers) < plan.job.min_sites:
-        raise MalformedMessage(f"{len(dealers)} owners where {plan.job.min_sites} are asked for")
+    if len(dealers) < plan.least:
+        raise MalformedMessage(f"{len(dealers)} owners where {plan.least} are asked for")
     if sum(key != NOTHING for key in start.keys) <= t:
         raise MalformedMessage("too few key dealings to reach every set")
     check_attempt(plan, start.attempt)

@@ -80,6 +80,12 @@ FORMS: dict[str, Form] = {
             "share of the rows that the job's model gets right",
         ),
         Form(
+            "ranking",
+            ("rows of each class in each bin of the model's scores",),
+            frozenset({"ranking"}),
+            "area under the precision-recall curve of the job's model; the parameter is the number of bins",
+        ),
+        Form(
             "gram",
             ("sums of products of any two columns of the model", _ROWS),
             frozenset({"sum", "squares"}),
@@ -137,8 +143,11 @@ PROGRAMS = frozenset(
 """Answered by a committee program (`protocols.programs`), not by a sum. Their parameters begin with the range
 that every value must be in and the number of decimals that count."""
 
-OF_MODEL = frozenset({"update", "loss", "accuracy", "gram"})
+OF_MODEL = frozenset({"update", "loss", "accuracy", "ranking", "gram"})
 """Statistics about a model, which is the job's public input; they read all columns that the model names."""
+
+SPLIT = frozenset({"logistic", "program"})
+"""Programs over columns that different sites hold: each is asked for those of them that it has."""
 
 TRAINING = ("update", "loss", "accuracy", "mean", "variance")
 """What an owner allows so that models may be trained on the data; a linear regression needs `gram`."""
@@ -188,6 +197,9 @@ def check_parameters(statistic: str, parameters: tuple[float, ...]) -> None:
         _check_update(parameters)
     elif statistic == "gram":
         _check_gram(parameters)
+    elif statistic == "ranking":
+        if len(parameters) != 1 or parameters[0] not in range(2, 1025):
+            raise ConfigError("a ranking takes 2 to 1024 bins", code="C-631", fix="for example 256")
     elif parameters:
         raise ConfigError(f"{statistic} takes no parameters", code="C-631", fix="leave them out")
 
@@ -201,6 +213,8 @@ def length(statistic: str, parameters: tuple[float, ...]) -> int:
         return len(parameters) + 1
     if statistic == "update":
         return 1 + int(parameters[0])
+    if statistic == "ranking":
+        return 2 * int(parameters[0])
     if statistic == "gram":
         features = int(parameters[0])
         return (features + 2) * (features + 3) // 2

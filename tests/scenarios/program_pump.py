@@ -44,6 +44,7 @@ class Pump:
     substitutes: int = 0
     limits: Limits = LIMITS
     graph: object = None
+    values: dict[int, tuple] = field(default_factory=dict)
     latency: float = 0.01
     mode: str = "P"
     now: float = 0.0
@@ -69,7 +70,9 @@ class Pump:
         for number, keys in enumerate(self.keys):
             table = self.tables[number] if number < len(self.tables) else None
             values = None
-            if table is not None:
+            if number in self.values:
+                values = self.values[number]
+            elif table is not None:
                 values = questions.encoded(self.work, {c: np.array(v) for c, v in table.items()})
             self.machines[keys.party] = ProgramParty(
                 self.plan, keys, derive(bytes(32), "pump", bytes([number])), values, graph=self.graph

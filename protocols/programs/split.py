@@ -1,0 +1,120 @@
+"""Programs over columns that different sites hold: vertical logistic regression, and graphs of one's own.
+
+Vertical regression. All sites have the same rows in the same order, each column is held by one of them. A
+site standardises its own columns over its rows, which nobody else needs to know of, and deals every column
+of the job, zeros for those it does not hold; the committee adds the sites' matrices, which costs no round
+and shows nobody who holds what. The last column is the label, zeros and ones. Weights are in standard
+deviations of the columns, the last one is the intercept.
+
+A graph of one's own names its inputs "PLACE:NAME": the owner's place in the plan, and the column of its data
+set that fills it, or several for a matrix, "PLACE:a|b|c" for (rows, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.arithmetic import rns
+from protocols.arithmetic.rns import Residues
+from protocols.circuits import jobs
+from protocols.circuits.builder import Array
+from protocols.circuits.graph import Graph
+from protocols.circuits.lower import encoded_input
+from protocols.engine.committee import Committee
+from protocols.engine.numbers import SCALE, Calculator
+from protocols.errors import LocalMisuse
+
+Floats = npt.NDArray[np.float64]
+MAGNITUDE_BITS = 24
+
+
+def encoded(
+    columns: Sequence[str], held: Mapping[str, Floats], limits: tuple[float, float]
+) -> tuple[Residues, int]:
+    """A site's flat input (2, rows * columns) to a vertical regression, and its number of rows.
+
+    Raises LocalMisuse C-650, C-651 for a label that is not 0 or 1, or columns that do not fit together.
+    """
+    sizes = {np.asarray(values).size for values in held.values()}
+    if len(sizes) != 1:
+        raise LocalMisuse(
+            "the columns have values missing in different rows",
+            code="C-651",
+            fix="fill them, or drop the rows",
+        )
+    (rows,) = sizes
+    *features, label = columns
+    matrix = np.zeros((rows, len(features)))
+    for at, name in enumerate(features):
+        if name in held:
+            values = np.asarray(held[name], dtype=np.float64)
+            spread = float(values.std())
+            standard = (values - values.mean()) / spread if spread else np.zeros(rows)
+            matrix[:, at] = np.clip(standard, *limits)
+    labels = np.asarray(held.get(label, np.zeros(rows)), dtype=np.float64)
+    if not np.isin(labels, (0.0, 1.0)).all():
+        raise LocalMisuse(
+            f"column {label!r} has a label outside its declared range {{0, 1}}",
+            code="C-650",
+            fix="the last column is the label: zeros and ones",
+        )
+    flat = np.concatenate([matrix.ravel(), labels])
+    return rns.encode(flat, SCALE, MAGNITUDE_BITS), int(rows)
+
+
+def regression(features: Sequence[Array], labels: Sequence[Array], iterations: int, rate: float) -> Array:
+    """Weights from the sites' zero-padded matrices (rows, m) and labels (rows,). Raises LocalMisuse."""
+    if len({x.shape for x in features}) != 1:
+        rows = ", ".join(str(x.shape[0]) for x in features)
+        raise LocalMisuse(
+            f"the sites have {rows} rows: columns of the same rows are needed",
+            code="C-651",
+            fix="let every site add the rows they have in common, in the same order",
+        )
+    x, y = features[0], labels[0]
+    for other, more in zip(features[1:], labels[1:], strict=True):
+        x, y = x + other, y + more
+    return jobs.logistic_regression([x], y, iterations=iterations, rate=rate)
+
+
+def encoded_program(graph: Graph, place: int, values: Mapping[str, npt.ArrayLike]) -> Residues:
+    """An owner's flat input (2, L) to a program of its own, checked against the declared ranges.
+
+    Raises LocalMisuse naming the input, the index and the range.
+    """
+    calculator = Calculator(Committee(3, 1, (1, 2, 3)))
+    parts = [np.zeros((2, 0), dtype=np.uint64)]
+    for name, at in graph.inputs.items():
+        if name.partition(":")[0] != str(place):
+            continue
+        node = graph.nodes[at]
+        if name not in values:
+            raise LocalMisuse(
+                f"input {name!r} has no values", code="C-650", fix="give one array for each input"
+            )
+        number = calculator.given(node.shape, node.low, node.high, SCALE if node.kind == "fixed" else 0)
+        parts.append(encoded_input(number, values[name], name).reshape(2, -1))
+    return np.concatenate(parts, axis=1)
+
+
+def columns_for(graph: Graph, place: int, held: Mapping[str, Floats]) -> dict[str, npt.NDArray[np.float64]]:
+    """An owner's columns as the inputs that its place names; see the module. Raises LocalMisuse C-650."""
+    found: dict[str, npt.NDArray[np.float64]] = {}
+    for name, at in graph.inputs.items():
+        owner, _, wanted = name.partition(":")
+        if owner != str(place):
+            continue
+        names = wanted.split("|")
+        missing = [one for one in names if one not in held]
+        if missing:
+            raise LocalMisuse(
+                f"input {name!r} wants column {missing[0]!r}", code="C-650", fix="name our columns"
+            )
+        table = np.stack([np.asarray(held[one], dtype=np.float64) for one in names], axis=-1)
+        found[name] = (
+            table.reshape(graph.nodes[at].shape) if table.size == np.prod(graph.nodes[at].shape) else table
+        )
+    return found
