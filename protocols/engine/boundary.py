@@ -10,7 +10,9 @@ Symbols: n members, t threshold = degree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 
 import numpy as np
 
@@ -23,6 +25,8 @@ from protocols.engine.numbers import Number
 from protocols.engine.opening import blocks
 from protocols.errors import LocalMisuse, UnattributableFault
 from protocols.sharing.prss import elements
+
+SEEDED = "coppice/engine/seeded-share/1"
 
 WIDEST_AGG = 59
 """Magnitude bits that a signed number may have mod 2^61-1."""
@@ -37,6 +41,45 @@ def deal(values: Residues, n: int, t: int, xof: Xof) -> Residues:
         for point in range(1, n + 1):
             shares[point - 1, :, part] = rns.weighted(rows, [point**power for power in range(t + 1)])
     return shares.reshape(n, *values.shape)
+
+
+def deal_seeded(values: Residues, n: int, t: int, seeds: Mapping[int, bytes]) -> dict[int, Residues]:
+    """Shares (2, *shape) of the members without a seed; the t others draw theirs (`seeded_share`).
+
+    The t seeded shares and the value fix a polynomial of degree t, uniform as the seeds' streams are. Only
+    n - t vectors need to be sent. Raises LocalMisuse unless there are exactly t seeds of members.
+    """
+    if len(seeds) != t or not all(1 <= point <= n for point in seeds):
+        raise LocalMisuse(f"{len(seeds)} seeds for a sharing of degree {t}", fix="seed exactly t members")
+    flat = values.reshape(2, -1)
+    streams = {point: Xof(seed, SEEDED) for point, seed in sorted(seeds.items())}
+    base = (0, *streams)
+    others = [point for point in range(1, n + 1) if point not in seeds]
+    lines = {point: _integer_weights(base, point) for point in others}
+    shares = {point: np.empty_like(flat) for point in others}
+    for part in blocks(flat.shape[1]):
+        drawn = [elements(stream, part.stop - part.start) for stream in streams.values()]
+        for point, (denominator, weights) in lines.items():
+            share = rns.weighted([flat[:, part], *drawn], weights)
+            whole = denominator == 1
+            shares[point][:, part] = share if whole else rns.scale(share, Fraction(1, denominator))
+    return {point: share.reshape(values.shape) for point, share in shares.items()}
+
+
+def seeded_share(seed: bytes, shape: tuple[int, ...]) -> Residues:
+    """The share (2, *shape) of a member that got a seed."""
+    count, stream = int(np.prod(shape, dtype=np.int64)), Xof(seed, SEEDED)
+    out = np.empty((2, count), dtype=np.uint64)
+    for part in blocks(count):
+        out[:, part] = elements(stream, part.stop - part.start)
+    return out.reshape(2, *shape)
+
+
+def _integer_weights(base: tuple[int, ...], at: int) -> tuple[int, tuple[int, ...]]:
+    """(D, D times the Lagrange weights for the value at a point)."""
+    weights = [math.prod((Fraction(at - j, i - j) for j in base if j != i), start=Fraction(1)) for i in base]
+    common = math.lcm(*(weight.denominator for weight in weights))
+    return common, tuple(int(weight * common) for weight in weights)
 
 
 def reconstruct(shares: Mapping[int, Residues], t: int) -> Residues:

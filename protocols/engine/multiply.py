@@ -32,7 +32,7 @@ import numpy as np
 
 from protocols.arithmetic import field, rns
 from protocols.arithmetic.rns import Residues
-from protocols.engine.checked import opened_elements, opened_residues
+from protocols.engine.checked import opened, opened_elements, opened_residues
 from protocols.engine.committee import KAPPA, Committee, Seat, lagrange
 from protocols.engine.opening import added, blocks, canonical
 from protocols.engine.program import Round, Values, Words
@@ -128,11 +128,11 @@ class Opened(Round):
         sets = len(seat.committee.sets.sets)
         raised = (1 << self.bits) + ((1 - sets) << self.shift >> 1)
         for part in blocks(self._count):
-            opened = self._value(seat.committee, payloads, part)
+            value = self._value(seat.committee, payloads, part)
             if self.shift:
-                high, low = rns.to_limbs(rns.add(opened, rns.constants(raised)[:, None]))
-                opened = rns.floor_shift(high, low, self.shift)
-            out[:, part] = rns.sub(opened, kept[:, part])
+                high, low = rns.to_limbs(rns.add(value, rns.constants(raised)[:, None]))
+                value = rns.floor_shift(high, low, self.shift)
+            out[:, part] = rns.sub(value, kept[:, part])
         if self.shift:
             out = rns.sub(out, rns.constants(1 << (self.bits - self.shift))[:, None])
         return (out.reshape(2, *self.shape),)
@@ -176,32 +176,51 @@ class Reveal(Round):
     shape: tuple[int, ...]
     narrow: bool = False
 
+    def _cuts(self, committee: Committee, step: int) -> list[tuple[slice, tuple[int, ...]]]:
+        """Pieces of the flat value with the senders of each: they rotate, so that all send about as much."""
+        count, turns = int(np.prod(self.shape, dtype=np.int64)), len(committee.quorum)
+        ends = [count * turn // turns for turn in range(turns + 1)]
+        return [
+            (slice(ends[turn], ends[turn + 1]), committee.linear_senders(step + turn))
+            for turn in range(turns)
+        ]
+
     def words(self, committee: Committee, step: int, point: int) -> int:
-        """Two words an element from each sender, or one."""
-        count = int(np.prod(self.shape, dtype=np.int64)) * (1 if self.narrow else 2)
-        return count if point in committee.linear_senders(step) else 0
+        """Two words an element, or one, from t+1 members."""
+        cuts = self._cuts(committee, step)
+        mine = sum(part.stop - part.start for part, senders in cuts if point in senders)
+        return mine * (1 if self.narrow else 2)
 
     def canonical(self, payload: Words) -> bool:
         """Residues only."""
         return field.is_canonical(payload) if self.narrow else canonical(payload)
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
-        """Send the share."""
-        if seat.point not in seat.committee.linear_senders(step):
-            return np.zeros(0, dtype=np.uint64), None
-        return (values[0][0] if self.narrow else values[0]).ravel(), None
+        """Send pieces of the share, side by side."""
+        rows = values[0].reshape(2, -1)[: 1 if self.narrow else 2]
+        cuts = self._cuts(seat.committee, step)
+        mine = [rows[:, part] for part, senders in cuts if seat.point in senders]
+        return np.concatenate(mine, axis=1).ravel() if mine else np.zeros(0, dtype=np.uint64), None
 
     def finish(
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
     ) -> Values:
-        """The value at 0."""
-        del step, values, kept
+        """The value at 0, piece by piece."""
+        del values, kept
+        rows = {point: words.reshape(1 if self.narrow else 2, -1) for point, words in payloads.items()}
+        used = dict.fromkeys(rows, 0)
         out = np.empty((2, int(np.prod(self.shape, dtype=np.int64))), dtype=np.uint64)
-        for part in blocks(out.shape[1]):
-            if self.narrow:
-                pieces = {point: payload[part] for point, payload in payloads.items()}
-                signed = field.to_signed(opened_elements(seat.committee, seat.committee.t, pieces))
-                out[:, part] = rns.from_ints(signed)
-            else:
-                out[:, part] = opened_residues(seat.committee, seat.committee.t, payloads, part)
+        for part, senders in self._cuts(seat.committee, step):
+            size = part.stop - part.start
+            pieces = {point: rows[point][:, used[point] : used[point] + size] for point in senders if size}
+            used.update({point: used[point] + size for point in pieces})
+            for cut in blocks(size):
+                out[:, part.start + cut.start : part.start + cut.stop] = self._opened(seat, pieces, cut)
         return (out.reshape(2, *self.shape),)
+
+    def _opened(self, seat: Seat, pieces: Mapping[int, Words], cut: slice) -> Residues:
+        committee, t = seat.committee, seat.committee.t
+        if not self.narrow:
+            return opened(committee, t, {point: rows[:, cut] for point, rows in pieces.items()})
+        row = opened_elements(committee, t, {point: rows[0, cut] for point, rows in pieces.items()})
+        return rns.from_ints(field.to_signed(row))

@@ -28,8 +28,8 @@ def test_processes_measure_what_was_predicted(case: mpc.Case) -> None:
     for name in works:
         figures, work = found[name], WORKS[name]
         assert figures["exact"], name
-        if name == "input_1e6":  # no program: one vector to each of the others
-            assert figures["bytes_party"] >= 16 * work.operations * (case.n - 1)
+        if name == "input_1e6":  # no program: a seed to one member, a vector to the other
+            assert 0 <= figures["bytes_party"] - 16 * work.operations < 100
             continue
         program = work.prepare(whole(case.n, case.t, case.mode), work.shapes, work.operations).program
         assert figures["rounds"] == program.rounds

@@ -7,7 +7,7 @@ import pytest
 
 from protocols.arithmetic import field, rns
 from protocols.arithmetic.xof import Xof
-from protocols.engine.boundary import agg_share, deal, reconstruct
+from protocols.engine.boundary import agg_share, deal, deal_seeded, reconstruct, seeded_share
 from protocols.engine.committee import whole
 from protocols.engine.multiply import Opened
 from protocols.engine.numbers import Number
@@ -51,3 +51,15 @@ def test_a_narrow_result_opens_robustly_over_agg() -> None:
     assert list(liars) == [3]
     with pytest.raises(LocalMisuse, match="does not fit"):
         agg_share(Number(1, (3,), 16, 0.0, 2.0**50), done.outputs[1][0])
+
+
+@pytest.mark.parametrize(("n", "t"), [(3, 1), (5, 2), (7, 2), (13, 4)])
+def test_seeded_dealing_sends_n_minus_t_vectors(n: int, t: int) -> None:
+    values = rns.from_ints(np.array([[0, 1, -1], [2**50, -(2**50), 7]]))
+    seeds = {point: bytes([point]) * 32 for point in range(n, n - t, -1)}
+    shares = deal_seeded(values, n, t, seeds)
+    assert sorted(shares) == list(range(1, n - t + 1))
+    shares |= {point: seeded_share(seed, (2, 3)) for point, seed in seeds.items()}
+    assert np.array_equal(reconstruct(shares, t), values)
+    with pytest.raises(LocalMisuse, match="seeds for a sharing of degree"):
+        deal_seeded(values, n, t, {1: bytes(32)} | seeds)

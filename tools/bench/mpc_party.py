@@ -188,13 +188,19 @@ class Member:
         return party.outputs, party.program.rounds
 
     def _input(self, prepared: Prepared) -> tuple[Any, ...]:
-        """Member 1 deals to all; a member is done when it holds its share and has checked its residues."""
+        """Member 1 deals to all, to t of them seeds; a member is done when it holds its share, checked."""
         number, values = prepared.inputs[0]
+        t, session = self.committee.t, self.runs.to_bytes(4, "big")
         if self.index == 1:
-            shares = self._dealt(number, values)
+            seeds = {j: Xof(b"d" * 32, "bench/seed", session, bytes([j])).read(32) for j in range(2, t + 2)}
+            encoded = encoded_input(number, values, "x")
+            shares = boundary.deal_seeded(encoded, self.committee.n, t, seeds)
             for j in range(2, self.committee.n + 1):
-                self.peers.send(j, shares[j - 1].ravel())
-            mine = shares[0]
+                word = np.frombuffer(seeds[j], dtype="<u8") if j in seeds else shares[j].ravel()
+                self.peers.send(j, word)
+            mine = shares[1]
+        elif self.index <= t + 1:
+            mine = boundary.seeded_share(self.peers.receive(1).tobytes(), number.shape)
         else:
             mine = self.peers.receive(1).reshape(2, *number.shape)
             assert (mine.reshape(2, -1).max(axis=1) < np.array(rns.MODULI, dtype=np.uint64)).all()
