@@ -143,7 +143,6 @@ class Node:
             identity.party_keys, journal, postman, room, self.picture, lambda: set(transport.links()),
             self.inputs, limits_of(config),
         )  # fmt: skip
-
         self.vaults = Vaults(identity, config, postman, journal.folder, self.overlay, transport, clock)
 
     @property
@@ -163,6 +162,7 @@ class Node:
             await nursery.start(self.sessions.run)
             await nursery.start(self.programs.run)
             await nursery.start(self.overlay.run)
+            self.sessions.joint = self.vaults.joints.contribution
             await nursery.start(self.vaults.run)
             self._want()
             nursery.start_soon(self._frames)
