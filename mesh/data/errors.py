@@ -46,6 +46,7 @@ CODES: dict[str, str] = {
     "C-651": "A data set cannot be shared like that: holders, columns, rows, rules or bins.",
     "C-652": "A vault of that name was shared by this node already.",
     "C-653": "Several vaults have that name.",
+    "C-655": "A job names vaults in a way that cannot be added up.",
     "C-654": "Nobody who is here holds such a vault, or it was erased.",
 }
 

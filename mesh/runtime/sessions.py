@@ -112,6 +112,7 @@ class Sessions:
         self._nursery: trio.Nursery | None = None
         self._since = 0.0
         self._met: set[PartyId] = set()
+        self.joint: Callable[[Plan], Awaitable[tuple[Elements | None, str]]] | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run sessions until cancelled."""
@@ -212,6 +213,7 @@ class Sessions:
             if store is not None and contribution is not None:
                 made = await background.run(masked.mask, plan, store, contribution, os.urandom(32))
                 contribution, name = made.dealt, made.name
+            machine = DurableParty(plan, self._keys, os.urandom(32), contribution, refusal, name)
         except MeshError as error:
             log.info("plan refused", session=plan.session.short(), why=error.sentence())
             await _discard(store)
@@ -231,7 +233,6 @@ class Sessions:
             return
         finally:
             self._considering.pop(plan.session, None)
-        machine = DurableParty(plan, self._keys, os.urandom(32), contribution, refusal, name)
         await self._run(machine, store, name)
 
     async def _run(
@@ -268,8 +269,8 @@ class Sessions:
         try:
             now, elapsed_s = trio.current_time(), time.time() - found.started
             machine, effects = await trio.to_thread.run_sync(rebuilt, self._keys, found, now, elapsed_s)
-        except MeshError as error:
-            log.warning("session abandoned", session=found.session.short(), why=str(error))
+        except Exception as error:  # a record that breaks the machine ends this session, not the node
+            log.warning("session abandoned", session=found.session.short(), why=repr(error))
             plan = plan_of(found)
             epoch = plan.epoch if plan else 0
             await self._journal.end(found.session, "abandoned by a restart", epoch=epoch, plan=plan)
@@ -330,6 +331,8 @@ class Sessions:
         """Our vector, or None and the reason why not."""
         if self._keys.party not in plan.dealers:
             return None, "no dealer"
+        if plan.job.dataset.startswith("vault:") and self.joint is not None:
+            return await self.joint(plan)
         try:
             blobs, model = await self._public(plan.job, plan.initiator)
         except MeshError as error:

@@ -206,8 +206,7 @@ class Holder:
         gone = await self.stored(partial(self.store.ended, wanted, name))
         standings = tuple(codec.decode(Standing, row.standing) for row in rows if row.standing)
         ended = tuple((Digest(row.vault), row.reason) for row in gone[-8:])
-        if standings or ended:
-            self._post((sender,), VaultFound(message.id, standings[-4:], ended))
+        self._post((sender,), VaultFound(message.id, standings[-4:], ended))  # also nothing is an answer
 
     async def on_ask(self, sender: PartyId, message: VaultAsk) -> None:
         """Judge a reading by the owner's terms and our ledger; write it down before consenting."""
@@ -268,6 +267,19 @@ class Holder:
         if standing.generation != generation or standing.seat_of(self._keys.party) is None:
             return None, f"it is in generation {standing.generation} now"
         return standing, ""
+
+    async def share_for(self, wanted: Reading, standing: Standing) -> Elements:
+        """Our share for a sum over several vaults. Raises UnexpectedMessage unless we consented to it."""
+        ours, why = await self._standing_for(wanted.requester, standing.vault, standing.generation, wanted)
+        if ours is None:
+            raise UnexpectedMessage(why)
+        bodies = await self.stored(self.store.uses, bytes(standing.vault))
+        if consent.use_of(wanted) not in {_use(body) for body in bodies}:
+            raise UnexpectedMessage("this holder did not consent to that reading")
+        share = await self.share(ours)
+        if share is None:
+            raise UnexpectedMessage("this holder has no share now")
+        return share
 
     async def share(self, standing: Standing) -> Elements | None:
         """Our share (width,) of a standing's generation, or None while we have none."""

@@ -12,24 +12,24 @@ from mesh.runtime.calculation import job_of
 from mesh.runtime.jobs import Job as Work
 from mesh.runtime.vaults import Vaults
 from protocols.errors import ConfigError, MeshError, Refused, ThresholdLost
-from protocols.sessions.plan import Job
+from protocols.sessions.plan import Job, Query
 from protocols.statistics import names
 from protocols.statistics import registry as statistics
 from protocols.statistics.statistic import Value
 from protocols.vault import consent
+from protocols.vault.joint import PREFIX
 from protocols.vault.messages import Reading
 from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
 from protocols.vault.standing import Standing
-from protocols.vault.terms import columns
+from protocols.vault.terms import Terms, columns
 
-PREFIX = "vault:"
 ATTEMPTS = 3
 PAUSE_S = 0.5
 
 
 def is_vault_job(spec: JobSpec) -> bool:
-    """Whether the data set that the job names is a vault."""
-    return spec.dataset.startswith(PREFIX)
+    """Whether the job is about vaults: `vault:NAME`, or several with +."""
+    return PREFIX in spec.dataset
 
 
 class VaultJob:
@@ -52,7 +52,7 @@ class VaultJob:
         job, reason = job_of(spec, 2), ""
         for attempt in range(1, ATTEMPTS + 1):
             self._work.phase("asking", f"asking who holds {spec.dataset}")
-            standing = await located(self._vaults, spec)
+            standing = await located(self._vaults, spec.dataset.removeprefix(PREFIX))
             reading = Reading(
                 os.urandom(16), self._vaults.me, (standing.vault,), (), job.queries, spec.purpose
             )
@@ -77,15 +77,7 @@ class VaultJob:
         )
 
     async def _read(self, standing: Standing, reading: Reading) -> ReadingOpened | ReadingFailed:
-        terms = standing.terms.terms
-        unserved = consent.unserved(terms, reading.queries)
-        if unserved is not None:
-            raise Refused(
-                f"the vault does not answer this: {unserved}",
-                reasons={},
-                fix=f"it has {', '.join(c for c in columns(terms) if c != '*')}; "
-                f"its owner allows {', '.join(terms.consent.allow)}",
-            )
+        unanswered(standing.terms.terms, reading.queries)
         return await self._vaults.read(Reader(self._vaults.keys, standing, reading, os.urandom(32)))
 
     def _result(self, job: Job, standing: Standing, reading: Reading, opened: ReadingOpened) -> JobResult:
@@ -118,9 +110,20 @@ def _plain(value: Value) -> float | int | tuple[int | float, ...] | None:
     return value
 
 
-async def located(vaults: Vaults, spec: JobSpec) -> Standing:
-    """The vault that a job names. Raises ConfigError C-653, C-654."""
-    name = spec.dataset.removeprefix(PREFIX)
+def unanswered(terms: Terms, queries: tuple[Query, ...]) -> None:
+    """Raises Refused when the vault will never answer these queries."""
+    words = consent.unserved(terms, queries)
+    if words is not None:
+        raise Refused(
+            f"the vault does not answer this: {words}",
+            reasons={},
+            fix=f"it has {', '.join(column for column in columns(terms) if column != '*')}; "
+            f"its owner allows {', '.join(terms.consent.allow)}",
+        )
+
+
+async def located(vaults: Vaults, name: str) -> Standing:
+    """The vault of that name or id. Raises ConfigError C-653, C-654."""
     standing, ended = await vaults.find(name)
     if standing is None:
         gone = f"; it ended: {', '.join(ended)}" if ended else ""
@@ -153,7 +156,7 @@ def revealed(job: Job, name: str) -> tuple[str, ...]:
 async def report(vaults: Vaults, spec: JobSpec) -> PlanReport:
     """Dry run of a job over a vault."""
     job = job_of(spec, 2)
-    standing = await located(vaults, spec)
+    standing = await located(vaults, spec.dataset.removeprefix(PREFIX))
     terms, view = standing.terms.terms, vaults.view()
     here = [party for party in standing.members if view.is_alive(party)]
     n, t = len(standing.seats), terms.threshold

@@ -26,6 +26,7 @@ from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.overlay_driver import OverlayDriver
 from mesh.runtime.postman import Postman
 from mesh.runtime.vault_holder import Holder
+from mesh.runtime.vault_joints import Joints
 from mesh.runtime.vault_keeper import Keeper
 from mesh.runtime.vault_talk import Talk, conversation_of
 from mesh.settings import Config
@@ -33,6 +34,7 @@ from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.vault.deposit import Deposited, DepositFailed, Depositor
+from protocols.vault.joint import VaultJoint
 from protocols.vault.messages import (
     VAULT_MESSAGES,
     VaultAsk,
@@ -70,7 +72,7 @@ TICK_S = 30.0
 CONFIRM_S = 3.0
 FLUSH_S = 1.0
 
-VAULT_MAIL: tuple[type, ...] = (*VAULT_MESSAGES, *RENEWAL_MESSAGES, VaultUses)
+VAULT_MAIL: tuple[type, ...] = (*VAULT_MESSAGES, *RENEWAL_MESSAGES, VaultUses, VaultJoint)
 """All messages about vaults."""
 
 _ANSWERS = (VaultReceipt, VaultDecline, VaultConsent, VaultShare, VaultBadShare)
@@ -106,6 +108,7 @@ class Vaults:
             self.keys, self._mesh, config, self.holder, self.post, self.view,
             lambda: overlay.keeper.record.epoch, self._links, clock,
         )  # fmt: skip
+        self.joints = Joints(self.me, self._mesh, self.holder)
         self._talks: dict[Digest, Talk[object]] = {}
         self._finding: dict[bytes, dict[PartyId, VaultFound]] = {}
         self._queue: Counter[PartyId] = Counter()
@@ -223,6 +226,8 @@ class Vaults:
                 await self._on_erased(message)
             case Standing():
                 await self._keeper.on_standing(sender, message)
+            case VaultJoint():
+                await self.joints.tell(message)
             case VaultUses():
                 await self._keeper.on_uses(sender, message)
             case _ if isinstance(message, RENEWAL_MESSAGES):

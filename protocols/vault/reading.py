@@ -211,6 +211,27 @@ class Reader:
         return [Publish(self.outcome)]
 
 
+@dataclass(frozen=True, slots=True)
+class Consented:
+    """A quorum of the holders consents."""
+
+    ballots: tuple[Ballot, ...]
+
+
+class Asking(Reader):
+    """The first step alone: consents to a reading of several vaults, which a session then opens."""
+
+    consented: Consented | None = None
+
+    def _release(self, now: float) -> list[Effect]:
+        del now
+        self.consented = Consented(tuple(self._consents[seat] for seat in sorted(self._consents)))
+        nothing = np.zeros(0, dtype=np.uint64)
+        members = tuple(self.standing.members[seat] for seat in sorted(self._consents))
+        self.outcome = ReadingOpened(nothing, members, (), self.reading.name)
+        return [Publish(self.outcome)]
+
+
 def consent(keys: PartyKeys, standing: Standing, seat: int, reading: Reading) -> VaultConsent:
     """A holder's signed yes; the use must be in its ledger before it is sent."""
     subject = consent_subject(reading, standing.vault, standing.generation)

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from mesh.api.shapes import BinsSpec, JobSpec, QuerySpec, ShareSpec
+from protocols.errors import ConfigError
 from tests.runtime.memory_mesh import MemoryMesh, in_place
 
 __all__ = ["in_place"]
@@ -113,4 +114,38 @@ async def test_a_holder_leaves_its_seat_passes_on_and_the_vault_is_erased_in_the
         assert refused.error is not None
         assert refused.error.code == "C-654"
         assert "erased by its owner" in refused.error.what
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_mean_over_two_vaults_of_owners_that_have_gone(
+    tmp_path: Path, autojump_clock, in_place: None
+) -> None:
+    more = [value * 2 + 1 for value in VALUES[:25]]
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = await mesh.start(7)
+        first, second, reader = members[0], members[1], members[6]
+        other = tmp_path / "other"
+        other.mkdir()
+        spec = ShareSpec(file_of(tmp_path), "cardio", holders=4, min_sites=2)
+        await first.service.share(spec)
+        await second.service.share(ShareSpec(file_of(other, more), "more", holders=5, min_sites=2))
+        first.scope.cancel()
+        second.scope.cancel()
+        await trio.sleep(12)
+        alone = await reader.ended(await reader.service.submit(asks("mean")))
+        assert alone.error is not None
+        assert "min_sites: 1 < 2" in alone.error.what
+        both = JobSpec("vault:cardio+vault:more", (QuerySpec("mean", "bmi"), QuerySpec("variance", "bmi")))
+        job = await reader.ended(await reader.service.submit(both))
+        assert job.result is not None, job.error
+        pooled = [*VALUES, *more]
+        mean, variance = job.result.answers
+        assert mean.n == len(pooled)
+        assert mean.value == pytest.approx(np.mean(pooled), rel=1e-14)
+        assert variance.value == pytest.approx(np.var(pooled, ddof=1), rel=1e-12)
+        assert job.result.counted == ("vault:cardio", "vault:more")
+        with pytest.raises(ConfigError) as caught:
+            await reader.service.submit(JobSpec("rows+vault:more", (QuerySpec("mean", "bmi"),)))
+        assert caught.value.code == "C-655"
         nursery.cancel_scope.cancel()

@@ -1,0 +1,121 @@
+"""A job over several vaults: consents of each one's holders, then a session in which T+1 of each deal.
+
+The dealers' side is `vault_joints`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import trio
+
+from mesh.api.shapes import JobResult
+from mesh.overlay.planner import plan_session
+from mesh.runtime.calculation import Calculation, job_of
+from mesh.runtime.vault_job import denied, located, revealed, unanswered
+from protocols.errors import ConfigError, MeshError, SessionAborted, ThresholdLost
+from protocols.identifiers import PartyId
+from protocols.sessions import events
+from protocols.sessions.plan import Job, Plan
+from protocols.statistics import registry as statistics
+from protocols.vault.joint import PREFIX, Part, VaultJoint
+from protocols.vault.messages import Reading
+from protocols.vault.reading import Asking, ReadingFailed
+from protocols.vault.standing import Standing
+
+ATTEMPTS = 3
+PAUSE_S = 0.5
+
+
+class JointJob(Calculation):
+    """Runs one job of this node's person over several vaults."""
+
+    async def run(self) -> None:
+        """Until the job has its result or an error, which it keeps."""
+        try:
+            with self.listening():
+                self._work.finish(await self._added_up())
+        except MeshError as error:
+            self._work.fail(error)
+
+    async def _added_up(self) -> JobResult:
+        spec = self._work.info.spec
+        job = job_of(spec, 2)
+        vaults = self._node.vaults
+        avoided: set[PartyId] = set()
+        error: SessionAborted | None = None
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await trio.sleep(PAUSE_S)
+            self._work.phase("asking", f"asking the holders of {spec.dataset}")
+            standings = [await located(vaults, name) for name in names_of(spec.dataset)]
+            ids = tuple(standing.vault for standing in standings)
+            reading = Reading(os.urandom(16), vaults.me, ids, (), job.queries, spec.purpose)
+            parts = [await self._part(standing, reading, avoided) for standing in standings]
+            if None in parts:
+                error = ThresholdLost("too few holders answered", definite=True, fix="see: coppice peers")
+                continue
+            joint = VaultJoint(reading, tuple(part for part in parts if part is not None))
+            plan = self._planned(job, joint)
+            vaults.post(joint.dealers, joint)
+            outcome = await self._session(plan)
+            if isinstance(outcome, events.Opened):
+                return await self._shown_result(plan, job, joint, outcome)
+            error = self._error(outcome)
+            if not outcome.definite:
+                raise error
+            names = {name for name, _ in self._work.info.refusals}
+            avoided |= {party for party in joint.dealers if vaults.view().name(party) in names}
+            avoided |= {party for party in joint.dealers if not vaults.view().is_alive(party)}
+        assert error is not None
+        raise error
+
+    async def _part(self, standing: Standing, reading: Reading, avoided: set[PartyId]) -> Part | None:
+        """Consents, and T+1 of those who gave theirs as dealers; None if too few are here."""
+        vaults, terms = self._node.vaults, standing.terms.terms
+        unanswered(terms, reading.queries)
+        asking = Asking(vaults.keys, standing, reading, os.urandom(32))
+        outcome = await vaults.read(asking)
+        if isinstance(outcome, ReadingFailed):
+            for party, why in outcome.reasons:
+                self._work.refused(vaults.view().name(party), why)
+            if outcome.denied:
+                raise denied(outcome)
+            return None
+        assert asking.consented is not None
+        fit = [ballot.seat for ballot in asking.consented.ballots]
+        fit.sort(key=lambda seat: standing.members[seat] in avoided)
+        seats = tuple(sorted(fit[: terms.threshold + 1]))
+        return Part(standing, seats, asking.consented.ballots)
+
+    def _planned(self, job: Job, joint: VaultJoint) -> Plan:
+        picture = self._node.picture()
+        dealers = joint.dealers
+        whole = replace(job, dataset=PREFIX + joint.name.hex(), min_sites=len(dealers))
+        return plan_session(
+            picture.view, picture.record, picture.standings, whole, length=statistics.job_length(whole),
+            nonce=os.urandom(32), limits=self._node.limits, dealers=dealers,
+        )  # fmt: skip
+
+    async def _shown_result(
+        self, plan: Plan, job: Job, joint: VaultJoint, opened: events.Opened
+    ) -> JobResult:
+        names = [PREFIX + part.standing.terms.terms.name for part in joint.parts]
+        result = await self._result(plan, revealed(job, "+".join(names)), opened)
+        return replace(result, sites=len(joint.parts), counted=tuple(names))
+
+
+def names_of(dataset: str) -> list[str]:
+    """Vaults of `vault:A+vault:B`. Raises ConfigError C-655."""
+    parts = dataset.split("+")
+    if not all(part.startswith(PREFIX) and len(part) > len(PREFIX) for part in parts):
+        raise ConfigError(
+            f"{dataset!r} mixes vaults with data sets of live sites",
+            code="C-655",
+            fix="ask for vault:A+vault:B, or for the live data set, each by itself",
+        )
+    names = [part.removeprefix(PREFIX) for part in parts]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"{dataset!r} names a vault twice", code="C-655", fix="name each once")
+    return names

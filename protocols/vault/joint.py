@@ -1,0 +1,120 @@
+"""One sum over several vaults, opened in an ordinary session in which the holders are the dealers.
+
+Vaults have different holders, so nobody could add their shares seat by seat. But a secret is a linear
+combination of any T+1 shares: x = sum over i in Q of lambda_i s_i. So a quorum Q of T+1 holders of each vault
+deals, each as an ordinary device, lambda_i times its shares of the elements asked for; what the session opens
+is the sum over all dealers, which is the sum over all vaults, and nothing else is ever opened.
+
+What is seen. A dealer's vector lambda_i s_i is dealt like a device's own rows and never opened by itself,
+so the session's guarantees are the vaults': the committees and the requester see the total. T holders of
+a vault that also sit on committees still miss an honest dealer's summand. The plan demands all its dealers:
+a total over some of them, which would mean nothing, is not opened.
+
+What is weaker than in a reading of one vault: exactly T+1 holders deal, so one that deals something else
+shifts the total, unnoticed, as a device can that lies about its rows. Holders of each vault see the proof
+that the others are vaults of other owners, with their holders' consent to the same reading.
+
+Symbols: T threshold, Q quorum, lambda Lagrange coefficients at 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, ClassVar
+
+import numpy as np
+
+from protocols.arithmetic import field, polynomial
+from protocols.arithmetic.field import Elements
+from protocols.errors import MalformedMessage
+from protocols.identifiers import Digest, PartyId
+from protocols.sessions.plan import Plan
+from protocols.vault.consent import elements
+from protocols.vault.messages import Reading, consent_subject
+from protocols.vault.standing import CONSENT, Ballots, Standing, check_ballots, check_standing
+from protocols.vault.terms import MAX_HOLDERS
+from protocols.wire import codec
+from protocols.wire.bounds import AtMost, Between
+from protocols.wire.digest import digest
+
+PREFIX = "vault:"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One vault in the sum: who holds it, which T+1 seats deal, and a quorum's consents."""
+
+    standing: Standing
+    seats: Annotated[tuple[Annotated[int, Between(0, MAX_HOLDERS - 1)], ...], AtMost(MAX_HOLDERS)]
+    ballots: Ballots
+
+    @property
+    def dealers(self) -> tuple[PartyId, ...]:
+        """Whose summands make the vault's secret."""
+        return tuple(self.standing.members[seat] for seat in self.seats)
+
+
+@dataclass(frozen=True)
+class VaultJoint:
+    """Requester to the dealers, before the plan: what the session of this name adds up."""
+
+    KIND: ClassVar[str] = "vault-joint"
+    reading: Reading
+    parts: Annotated[tuple[Part, ...], AtMost(16)]
+
+    @cached_property
+    def name(self) -> Digest:
+        """Names it in the plan's job."""
+        return digest("vault joint", codec.encode(self))
+
+    @property
+    def dealers(self) -> tuple[PartyId, ...]:
+        """All who deal, sorted; a party may hold seats of several vaults."""
+        return tuple(sorted({party for part in self.parts for party in part.dealers}))
+
+
+def check_joint(joint: VaultJoint, mesh: Digest) -> None:
+    """Raise MalformedMessage unless every part is a vault whose holders consented to this very reading."""
+    if tuple(part.standing.vault for part in joint.parts) != joint.reading.vaults or joint.reading.sites:
+        raise MalformedMessage("the parts are not those of the reading")
+    if len(set(joint.reading.vaults)) != len(joint.parts):
+        raise MalformedMessage("a vault appears twice in a sum")
+    owners = {part.standing.terms.terms.owner for part in joint.parts}
+    for part in joint.parts:
+        terms = check_standing(part.standing, mesh)
+        if len(owners) < terms.consent.min_sites:
+            raise MalformedMessage(f"{len(owners)} owners where {terms.consent.min_sites} are wanted")
+        if part.seats != tuple(sorted(set(part.seats))) or len(part.seats) != terms.threshold + 1:
+            raise MalformedMessage("a vault is dealt by T+1 different seats, in order")
+        if part.seats[-1] >= len(part.standing.seats):
+            raise MalformedMessage("a vault is dealt by a seat that does not exist")
+        subject = consent_subject(joint.reading, part.standing.vault, part.standing.generation)
+        check_ballots(part.standing.seats, part.ballots, CONSENT, subject, terms.quorum)
+
+
+def check_plan(joint: VaultJoint, plan: Plan) -> None:
+    """Raise MalformedMessage unless the plan opens exactly this sum: all its dealers and nobody else."""
+    job, reading = plan.job, joint.reading
+    if (plan.initiator, job.queries) != (reading.requester, reading.queries):
+        raise MalformedMessage("a session of somebody else, or about something else")
+    if job.dataset != PREFIX + joint.name.hex() or plan.bulk is not None:
+        raise MalformedMessage("a session that names another sum")
+    if plan.dealers != joint.dealers or job.min_sites != len(joint.dealers):
+        raise MalformedMessage("a sum over vaults is opened over all its dealers or not at all")
+
+
+def summand(joint: VaultJoint, me: PartyId, shares: Mapping[Digest, Elements]) -> Elements:
+    """What we deal: our weighted shares of all vaults that we deal; `shares` by vault, (width,)."""
+    total: Elements | None = None
+    for part in joint.parts:
+        if me not in part.dealers:
+            continue
+        weights = polynomial.lagrange([seat + 1 for seat in part.seats])
+        chosen = shares[part.standing.vault][elements(part.standing.terms.terms, joint.reading.queries)]
+        mine = field.mul(chosen, np.uint64(weights[part.dealers.index(me)]))
+        total = mine if total is None else field.add(total, mine)
+    if total is None:
+        raise MalformedMessage("we deal nothing in this sum")
+    return total
