@@ -149,12 +149,19 @@ class Agreement:
         """Whose turn round `round_` is."""
         return self._order[round_ % len(self._order)]
 
-    def want_next(self, is_alive: Callable[[PartyId], bool]) -> list[Effect]:
-        """The round's time is over: wish for the next one whose proposer seems alive, or wish again."""
+    def want_next(
+        self, is_alive: Callable[[PartyId], bool], helpers: tuple[PartyId, ...] = ()
+    ) -> list[Effect]:
+        """The round's time is over: wish for the next one whose proposer seems alive, or wish again.
+
+        `helpers`: others that hear of it, for one of them may have to propose.
+        """
         if self._wishes.get(self._me, 0) <= self.round:
             ahead = range(self.round + 1, self.round + len(self._order))
             self._wishes[self._me] = next((r for r in ahead if is_alive(self.proposer(r))), self.round + 1)
-        return [self._tell(Wish(self._head.epoch + 1, self._wishes[self._me])), *self._synchronise()]
+        wish = Wish(self._head.epoch + 1, self._wishes[self._me])
+        told: list[Effect] = [Broadcast(helpers, wish)] if helpers else []
+        return [self._tell(wish), *told, *self._synchronise()]
 
     def _synchronise(self) -> list[Effect]:
         """Enter the round that a quorum wishes; join a wish that an honest member must have."""

@@ -38,3 +38,16 @@ def is_fair(record: EpochRecord, head: EpochRecord, view: View, steady_s: float)
         if member is not None and view.is_linked(party) and view.now - member.since_s > steady_s:
             return False
     return True
+
+
+def helpers(head: EpochRecord, view: View) -> tuple[PartyId, ...]:
+    """Whoever is linked from outside G_e when G_e can run no beacon: the operator may be among them.
+
+    It came back, or was never one of G_e, and only its own proposal can bring the chain further. It has to
+    know the round.
+    """
+    if can_run_beacon(head, view):
+        return ()
+    return tuple(
+        m.party for m in view.members if m.linked and m.party != view.me and m.party not in head.gateways
+    )

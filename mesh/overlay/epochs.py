@@ -242,7 +242,7 @@ class EpochKeeper:
             if now < self._due_s and self._agreement.must_propose is None:
                 self._round_ends_s = math.inf  # what made it due is over, and nobody is bound yet
                 return []
-            effects = self._agreement.want_next(view.is_alive)
+            effects = self._agreement.want_next(view.is_alive, electorate.helpers(self._head, view))
             self._round_ends_s = now + self._profile.round_s / 2
             self._hopeless_round = self._agreement.round
         return effects + self._go_on(now, view)
@@ -292,7 +292,7 @@ class EpochKeeper:
 
     def _propose(self, now: float, view: View) -> list[Effect]:
         agreement = self._agreement
-        if not self._in_rounds or not agreement.is_member or agreement.has_proposal():
+        if not self._in_rounds or agreement.has_proposal():
             return []
         candidate = None if agreement.must_propose else self._operators_candidate(now, view)
         if candidate is None and agreement.proposer(agreement.round) != self.me:
