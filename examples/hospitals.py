@@ -1,10 +1,14 @@
 """Four hospitals with very different shares of the breast-cancer rows train a logistic model and an MLP.
 
-    python -m examples.hospitals [--rounds 20]
+    python -m examples.hospitals [--rounds 30]
 
 A fifth of the rows is held out for the comparison only. The others are split so that hospital k has about 1/k
 of the first's rows, and the first two see mostly one diagnosis each. Compared with the same models trained
 on the pooled rows by plain gradient descent until they hardly change: accuracy within 0.5 points.
+
+The models have an L2 penalty. Without one the diagnoses are so nearly separable that weights grow without
+end: there is no model to converge to, and any number of rounds compares two stops on the way (0.978 after 20
+against 0.987 after 200). With it both ends are the same optimum, which 30 rounds with momentum reach.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ from protocols.learning.models import ModelSpec
 
 LABEL = "malignant"
 HOSPITALS = 4
+RATE, MOMENTUM, PENALTY = 1.0, 0.8, 0.1
+STEPS = 3000
+"""Of the plaintext descent."""
 SKEW = (0.2, 0.8, 0.5, 0.4)
 """Share of malignant rows that a hospital prefers."""
 
@@ -59,17 +66,20 @@ def split(seed: int = 0) -> tuple[list[dict[str, Floats]], dict[str, Floats]]:
     return [take(table, np.array(part)) for part in parts], take(table, held)
 
 
-def plaintext(kind: str, train: Table, test: Table, hidden: int, steps: int) -> tuple[float, float]:
-    """Accuracy on the held-out and on all training rows of the model trained on the pooled rows."""
+def plaintext(kind: str, train: Table, test: Table, hidden: int) -> tuple[float, float]:
+    """Accuracy on the held-out and on all training rows of the model trained on the pooled rows.
+
+    What a round does (velocity' = momentum velocity + gradient, then a step by velocity' + penalty weights)
+    rests where gradient + (1 - momentum) penalty weights = 0, which is descended to here without momentum.
+    """
     names = [name for name in train if name != LABEL]
     x = np.stack([train[name] for name in names], axis=1)
     means, scales = x.mean(0), x.std(0)
     spec = ModelSpec(kind, "classification", len(names), 1, (hidden,) if kind == "mlp" else (), "tanh")
     weights = models.initial(spec, bytes(32))
-    velocity = np.zeros_like(weights)
-    for _ in range(steps):
-        velocity = 0.8 * velocity + models.gradient(spec, weights, (x - means) / scales, train[LABEL])
-        weights = weights - 0.5 * velocity
+    for _ in range(STEPS):
+        slope = models.gradient(spec, weights, (x - means) / scales, train[LABEL])
+        weights = weights - 0.3 * (slope + (1 - MOMENTUM) * PENALTY * weights)
     found = []
     for table in (test, train):
         rows = (np.stack([table[name] for name in names], axis=1) - means) / scales
@@ -77,7 +87,7 @@ def plaintext(kind: str, train: Table, test: Table, hidden: int, steps: int) -> 
     return found[0], found[1]
 
 
-def run(folder: Path, rounds: int = 20, kinds: tuple[str, ...] = ("logistic", "mlp")) -> list[Outcome]:
+def run(folder: Path, rounds: int = 30, kinds: tuple[str, ...] = ("logistic", "mlp")) -> list[Outcome]:
     """Start the hospitals, train, compare."""
     parts, held = split()
     mesh = LocalMesh(folder, [f"hospital-{k + 1}" for k in range(HOSPITALS)])
@@ -90,13 +100,14 @@ def run(folder: Path, rounds: int = 20, kinds: tuple[str, ...] = ("logistic", "m
         mesh.start()
         mesh.wait_formed()
         for kind in kinds:
-            options = {"hidden": (8,), "rate": 0.5, "rounds": rounds} if kind == "mlp" else {"rounds": rounds}
+            options = {"rounds": rounds, "rate": RATE, "momentum": MOMENTUM, "penalty": PENALTY}
+            options |= {"hidden": (8,)} if kind == "mlp" else {}
             began = time.monotonic()
             trained = getattr(mesh_of(mesh).train, kind)("cancer", names, LABEL, min_sites=3, **options)
             seconds = time.monotonic() - began
             right = (trained.predict(held) > 0.5) == held[LABEL]
             known = (trained.predict(train) > 0.5) == train[LABEL]
-            alone, alone_known = plaintext(kind, train, held, 8, 10 * rounds)
+            alone, alone_known = plaintext(kind, train, held, 8)
             outcomes.append(
                 Outcome(kind, float(right.mean()), alone, float(known.mean()), alone_known, seconds)
             )
@@ -106,7 +117,7 @@ def run(folder: Path, rounds: int = 20, kinds: tuple[str, ...] = ("logistic", "m
 def main() -> None:
     """Print the comparison."""
     parser = argparse.ArgumentParser(description="four hospitals train together")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=30)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory(prefix="coppice-hospitals-") as folder:
         for one in run(Path(folder), rounds):

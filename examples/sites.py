@@ -21,7 +21,7 @@ from mesh.runtime.demo.local_mesh import LocalMesh, Peer
 Floats = npt.NDArray[np.float64]
 Table = Mapping[str, Floats]
 
-TRAINING = ("update", "loss", "accuracy", "mean", "variance", "gram", "count", "sum", "histogram")
+TRAINING = ("update", "loss", "accuracy", "ranking", "mean", "variance", "gram", "count", "sum", "histogram")
 
 
 def write(path: Path, table: Table) -> Path:

@@ -53,6 +53,7 @@ class Steps:
     scale: Annotated[bool, Parameter(help="Standardise by secure means and variances first.")] = True
     evaluate: Annotated[bool, Parameter(help="Loss and accuracy of each round, as secure sums.")] = True
     patience: Annotated[int, Parameter(help="Stop after so many rounds without a lower loss.")] = 0
+    ranking: Annotated[int, Parameter(help="Bins of the precision-recall curve at the end; 0: none.")] = 0
     max_rows: Annotated[int | None, Parameter(help="Most rows of one site.")] = None
 
 

@@ -143,11 +143,13 @@ class Training:
 
     async def _evaluate(self, current: Round) -> None:
         """Loss and accuracy of the last weights, in a session of their own."""
-        plan, _, opened = await self._session(await self._job(current, self._metrics(current)))
+        bins = (float(self._spec.ranking),)
+        curve = (Query("ranking", current.recipe.label, bins),) if self._spec.ranking else ()
+        plan, _, opened = await self._session(await self._job(current, (*self._metrics(current), *curve)))
         found = _decode(plan, opened)
         info = RoundInfo(
             current.number + 1, len(opened.contributors), found[0].n, opened.transcript.hex(),
-            0.0, _value(found, "loss"), _value(found, "accuracy"),
+            0.0, _value(found, "loss"), _value(found, "accuracy"), _value(found, "ranking"),
         )  # fmt: skip
         self._history.append(info)
         self._work.emit("evaluated", _words(info))
@@ -228,6 +230,8 @@ class Training:
         answers = [AnswerInfo("loss", current.recipe.label, last.loss, last.n)]
         if last.accuracy is not None:
             answers.append(AnswerInfo("accuracy", current.recipe.label, last.accuracy, last.n))
+        if last.area is not None:
+            answers.append(AnswerInfo("ranking", current.recipe.label, last.area, last.n))
         return JobResult(
             value=last.loss,
             n=last.n,
@@ -270,4 +274,6 @@ def _words(info: RoundInfo) -> str:
         words.append(f"loss {info.loss:.5g}")
     if info.accuracy is not None:
         words.append(f"accuracy {info.accuracy:.4f}")
+    if info.area is not None:
+        words.append(f"area under precision-recall {info.area:.4f}")
     return " · ".join(words)

@@ -45,6 +45,9 @@ def check(spec: TrainSpec) -> None:
         raise bad_recipe("an early stop needs exact losses, which a privacy budget does not allow")
     if (spec.kind == "plugin") != bool(spec.plugin) or (spec.kind == "plugin" and spec.weights < 1):
         raise bad_recipe("a plug-in has a name and a number of weights, other models have neither")
+    exactly = spec.evaluate and spec.dp_epsilon is None
+    if spec.ranking and not (exactly and 2 <= spec.ranking <= 1024):
+        raise bad_recipe("a precision-recall curve has 2 to 1024 bins, and is evaluated exactly")
     if spec.patience and not spec.evaluate:
         raise bad_recipe("an early stop needs the loss to be evaluated")
     if exact(spec) and spec.dp_epsilon is not None:

@@ -18,6 +18,7 @@ from protocols.errors import ConfigError, LocalMisuse
 from protocols.statistics import names, update
 from protocols.statistics.counts import Count, Histogram
 from protocols.statistics.moments import Mean, StandardDeviation, Sum, Variance
+from protocols.statistics.ranking import Ranking
 from protocols.statistics.statistic import Answer, Decoder, Floats, Statistic
 from protocols.statistics.update import Accuracy, Gram, Loss, Site, Update
 
@@ -50,6 +51,7 @@ _OF_MODEL: dict[str, Decoder] = {
     "update": Update(),
     "loss": Loss(),
     "accuracy": Accuracy(),
+    "ranking": Ranking(),
     "gram": Gram(),
 }
 

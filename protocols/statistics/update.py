@@ -6,6 +6,7 @@ the blob can check the plan's length and owners see what they add: they must be 
 
     update    weight n, then floor(n x / step + u) (+ noise): see masking.quantise and privacy.skellam
     loss      n, exact sum of the rows' losses; accuracy: n, rows that are right
+    ranking   rows of each class by their score: see ranking.py
     gram      Z'Z of Z = [1, x, y]: see learning.least_squares
 
 Values beyond the clip are cut and counted for the owner; NaN and infinity are refused; nothing wraps: a total
@@ -29,6 +30,7 @@ from protocols.learning.faults import INPUT, PLUGIN, bad_model
 from protocols.learning.rounds import LocalUpdate, Round
 from protocols.masking.quantise import Quantiser
 from protocols.privacy import skellam
+from protocols.statistics import ranking
 from protocols.statistics.counts import read_count
 from protocols.statistics.moments import Mean
 from protocols.statistics.statistic import Answer, Floats
@@ -83,7 +85,9 @@ def check(query: Query, current: Round) -> None:
         raise bad_model("length, clip, grid or noise of the job are not the model's")
     if query.statistic == "accuracy" and recipe.model.task != "classification":
         raise bad_model("only a classifier has an accuracy")
-    if query.statistic in ("loss", "accuracy") and recipe.model.kind == "plugin":
+    if query.statistic == "ranking" and (recipe.model.task, recipe.model.outputs) != ("classification", 1):
+        raise bad_model("only a classifier of two classes has a precision-recall curve")
+    if query.statistic in ("loss", "accuracy", "ranking") and recipe.model.kind == "plugin":
         raise bad_model("only the owner's program knows the loss of a plug-in's model")
     if query.statistic == "gram" and (recipe.model.kind, query.parameters) != ("linear", gram_of(current)):
         raise bad_model("sums of products are for a linear model with this clip and weight")
@@ -112,6 +116,9 @@ def encode(
     if query.statistic == "accuracy":
         right = models.correct(recipe.model, current.weights, inputs, labels)
         return np.array([len(labels), right], dtype=np.uint64)
+    if query.statistic == "ranking":
+        scores = models.scores(recipe.model, current.weights, inputs)[:, 0]
+        return ranking.encode(scores, labels, int(query.parameters[0]))
     return Mean().encode(query, models.losses(recipe.model, current.weights, inputs, labels), xof)
 
 

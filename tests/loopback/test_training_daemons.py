@@ -51,10 +51,10 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> LocalMesh:
 
 
 def test_hospitals_in_short(tmp_path: Path) -> None:
-    """Accuracy within half a point of the pooled plaintext model over the rows trained on."""
-    one = hospitals.run(tmp_path, rounds=10, kinds=("logistic",))[0]
-    assert one.all_rows >= one.all_rows_pooled - 0.02
-    assert one.together >= one.pooled - 0.02
+    """Accuracy within half a point of the converged plaintext model; held out, within one row of 114."""
+    for one in hospitals.run(tmp_path, rounds=25):
+        assert one.all_rows >= one.all_rows_pooled - 0.005, one
+        assert one.together >= one.pooled - 0.009, one
 
 
 def test_linear_regression_in_one_session(local: LocalMesh) -> None:

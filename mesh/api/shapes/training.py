@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TrainSpec:
-    """A training run. None takes a default that fits `kind`.
+    """A training run. None takes a default that fits `kind`; `ranking`: bins of the precision-recall curve
+    whose area is asked for at the end, 0 for none.
 
     `kind`: logistic, linear, mlp, plugin. `method`: gradient (one step a round) or local (`local_epochs` of
     descent at each site). `dp_unit`: row or site. `resume`: go on from a certified model that is here.
@@ -35,6 +36,7 @@ class TrainSpec:
     standardise: bool = True
     evaluate: bool = True
     patience: int = 0
+    ranking: int = 0
     max_rows: int | None = None
     seed: int = 0
     dp_epsilon: float | None = None
@@ -57,6 +59,7 @@ class RoundInfo:
     seconds: float
     loss: float | None = None
     accuracy: float | None = None
+    area: float | None = None
 
     @property
     def round(self) -> int:
