@@ -133,6 +133,9 @@ def measure(
     for case in cases:
         print(f"# {case}", flush=True)
         mine = ours(case, works, repetitions, timeout_s)
+        if peer is not None:
+            for name in works:
+                print(_text(_line(case, name, mine[name], None)), flush=True)
         theirs: dict[str, Any] = {}
         if peer is not None and case.mode == "P":
             with addresses(case) as reached:
