@@ -43,8 +43,9 @@ class Operation:
 class Weights:
     """The graph so far, and the weights that became secret inputs of it, by name."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, prefix: str = "") -> None:
         self.tracer = tracer
+        self._prefix = prefix
         self.secret: dict[str, Floats] = {}
         self._inputs: dict[str, Array] = {}
 
@@ -53,10 +54,11 @@ class Weights:
         reals = np.asarray(values, dtype=np.float64)
         if not np.isfinite(reals).all():
             raise LocalMisuse(f"weight {name!r} holds NaN or infinity", fix="train the model again")
-        label, copies = name[-56:], 0
+        stem = label = self._prefix + name[-50:]
+        copies = 0
         while label in self.secret and not np.array_equal(self.secret[label], reals):
             copies += 1
-            label = f"{name[-56:]}.{copies}"
+            label = f"{stem}.{copies}"
         if label not in self._inputs:
             largest = max(float(np.abs(reals).max(initial=0.0)), 2.0**-10)
             bound = 2.0 ** math.ceil(math.log2(largest))

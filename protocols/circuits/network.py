@@ -43,15 +43,22 @@ class Compiled:
 
 
 def compiled(
-    network: Network, *, low: float, high: float, reveal: str = "output", recipient: str = builder.EVERYONE
+    network: Network,
+    *,
+    low: float,
+    high: float,
+    reveal: str = "output",
+    recipient: str = builder.EVERYONE,
+    prefix: str = "",
 ) -> Compiled:
     """The network for samples in [low, high]; `reveal` is "output", or "class": where it is largest.
 
-    Raises LocalMisuse naming the operation that is not supported or whose shapes do not fit.
+    `prefix` goes before every input's name: sessions put the owner's place there, as in "0:". Raises
+    LocalMisuse naming the operation that is not supported or whose shapes do not fit.
     """
     if reveal not in ("output", "class"):
         raise LocalMisuse(f"cannot reveal {reveal!r}", fix="reveal output or class")
-    work = _Compiler(network, low, high)
+    work = _Compiler(network, low, high, prefix)
     operations = _folded(network)
     last = operations[-1] if operations else None
     target = network.target
@@ -67,7 +74,7 @@ def compiled(
         result = (rows >= 0.5)[:, 0] if rows.shape[1] == 1 else builder.argmax(rows)
     result.reveal_to(recipient, name=reveal)
     graph = checked(Graph(tuple(work.tracer.nodes), tuple(work.tracer.outputs)))
-    return Compiled(graph, work.weights.secret, network.source)
+    return Compiled(graph, work.weights.secret, prefix + network.source)
 
 
 def _folded(network: Network) -> list[Operation]:
@@ -110,11 +117,11 @@ def _folded(network: Network) -> list[Operation]:
 class _Compiler:
     """Values by name while the operations are gone through."""
 
-    def __init__(self, network: Network, low: float, high: float) -> None:
+    def __init__(self, network: Network, low: float, high: float, prefix: str) -> None:
         self.tracer = Tracer()
-        self.weights = Weights(self.tracer)
+        self.weights = Weights(self.tracer, prefix)
         self.values: dict[str, Value] = dict(network.weights)
-        sample = {"kind": "fixed", "name": network.source, "low": float(low), "high": float(high)}
+        sample = {"kind": "fixed", "name": prefix + network.source, "low": float(low), "high": float(high)}
         self.values[network.source] = self.tracer.append("input", [], network.shape, **sample)
 
     def run(self, operation: Operation) -> None:

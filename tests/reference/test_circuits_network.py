@@ -175,6 +175,15 @@ def test_the_graph_tells_shapes_and_ranges_but_no_weight() -> None:
     assert all(np.log2(node.high) % 1 == 0 for node in inputs)
 
 
+def test_input_names_take_the_owners_place() -> None:
+    w = RNG.normal(0, 0.3, (5, 3))
+    network = Network("x", (4, 5), "y", (Operation("MatMul", ("x", "w"), ("y",)),), {"w": w})
+    made = compiled(network, low=0, high=1, prefix="0:")
+    assert {n.name for n in made.graph.nodes if n.operation == "input"} == {"0:x", "0:w"}
+    assert made.sample == "0:x"
+    assert set(made.weights) == {"0:w"}
+
+
 def test_mistakes_name_the_operation() -> None:
     def one(kind: str, shape: tuple[int, ...], weights: dict[str, Any], **attributes: Any) -> None:
         operation = Operation(kind, ("x", *weights), ("y",), attributes, name="layer7")
