@@ -9,9 +9,10 @@ the challenge come bits V[j, b] and, for each row, words U[a, b, s]:
 
 Soundness. Let the claimed sum be off by e, not 0 mod 2^k, with V and U drawn after e was fixed. Let 2^v be
 the largest power of two that divides all of e mod 2^k; e / 2^v is odd somewhere, in row a. R[a] / 2^v is a
-random bit sum in each of WORDS columns: all are even with probability 2^-WORDS. If one is odd, each F[s] / 2^v
-is odd with probability 1/2, independently. So F = 0 mod 2^k with probability at most 2^(1-WORDS) = 2^-63 a
-try, and a try is a new vector with its digest, since the challenge is the hash of the claim (`challenge`).
+random bit sum in each of WORDS columns: all are even with probability 2^-WORDS. If one is odd, each
+F[s] / 2^v is odd with probability 1/2, independently. So F = 0 mod 2^k with probability at most
+2^(1-WORDS) = 2^-63 a try; a try is a new vector with its digest, since the challenge is the hash of the claim
+(`challenge`).
 
 Secrecy: it is a function of the masked vector, which adders see anyway.
 
