@@ -163,6 +163,7 @@ def _line(case: Case, name: str, mine: dict[str, Any], theirs: dict[str, Any] | 
             "mpyc_seconds": theirs["seconds"], "mpyc_size": theirs["size"], "mpyc_rate": theirs["rate"],
             "mpyc_bytes_each": theirs["bytes_each"], "bytes_each": mine["bytes_party"] / work.operations,
             "ratio": row["rate"] / theirs["rate"], "target_ratio": work.target,
+            "cpu_ratio": theirs["cpu_each_s"] * work.operations / mine["cpu_s"],
         }  # fmt: skip
     return row
 
@@ -170,13 +171,14 @@ def _line(case: Case, name: str, mine: dict[str, Any], theirs: dict[str, Any] | 
 def _text(row: dict[str, Any]) -> str:
     text = (
         f"{row['work']:16s} {row['seconds']:8.3f} s {row['rate']:12,.1f} {row['unit']:11s}"
-        f" {row['rounds']:4d} rounds {row['bytes_party']:13,d} B a party  memory x{row['memory_ratio']:.1f}"
-        f" {row['agreed']:.2%} right"
+        f" {row['cpu_s']:7.3f} s CPU {row['rounds']:4d} rounds {row['bytes_party']:13,d} B a party"
+        f"  memory x{row['memory_ratio']:.1f} {row['agreed']:.2%} right"
     )
     if "over_ideal" in row:
         text += f"  {row['over_ideal']:.2f} of rounds x RTT + bytes / bandwidth"
     if "ratio" in row:
         text += f"  MPyC {row['mpyc_rate']:,.1f} (at {row['mpyc_size']}): x{row['ratio']:,.0f}"
+        text += f", by CPU x{row['cpu_ratio']:,.0f}, bytes x{row['bytes_each'] / row['mpyc_bytes_each']:.2f}"
     return text
 
 

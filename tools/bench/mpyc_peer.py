@@ -69,7 +69,7 @@ def measure(
         size = work.peer_size or 1
         found[name] = {
             "seconds": line["median_s"], "size": size, "rate": size / line["median_s"],
-            "bytes_each": line["bytes_party_max"] / size,
+            "bytes_each": line["bytes_party_max"] / size, "cpu_each_s": n * line["cpu_s_party"] / size,
         }  # fmt: skip
     return found
 

@@ -30,15 +30,14 @@ async def shared(values):
 
 async def timed(name, size, work):
     await mpc.transfer(0)
-    before, start = sent(), time.perf_counter()
+    before, start, busy = sent(), time.perf_counter(), time.process_time()
     await work()
-    seconds = max(await mpc.transfer(time.perf_counter() - start))
+    mine, mine_busy = time.perf_counter() - start, time.process_time() - busy
+    seconds, cpu = max(await mpc.transfer(mine)), await mpc.transfer(mine_busy)
     sizes = await mpc.transfer(sent() - before)
     if mpc.pid == 0:
-        print(
-            json.dumps({"op": name, "n": size, "median_s": seconds, "bytes_party_max": max(sizes)}),
-            flush=True,
-        )
+        line = {"op": name, "n": size, "median_s": seconds, "bytes_party_max": max(sizes)}
+        print(json.dumps(line | {"cpu_s_party": sum(cpu) / len(cpu)}), flush=True)
 
 
 async def logreg():
