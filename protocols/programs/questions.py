@@ -100,7 +100,7 @@ def _whole(what: Asked, rows: int) -> Declared:
 def encoded(job: Job, columns: Mapping[str, Floats]) -> tuple[Residues, int]:
     """An owner's flat input (2, L) and its number of rows.
 
-    Raises LocalMisuse C-650 naming column, row and range for the first value outside it.
+    Raises LocalMisuse C-670 naming column, row and range for the first value outside it.
     """
     what = asked(job)
     if what.statistic == "logistic":
@@ -110,7 +110,7 @@ def encoded(job: Job, columns: Mapping[str, Floats]) -> tuple[Residues, int]:
     if any(values.size != rows for values in checked.values()):
         raise LocalMisuse(
             "the columns have values missing in different rows",
-            code="C-651",
+            code="C-671",
             fix="fill them, or drop the rows",
         )
     if what.statistic in ("overlap", "flagged"):
@@ -133,7 +133,7 @@ def _check_range(name: str, values: Floats, what: Asked) -> None:
     if bad.any():
         raise LocalMisuse(
             f"column {name!r} has a value outside the declared range [{what.low:g}, {what.high:g}]",
-            code="C-650",
+            code="C-670",
             fix=f"it is value {int(np.argmax(bad)) + 1}: clip it, or ask with a wider --range",
         )
 
@@ -144,7 +144,7 @@ def _encoded_items(what: Asked, values: Floats) -> Residues:
     if (values != np.rint(values)).any():
         raise LocalMisuse(
             f"column {what.columns[0]!r} has a value that is not a whole number",
-            code="C-650",
+            code="C-670",
             fix="number the items",
         )
     present = np.zeros(int(what.high - what.low) + 1, dtype=np.int64)
@@ -187,7 +187,7 @@ def graph_of(job: Job, roster: Roster) -> Graph:
         if form.shape != (0,)
     }
     if not shapes or (not sum(roster.rows) and what.statistic not in ("overlap", "flagged")):
-        raise LocalMisuse("no site has a value", code="C-652", fix="ask for a column that has values")
+        raise LocalMisuse("no site has a value", code="C-672", fix="ask for a column that has values")
     write = _WRITERS.get(what.statistic)
     if write is None:
         raise LocalMisuse(f"there is no program for {what.statistic}", code="C-630")
@@ -215,7 +215,7 @@ def compiled(job: Job, roster: Roster, committee: Committee, graph: Graph | None
     committee = replace(committee, quorum=tuple(range(1, committee.n + 1)))
     if asked(job).statistic == "program":
         if graph is None or blob_name(graph.encoded()) not in job.inputs:
-            raise LocalMisuse("the job's program is not at hand, or another one", code="C-653")
+            raise LocalMisuse("the job's program is not at hand, or another one", code="C-673")
         return _joined(graph, roster, committee)
     return _compiled(codec.encode(job), roster, committee)
 
@@ -226,7 +226,7 @@ def _joined(graph: Graph, roster: Roster, committee: Committee) -> Compiled:
     for name in graph.inputs:
         place, _, _ = name.partition(":")
         if not place.isdigit() or int(place) not in owned:
-            raise LocalMisuse(f"input {name!r} belongs to nobody who takes part", code="C-653")
+            raise LocalMisuse(f"input {name!r} belongs to nobody who takes part", code="C-673")
         owned[int(place)].append(name)
     return Compiled(graph, lowered, tuple(tuple(owned[place]) for place in roster.places))
 

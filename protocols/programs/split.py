@@ -36,13 +36,13 @@ def encoded(
 ) -> tuple[Residues, int]:
     """A site's flat input (2, rows * columns) to a vertical regression, and its number of rows.
 
-    Raises LocalMisuse C-650, C-651 for a label that is not 0 or 1, or columns that do not fit together.
+    Raises LocalMisuse C-670, C-671 for a label that is not 0 or 1, or columns that do not fit together.
     """
     sizes = {np.asarray(values).size for values in held.values()}
     if len(sizes) != 1:
         raise LocalMisuse(
             "the columns have values missing in different rows",
-            code="C-651",
+            code="C-671",
             fix="fill them, or drop the rows",
         )
     (rows,) = sizes
@@ -58,7 +58,7 @@ def encoded(
     if not np.isin(labels, (0.0, 1.0)).all():
         raise LocalMisuse(
             f"column {label!r} has a label outside its declared range {{0, 1}}",
-            code="C-650",
+            code="C-670",
             fix="the last column is the label: zeros and ones",
         )
     flat = np.concatenate([matrix.ravel(), labels])
@@ -71,7 +71,7 @@ def regression(features: Sequence[Array], labels: Sequence[Array], iterations: i
         rows = ", ".join(str(x.shape[0]) for x in features)
         raise LocalMisuse(
             f"the sites have {rows} rows: columns of the same rows are needed",
-            code="C-651",
+            code="C-671",
             fix="let every site add the rows they have in common, in the same order",
         )
     x, y = features[0], labels[0]
@@ -93,7 +93,7 @@ def encoded_program(graph: Graph, place: int, values: Mapping[str, npt.ArrayLike
         node = graph.nodes[at]
         if name not in values:
             raise LocalMisuse(
-                f"input {name!r} has no values", code="C-650", fix="give one array for each input"
+                f"input {name!r} has no values", code="C-670", fix="give one array for each input"
             )
         number = calculator.given(node.shape, node.low, node.high, SCALE if node.kind == "fixed" else 0)
         parts.append(encoded_input(number, values[name], name).reshape(2, -1))
@@ -101,7 +101,7 @@ def encoded_program(graph: Graph, place: int, values: Mapping[str, npt.ArrayLike
 
 
 def columns_for(graph: Graph, place: int, held: Mapping[str, Floats]) -> dict[str, npt.NDArray[np.float64]]:
-    """An owner's columns as the inputs that its place names; see the module. Raises LocalMisuse C-650."""
+    """An owner's columns as the inputs that its place names; see the module. Raises LocalMisuse C-670."""
     found: dict[str, npt.NDArray[np.float64]] = {}
     for name, at in graph.inputs.items():
         owner, _, wanted = name.partition(":")
@@ -111,7 +111,7 @@ def columns_for(graph: Graph, place: int, held: Mapping[str, Floats]) -> dict[st
         missing = [one for one in names if one not in held]
         if missing:
             raise LocalMisuse(
-                f"input {name!r} wants column {missing[0]!r}", code="C-650", fix="name our columns"
+                f"input {name!r} wants column {missing[0]!r}", code="C-670", fix="name our columns"
             )
         table = np.stack([np.asarray(held[one], dtype=np.float64) for one in names], axis=-1)
         found[name] = (

@@ -107,7 +107,7 @@ def test_a_graph_that_was_not_approved_is_not_computed() -> None:
     other = trace(lambda **x: (x["0:a"] * 2).reveal_to(name="all"), **{"0:a": fixed((1,), 0, 1)})
     with pytest.raises(LocalMisuse) as caught:
         questions.compiled(own(graph, 1), questions.Roster((0,), (0,)), whole(), other)
-    assert caught.value.code == "C-653"
+    assert caught.value.code == "C-673"
 
 
 def whole():
