@@ -227,11 +227,9 @@ class Training:
         assert self._last is not None
         plan, explanation, opened = self._last
         view = self._node.overlay.view()
-        answers = [AnswerInfo("loss", current.recipe.label, last.loss, last.n)]
-        if last.accuracy is not None:
-            answers.append(AnswerInfo("accuracy", current.recipe.label, last.accuracy, last.n))
-        if last.area is not None:
-            answers.append(AnswerInfo("ranking", current.recipe.label, last.area, last.n))
+        measured = (("loss", last.loss), ("accuracy", last.accuracy), ("ranking", last.area))
+        label = current.recipe.label
+        answers = [AnswerInfo(name, label, value, last.n) for name, value in measured if value is not None]
         return JobResult(
             value=last.loss,
             n=last.n,

@@ -41,6 +41,8 @@ def check(spec: TrainSpec) -> None:
         raise bad_recipe(f"there is no model {spec.kind!r}", "train logistic, linear, mlp or a plugin")
     if not 1 <= spec.rounds <= 100_000:
         raise bad_recipe(f"{spec.rounds} rounds; 1 to 100000 are possible")
+    if spec.dp_epsilon is not None and not (0 < spec.dp_epsilon < math.inf and 0 < spec.dp_delta < 1):
+        raise bad_recipe("a privacy budget is an epsilon above 0 and a delta between 0 and 1")
     if spec.dp_epsilon is not None and spec.patience:
         raise bad_recipe("an early stop needs exact losses, which a privacy budget does not allow")
     if (spec.kind == "plugin") != bool(spec.plugin) or (spec.kind == "plugin" and spec.weights < 1):
