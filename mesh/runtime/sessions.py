@@ -354,8 +354,9 @@ class Sessions:
     async def _in_room(self, function: Callable[..., T], *arguments: object, gently: bool = False) -> T:
         """One at a time; `gently`: it may take long."""
         async with self._data_lock:
-            run = background.run if gently else trio.to_thread.run_sync
-            return await run(function, *arguments)
+            if gently:
+                return await background.run(function, *arguments)
+            return await trio.to_thread.run_sync(function, *arguments)
 
     async def _learned(self, plan: Plan, proof: Result | AbortProof) -> None:
         await self._write_ledger(plan, None, proof)
