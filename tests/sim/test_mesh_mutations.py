@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from mesh.overlay import agreement, epoch_record, epochs, membership
+from mesh.overlay.view import Status
 from tools.sim.mesh_scenario import draw
 from tools.sim.runner import run
 
@@ -21,24 +24,39 @@ def small_quorum(patch):
     patch.setattr(epoch_record, "quorum", quorum)
 
 
-def forgotten_ballots(patch):
-    """A member that comes back knows nothing of its votes."""
-    patch.setattr(agreement.Agreement, "restore", lambda self, cast: None)
+def every_candidate(patch):
+    """A member prevotes for all candidates that it knows, not for one."""
+    honest = agreement.Agreement._prevote
+
+    def _prevote(self, accepts):
+        effects = honest(self, accepts)
+        cast = self._cast.get((False, self.round))
+        others = [record for record in self._candidates if cast is not None and record != cast]
+        return [*effects, *(effect for record in others for effect in self._cast_ballot(False, record, None))]
+
+    patch.setattr(agreement.Agreement, "_prevote", _prevote)
 
 
-def misquoted_epoch(patch):
-    """Ballots name the current epoch instead of the next, and proofs of lock repeat a vote."""
-    honest = agreement.Lock
+def padded_locks(patch):
+    """Proofs of lock repeat a vote."""
+    honest = agreement.Agreement._polka
 
-    def lock(candidate, round_, prevotes):
-        return honest(candidate, round_, (*prevotes, prevotes[0]))
+    def _polka(self, round_):
+        lock = honest(self, round_)
+        return lock and dataclasses.replace(lock, prevotes=(*lock.prevotes, lock.prevotes[0]))
 
-    patch.setattr(agreement, "Lock", lock)
+    patch.setattr(agreement.Agreement, "_polka", _polka)
 
 
-def no_refutation(patch):
-    """A member that is doubted does not answer."""
-    patch.setattr(membership.Membership, "_refute_above", lambda self, incarnation: None)
+def unforgiving(patch):
+    """Who was taken for gone stays gone."""
+    honest = membership.Membership._set
+
+    def _set(self, now, party, status, why):
+        gone = self._entries[party].status is Status.LEFT and status is Status.ALIVE
+        return honest(self, now, party, Status.LEFT if gone else status, why)
+
+    patch.setattr(membership.Membership, "_set", _set)
 
 
 def deaf_followers(patch):
@@ -52,12 +70,12 @@ def endless_rounds(patch):
 
 
 MUTATIONS = [
-    (small_quorum, "one chain", 0),
-    (forgotten_ballots, "one voice", 0),
-    (misquoted_epoch, "", 0),
-    (no_refutation, "converges", 0),
-    (deaf_followers, "converges", 0),
-    (endless_rounds, "bounded memory", 0),
+    (small_quorum, "one chain", 33),
+    (every_candidate, "one voice", 10),
+    (padded_locks, "blameless", 13),
+    (unforgiving, "converges", 2),
+    (deaf_followers, "converges", 1),
+    (endless_rounds, "bounded memory", 34),
 ]
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tools.sim.mesh_scenario import Absence, MeshScenario
-from tools.sim.runner import simulate, simulate_mesh
-from tools.sim.scenario import Crash, Scenario
+from tools.sim.runner import simulate_mesh
 
 MESHES = {
     "the operator came back outside an electorate that could run no beacon": MeshScenario(

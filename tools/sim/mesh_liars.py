@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mesh.overlay import agreement
 from mesh.overlay.agreement import Ballot, Proposal, Wish
 from mesh.overlay.announcement import Announcement
+from mesh.overlay.epoch_messages import EpochHead
 from mesh.overlay.epoch_record import Certified, EpochVote, faults, sign_vote, vote_payload
 from mesh.overlay.gossip import News
 from mesh.overlay.suspicion import Suspicion
@@ -137,13 +138,17 @@ class FarRounds(MeshLiar):
     """Votes and wishes in hundreds of rounds that nobody has reached."""
 
     def hear(self, _sender: PartyId, message: Any) -> None:
-        if not isinstance(message, Proposal) or self.dice.random() < 0.7:
-            return
-        record = message.candidate.record
-        first = message.round + self.dice.choice([1, 100, 1000])
-        for round_ in range(first, first + 120):
-            self.say(self.vote(record.digest, record.epoch, round_, bool(round_ % 2)))
-        self.say(Wish(record.epoch, first + 120))
+        if isinstance(message, Proposal) and self.dice.random() < 0.3:
+            record = message.candidate.record
+            self._vote_ahead(record.digest, record.epoch, message.round)
+        elif isinstance(message, EpochHead) and self.dice.random() < 0.02:
+            self._vote_ahead(message.record, message.epoch + 1, 0)
+
+    def _vote_ahead(self, record: Digest, epoch: int, round_: int) -> None:
+        first = round_ + self.dice.choice([1, 100, 1000])
+        for ahead in range(first, first + 120):
+            self.say(self.vote(record, epoch, ahead, bool(ahead % 2)))
+        self.say(Wish(epoch, first + 120))
 
 
 class Late(MeshLiar):

@@ -33,6 +33,7 @@ from tools.sim.mesh_scenario import STOP_S, TOTAL_S, Absence, MeshScenario
 
 NOTICE_S: Final = (0.1, 2.5)
 MAX_IDLE_TICKS: Final = 50
+LOOK_S: Final = 4.0
 
 
 class MeshWorld:
@@ -74,6 +75,7 @@ class MeshWorld:
             self.at(absence.at_s, self._go, absence)
             if absence.back_s >= 0:
                 self.at(absence.back_s, self._return, absence)
+        self.at(LOOK_S, self._look)
         for cut in scenario.cuts:
             for moment in (cut.start_s, cut.end_s):
                 self.at(moment, self._rewire)
@@ -130,6 +132,11 @@ class MeshWorld:
         if not self.violations:
             for checker in self.checkers:
                 self._complain(checker, checker.end())
+
+    def _look(self) -> None:
+        for checker in self.checkers:
+            self._complain(checker, checker.during())
+        self.at(self.now + LOOK_S, self._look)
 
     def _complain(self, checker: MeshChecker, sentences: list[str]) -> None:
         for sentence in sentences:
