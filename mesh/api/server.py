@@ -21,7 +21,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 import trio
@@ -42,6 +42,9 @@ from mesh.api.service import NodeService
 from mesh.runtime.home import Home, socket_address
 from protocols.errors import LocalMisuse, MeshError, TransportError
 
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
 MAX_BODY_BYTES = 256 * 1024
 log = structlog.get_logger("coppice.api")
 T = TypeVar("T")
@@ -52,7 +55,7 @@ async def serve(
     service: NodeService,
     home: Home,
     *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer clients until cancelled; `started()` once the socket listens.
 
