@@ -91,9 +91,10 @@ def first_caught(mutation, checker, seeds):
 
 @pytest.mark.parametrize(("mutation", "checker", "seed"), MUTATIONS)
 def test_the_right_checker_sees_each_broken_build(mutation, checker, seed):
-    """`seed` is the first that catches it; the long test finds the new one if the draw changes."""
-    assert first_caught(mutation, checker, [seed]) == seed
-    assert not run([draw(seed)]).failures
+    """`seed` caught it when this was written; other seeds are tried when draw or protocol have changed."""
+    caught = first_caught(mutation, checker, (seed, *range(60)))
+    assert caught is not None
+    assert not run([draw(caught)]).failures
 
 
 @pytest.mark.long
