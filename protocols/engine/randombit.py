@@ -28,7 +28,7 @@ from protocols.engine.opening import blocks
 from protocols.engine.program import Local, Round, Values, Words
 from protocols.sharing import replicated
 
-FEW = 64
+FEW = 128
 """Up to here Python's own power is faster than 66 products of short vectors; the squares are public."""
 
 
