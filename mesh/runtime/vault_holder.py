@@ -52,6 +52,8 @@ log = structlog.get_logger("coppice.vault")
 OFFER_S = 3600.0
 """An uncertified share is dropped after this."""
 MAX_PER_OWNER = 64
+MAX_USES = 10_000
+"""Readings of one vault that a holder's ledger keeps; then its owner has to share it anew."""
 MAX_EARLY = 64
 """Vaults whose receipts may come before the offer."""
 SEED_BYTES = 32
@@ -204,9 +206,18 @@ class Holder:
         name = None if wanted else message.name
         rows = await self.stored(partial(self.store.held, wanted, name))
         gone = await self.stored(partial(self.store.ended, wanted, name))
-        standings = tuple(codec.decode(Standing, row.standing) for row in rows if row.standing)
         ended = tuple((Digest(row.vault), row.reason) for row in gone[-8:])
-        self._post((sender,), VaultFound(message.id, standings[-4:], ended))  # also nothing is an answer
+        shown = [(row, codec.decode(Standing, row.standing)) for row in rows[-4:] if row.standing]
+        uses = [len(await self.stored(self.store.uses, row.vault)) for row, _ in shown]
+        told = [count if row.owner == sender else 0 for count, (row, _) in zip(uses, shown, strict=True)]
+        answer = VaultFound(
+            message.id,
+            tuple(standing for _, standing in shown),
+            ended,
+            tuple(int(row.renewed) for row, _ in shown),
+            tuple(told),
+        )
+        self._post((sender,), answer)  # also nothing is an answer
 
     async def on_ask(self, sender: PartyId, message: VaultAsk) -> None:
         """Judge a reading by the owner's terms and our ledger; write it down before consenting."""
@@ -217,6 +228,11 @@ class Holder:
         terms, use = standing.terms.terms, consent.use_of(message.reading)
         bodies = await self.stored(self.store.uses, bytes(message.vault))
         earlier = tuple(_use(body) for body in bodies)
+        if len(bodies) >= MAX_USES:
+            self._carry(
+                [deposit.decline(sender, message.reading.name, "max_uses: the ledger is full", denied=True)]
+            )
+            return
         words = consent.refusal(terms, message.reading, self._view().name(sender), earlier, self._clock())
         if words is not None:
             self._carry([deposit.decline(sender, message.reading.name, words, denied=True)])
@@ -302,7 +318,8 @@ class Holder:
             raise MalformedMessage("an order to erase that the owner did not give", blame=sender)
         row = await self._row(terms.vault)
         gone = await self.stored(self.store.ended, bytes(terms.vault))
-        if not gone or gone[0].proof is None:
+        concerned = row is not None or self._keys.party in {seat.party for seat in terms.seats}
+        if concerned and (not gone or gone[0].proof is None):
             proof = codec.encode(message)
             await self.stored(
                 self.store.end, bytes(terms.vault), terms.name, self._clock(), "erased by its owner", proof

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mesh.api.shapes import HolderInfo, VaultInfo
 from mesh.data.vault import HeldRow, OwnRow
 from mesh.overlay.view import View
+from mesh.runtime.vault_finder import Facts
 from protocols.identifiers import PartyId
 from protocols.vault.standing import Standing
 from protocols.vault.terms import columns
@@ -18,6 +19,7 @@ def of_own(
     standing: Standing,
     confirmed: Mapping[bytes, bytes],
     silent: Mapping[PartyId, str],
+    facts: Facts | None = None,
 ) -> VaultInfo:
     """A vault of ours: `confirmed` maps parties to their word that they erased it."""
     erasing = row.proof is not None
@@ -33,7 +35,11 @@ def of_own(
         places.append(HolderInfo(view.name(party), party.hex(), state, note))
     left = [place.name for place in places if place.state != "erased"]
     state = "shared" if not erasing else "erasing" if left else "erased"
-    return _info(view, standing, "owner", state, row.since, None, None, tuple(places))
+    ends = standing.terms.terms.consent.expires_s
+    if not erasing and ends and view.now >= ends:
+        state = "expired"
+    renewed, uses = (facts.renewed, facts.uses) if facts else (None, None)
+    return _info(view, standing, "owner", state, row.since, renewed, uses, tuple(places))
 
 
 def of_held(view: View, row: HeldRow, standing: Standing, uses: int) -> VaultInfo:

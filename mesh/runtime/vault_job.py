@@ -124,7 +124,7 @@ def unanswered(terms: Terms, queries: tuple[Query, ...]) -> None:
 
 async def located(vaults: Vaults, name: str) -> Standing:
     """The vault of that name or id. Raises ConfigError C-653, C-654."""
-    standing, ended = await vaults.find(name)
+    standing, ended = await vaults.finder.find(name)
     if standing is None:
         gone = f"; it ended: {', '.join(ended)}" if ended else ""
         raise ConfigError(

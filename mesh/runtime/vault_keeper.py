@@ -197,7 +197,7 @@ class Keeper:
 
     async def on_standing(self, sender: PartyId, message: Standing) -> None:
         """Somebody shows who holds a vault. Raises MalformedMessage if it proves nothing."""
-        check_standing(message, self._mesh)
+        await trio.to_thread.run_sync(check_standing, message, self._mesh)
         if await self._holder.stored(self._store.ended, bytes(message.vault)):
             return
         rows = await self._holder.stored(self._store.held, bytes(message.vault))

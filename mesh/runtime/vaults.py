@@ -25,6 +25,7 @@ from mesh.runtime import vault_owner
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.overlay_driver import OverlayDriver
 from mesh.runtime.postman import Postman
+from mesh.runtime.vault_finder import Finder
 from mesh.runtime.vault_holder import Holder
 from mesh.runtime.vault_joints import Joints
 from mesh.runtime.vault_keeper import Keeper
@@ -55,7 +56,7 @@ from protocols.vault.messages import (
 )
 from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
 from protocols.vault.renewal_messages import RENEWAL_MESSAGES, VaultUses
-from protocols.vault.standing import Standing, check_standing
+from protocols.vault.standing import Standing
 from protocols.vault.terms import sign_terms
 from protocols.wire import codec
 
@@ -67,7 +68,6 @@ log = structlog.get_logger("coppice.vault")
 
 MAX_WAITING = 1024
 MAX_WAITING_OF_ONE = 96
-FIND_S = 1.5
 TICK_S = 30.0
 CONFIRM_S = 3.0
 FLUSH_S = 1.0
@@ -110,7 +110,7 @@ class Vaults:
         )  # fmt: skip
         self.joints = Joints(self.me, self._mesh, self.holder)
         self._talks: dict[Digest, Talk[object]] = {}
-        self._finding: dict[bytes, dict[PartyId, VaultFound]] = {}
+        self.finder = Finder(self.me, self._mesh, self.post, self._links, self.view)
         self._queue: Counter[PartyId] = Counter()
         self._erasing: dict[Digest, trio.Event] = {}
         self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object]](MAX_WAITING)
@@ -137,10 +137,7 @@ class Vaults:
     def receive(self, sender: PartyId, message: object) -> None:
         """Take one authenticated message. Raises UnexpectedMessage beyond a sender's share of the queue."""
         if isinstance(message, VaultFound):
-            found = self._finding.get(message.id)
-            if found is None or sender in found:
-                raise UnexpectedMessage("an answer that nobody asked for")
-            found[sender] = message
+            self.finder.receive(sender, message)
             return
         if isinstance(message, _ANSWERS):
             talk = self._talks.get(conversation_of(message))
@@ -275,7 +272,7 @@ class Vaults:
         if not rows:
             raise vault_owner.unknown(name)
         row = rows[0]
-        standing = await self._newest(codec.decode(Standing, row.standing))
+        standing, _ = await self.finder.newest(codec.decode(Standing, row.standing))
         message = codec.decode(VaultOrder, row.proof) if row.proof else None
         message = message or order(self.keys.signing_seed, standing.terms)
         row = OwnRow(
@@ -286,8 +283,10 @@ class Vaults:
         self.post(standing.everyone, message)
         reachable = set(standing.everyone) & self._links()
         with trio.move_on_after(CONFIRM_S):
-            while not reachable <= set(await self.holder.stored(self.store.confirmed, row.vault)):
+            while True:
                 event = self._erasing[vault] = trio.Event()
+                if reachable <= set(await self.holder.stored(self.store.confirmed, row.vault)):
+                    break
                 await event.wait()
         self._erasing.pop(vault, None)
         return await self._finished(row, standing)
@@ -324,11 +323,11 @@ class Vaults:
         """Vaults that we deposited, as their holders know them now, and those that we hold shares of."""
         found = []
         for row in await self.holder.stored(self.store.own):
-            standing = codec.decode(Standing, row.standing)
+            standing, facts = codec.decode(Standing, row.standing), None
             if row.proof is None:
-                standing = await self._newest(standing)
+                standing, facts = await self.finder.newest(standing)
             confirmed = await self.holder.stored(self.store.confirmed, row.vault)
-            found.append(infos.of_own(self.view(), row, standing, confirmed, {}))
+            found.append(infos.of_own(self.view(), row, standing, confirmed, {}, facts))
         for held in await self.holder.stored(self.store.held):
             if held.standing is not None:
                 uses = len(set(await self.holder.stored(self.store.uses, held.vault)))
@@ -337,52 +336,6 @@ class Vaults:
         return found
 
     # -- readings -------------------------------------------------------------------------------------
-
-    async def find(self, name: str) -> tuple[Standing | None, tuple[str, ...]]:
-        """The newest standing of the vault of that name or id, and why others ended. Raises ConfigError."""
-        asked = {*self._links(), self.me}
-        key = os.urandom(16)
-        answers = self._finding[key] = {}
-        self.post(asked, VaultFind(key, name))
-        try:
-            with trio.move_on_after(FIND_S):
-                while len(answers) < len(asked):
-                    await trio.sleep(0.02)
-        finally:
-            del self._finding[key]
-        newest: dict[Digest, Standing] = {}
-        ended: dict[Digest, str] = {}
-        for answer in answers.values():
-            ended.update(dict(answer.ended))
-            for standing in answer.standings:
-                known = newest.get(standing.vault)
-                newer = known is None or standing.generation > known.generation
-                if newer and self._is_good(standing, name):
-                    newest[standing.vault] = standing
-        live = list(newest.values())
-        if len(live) > 1:
-            owners = ", ".join(
-                f"{one.vault.hex()} of {self.view().name(one.terms.terms.owner)}" for one in live
-            )
-            raise ConfigError(
-                f"{len(live)} vaults are called {name!r}: {owners}",
-                code="C-653",
-                fix="name the one by its id: vault:ID.COLUMN",
-            )
-        return (live[0] if live else None), tuple(dict.fromkeys(ended.values()))
-
-    def _is_good(self, standing: Standing, name: str) -> bool:
-        try:
-            terms = check_standing(standing, self._mesh)
-        except MalformedMessage as error:
-            log.warning("a vault's standing is forged", why=str(error))
-            return False
-        return name in (terms.name, terms.vault.hex())
-
-    async def _newest(self, standing: Standing) -> Standing:
-        """What the holders know now of a vault."""
-        found, _ = await self.find(standing.vault.hex())
-        return found if found is not None and found.generation > standing.generation else standing
 
     async def read(self, machine: Reader) -> ReadingOpened | ReadingFailed:
         """Run a reading of ours."""

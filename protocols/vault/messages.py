@@ -83,12 +83,17 @@ class VaultFind:
 
 @dataclass(frozen=True, slots=True)
 class VaultFound:
-    """Holder to requester: here is what I hold of that name; `ended` lists vaults that were erased."""
+    """Holder to requester: here is what I hold of that name; `ended` lists vaults that were erased.
+
+    `renewed_s` and `uses` go with the standings; uses are told to the owner only (0 to others).
+    """
 
     KIND: ClassVar[str] = "vault-found"
     id: Id
     standings: Annotated[tuple[Standing, ...], AtMost(4)]
     ended: Annotated[tuple[tuple[Digest, Reason], ...], AtMost(8)]
+    renewed_s: Annotated[tuple[Annotated[int, Between(0, 2**40)], ...], AtMost(4)] = ()
+    uses: Annotated[tuple[Annotated[int, Between(0, 2**31)], ...], AtMost(4)] = ()
 
 
 @dataclass(frozen=True, slots=True)

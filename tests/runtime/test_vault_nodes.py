@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from mesh.api.shapes import BinsSpec, JobSpec, QuerySpec, ShareSpec
-from protocols.errors import ConfigError
+from protocols.errors import ConfigError, Refused
+from tests.runtime import memory_mesh
 from tests.runtime.memory_mesh import MemoryMesh, in_place
 
 __all__ = ["in_place"]
@@ -148,4 +149,30 @@ async def test_the_mean_over_two_vaults_of_owners_that_have_gone(
         with pytest.raises(ConfigError) as caught:
             await reader.service.submit(JobSpec("rows+vault:more", (QuerySpec("mean", "bmi"),)))
         assert caught.value.code == "C-655"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_node_holds_no_more_than_its_person_lets_it(
+    tmp_path: Path, autojump_clock, in_place: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = memory_mesh.config
+    monkeypatch.setattr(memory_mesh, "config", lambda name, **more: usual(name, **more, vault_hold_mb=0.0015))
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        owner = (await mesh.start(5))[0]
+        path = file_of(tmp_path)
+        await owner.service.share(ShareSpec(path, "first", columns=("bmi",)))  # 0.7 kB each
+        with pytest.raises(Refused, match="at most"):
+            await owner.service.share(ShareSpec(path, "second"))
+        assert [one.name for one in await owner.service.shared()] == ["first"]
+        await trio.sleep(1)
+        for member in mesh.members[1:]:  # the order that followed the failed deposit was for nothing
+            assert len(folders(member)["keys"]) == 1
+        with pytest.raises(ConfigError, match="4 holders cannot carry a threshold of 2"):
+            await owner.service.share(ShareSpec(path, "third", threshold=2))
+        with pytest.raises(ConfigError, match="min_rows"):
+            await owner.service.share(ShareSpec(path, "third", min_rows=41))
+        with pytest.raises(ConfigError) as caught:
+            await owner.service.share(ShareSpec(path, "first"))
+        assert caught.value.code == "C-652"
         nursery.cancel_scope.cancel()

@@ -1,0 +1,116 @@
+"""Fragments at rest: encrypted, bound to the node's keys, destroyed with their key, whole after a crash."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from mesh.data.errors import DataError
+from mesh.data.vault import HeldRow, OwnRow, VaultStore
+
+KEY, VAULT = b"k" * 32, b"v" * 32
+SHARE = b"0123456789abcdef" * 64
+
+
+def held(vault: bytes = VAULT) -> HeldRow:
+    return HeldRow(vault, "cardio", b"o" * 32, b"terms", None, 1.0, 1.0, 1024)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for part in ("keys", "fragments") for path in (folder / part).iterdir())
+
+
+def test_a_fragment_comes_back_and_lies_about_nowhere_in_clear(tmp_path: Path) -> None:
+    store = VaultStore(tmp_path, KEY)
+    store.put_fragment(VAULT, 0, b"a" * 32, SHARE)
+    assert store.fragment(VAULT, 0) == (b"a" * 32, SHARE)
+    assert store.fragment(VAULT, 1) is None
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert SHARE[:16] not in path.read_bytes()
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.suffix.startswith(".db-")
+    store.close()
+
+
+def test_a_copied_folder_without_the_key_store_opens_nothing(tmp_path: Path) -> None:
+    store = VaultStore(tmp_path, KEY)
+    store.put_fragment(VAULT, 0, b"a" * 32, SHARE)
+    store.close()
+    thief = VaultStore(tmp_path, b"t" * 32)
+    with pytest.raises(DataError) as caught:
+        thief.fragment(VAULT, 0)
+    assert caught.value.code == "C-650"
+
+
+def test_erasing_destroys_the_key_so_that_a_kept_fragment_is_noise(tmp_path: Path) -> None:
+    store = VaultStore(tmp_path, KEY)
+    store.offered(held())
+    store.put_fragment(VAULT, 0, b"a" * 32, SHARE)
+    key, fragment = (next((tmp_path / part).iterdir()) for part in ("keys", "fragments"))
+    linked = tmp_path / "backup-of-the-key-file"
+    linked.hardlink_to(key)  # the same blocks on disk
+    before, copy = linked.read_bytes(), fragment.read_bytes()
+    store.end(VAULT, "cardio", 2.0, "erased by its owner", b"proof")
+    assert files(tmp_path) == []
+    assert linked.read_bytes() != before
+    (tmp_path / "fragments" / fragment.name).write_bytes(copy)
+    (tmp_path / "keys" / key.name).write_bytes(linked.read_bytes())
+    assert store.fragment(VAULT, 0) is None
+    assert store.tidy() == 1
+    assert store.held() == ()
+    assert store.ended(VAULT)[0].proof == b"proof"
+
+
+def test_old_generations_go_and_the_certified_one_stays(tmp_path: Path) -> None:
+    store = VaultStore(tmp_path, KEY)
+    store.put_fragment(VAULT, 3, b"a" * 32, SHARE)
+    store.put_fragment(VAULT, 4, b"b" * 32, SHARE + b"certified")
+    store.put_fragment(VAULT, 4, b"c" * 32, SHARE + b"of another roster")
+    store.erase_fragments(VAULT, below=4, keep=b"b" * 32)
+    assert store.fragment(VAULT, 3) is None
+    assert store.fragment(VAULT, 4) == (b"b" * 32, SHARE + b"certified")
+    assert len(files(tmp_path)) == 2
+    store.erase_fragments(VAULT)
+    assert files(tmp_path) == []
+
+
+def test_what_a_crash_left_without_a_row_is_erased_at_the_next_start(tmp_path: Path) -> None:
+    store = VaultStore(tmp_path, KEY)
+    store.put_fragment(VAULT, 0, b"a" * 32, SHARE)
+    (tmp_path / "keys" / "half-written").write_bytes(b"x" * 72)
+    (tmp_path / "fragments" / "half-written").write_bytes(b"y" * 64)
+    store.close()
+    again = VaultStore(tmp_path, KEY)
+    assert again.tidy() == 1
+    assert len(files(tmp_path)) == 2
+    assert again.fragment(VAULT, 0) == (b"a" * 32, SHARE)
+
+
+def test_ledger_votes_and_own_vaults_survive_a_restart(tmp_path: Path) -> None:
+    store = VaultStore(tmp_path, KEY)
+    store.offered(held())
+    store.certified(VAULT, b"standing", 9.0)
+    store.use(VAULT, 1.0, b"first")
+    store.use(VAULT, 2.0, b"first")
+    store.use(VAULT, 3.0, b"second")
+    store.vote(VAULT, 0, "VoteCast", b"one")
+    store.vote(VAULT, 1, "VoteCast", b"two")
+    store.put_own(OwnRow(VAULT, "cardio", "/file", 1.0, b"standing", None))
+    store.confirm(VAULT, b"p" * 32, b"word")
+    store.close()
+    again = VaultStore(tmp_path, KEY)
+    assert again.held(VAULT)[0].standing == b"standing"
+    assert again.held(name="cardio")[0].renewed == 9.0
+    assert again.held_bytes() == 1024
+    assert again.uses(VAULT) == (b"first", b"second")
+    again.forget_votes(VAULT, 1)
+    assert again.votes(VAULT, 0) == ()
+    assert again.votes(VAULT, 1) == (("VoteCast", b"two"),)
+    assert again.own("cardio")[0].standing == b"standing"
+    assert again.confirmed(VAULT) == {b"p" * 32: b"word"}
+    again.drop(VAULT)
+    assert again.held() == ()
+    again.forget_own(VAULT)
+    assert again.own() == ()
