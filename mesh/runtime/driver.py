@@ -79,6 +79,7 @@ class Driver:
             self.bulk = BulkLane(machine.plan, store, postman, lambda m: self.deliver(machine.me, m), audits)
         self._begun = False
         self._told = False
+        self._owner_told = False
         self._on_end = on_end
         self._resumed = resumed
         self._booked: tuple[str, bool] | None = None
@@ -179,6 +180,11 @@ class Driver:
         while True:
             if machine.outcome is not None and self.bulk is None:
                 await self._book()
+            elif machine.outcome is not None and self._on_end is not None and not self._owner_told:
+                self._owner_told = (
+                    True  # the journal has it when the vectors are gone; the owner need not wait
+                )
+                await self._on_end()
             if machine.outcome is not None and until == math.inf:
                 until = trio.current_time() + (LINGER_S if self.bulk is None else BULK_LINGER_S)
             deadline = min(until, math.inf if machine.deadline is None else machine.deadline)
