@@ -61,6 +61,7 @@ class Adder:
         self.me = me
         self.ledger = Ledger(assembly, vectors)
         self.lost: frozenset[PartyId] = frozenset()
+        self.passed: frozenset[PartyId] = frozenset()
         self.certificate: Certificate | None = None
         self.proposal: Roster | None = None
         self._sources = lineage or {
@@ -75,8 +76,7 @@ class Adder:
         self._liars: set[PartyId] = set()
         self._announced = False
         self._heard: set[PartyId] = set()
-        self._collect_until = float("inf")
-        self._now = 0.0
+        self._collect_until, self._now = float("inf"), 0.0
 
     # -- inputs ---------------------------------------------------------------------------------
 
@@ -118,8 +118,8 @@ class Adder:
         return tuple(names) if all(self.ledger.vectors.has(name) for name in names) else None
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
-        """Membership reports which parties cannot be reached."""
-        self.ledger.lost_at.update(dict.fromkeys(lost - self.lost, now))
+        """Who cannot be reached, or is `passed` over as an adder (see `progress`)."""
+        self.ledger.lost_at |= dict.fromkeys(lost - self.lost, now)
         before, returned, self.lost = self.in_office, self.lost - lost, lost
         if self.in_office and not before:
             self._collect_until = max(self._collect_until, now + TAKE_OVER_S)
@@ -318,7 +318,9 @@ class Adder:
         settled = all(self.ledger.is_settled(now, source, gone) for source in self.assembly.sources)
         if not settled and now < self._collect_until:
             return []
-        return self._propose(self._compose())
+        proposal = self._compose()
+        futile = self.ledger.is_futile(proposal, self.lost - self.passed, now < self._collect_until)
+        return [] if futile else self._propose(proposal)
 
     def _claimed(self) -> Roster | None:
         """The roster that t+1 members say they voted for, once we know its sources' certificates."""

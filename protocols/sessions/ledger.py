@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.assembly import Assembly, Source
-from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Entry, Group
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Entry, Group, Roster
 from protocols.sessions.vectors import Vectors
 
 GRACE_S = 1.0
@@ -145,6 +145,14 @@ class Ledger:
         ends += [since + GRACE_S for since in self.reached_quorum_at.values()]
         ends += [since + RETURN_S for since in self.lost_at.values()]
         return min((end for end in ends if end > now), default=None)
+
+    def is_futile(self, roster: Roster, lost: frozenset[PartyId], collecting: bool) -> bool:
+        """Whether nobody would certify `roster`, yet what is missing may come: we may be the ones who are cut
+        off. An adder proposes once, so one that sees too few members, or the root's one too few sites, waits.
+        """
+        live = set(self.assembly.members) - lost
+        few_sites = self.assembly.is_root and len(roster.contributors) < self.assembly.plan.job.min_sites
+        return len(live) < self.assembly.quorum or (few_sites and collecting)
 
     def eligible(self) -> list[Account]:
         """Dealings that a quorum holds and whose dealer was not caught cheating."""

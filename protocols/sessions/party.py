@@ -256,9 +256,8 @@ class SessionParty:
             elif self._closed is None:
                 effects += self.root.summed(now, member)
         effects += self.root.advance(now, self._adders)
-        if running and self._closed is None:
-            if (failure := self.root.given_up(self._members)) is not None:
-                effects += self._close("C-302", failure)
+        if running and self._closed is None and (failure := self.root.given_up(self._members)) is not None:
+            effects += self._close("C-302", failure)
         if running and self.root.openings and (result := self.root.result) is not None:
             effects += self._on_result(result)
         if running and self.outcome is None and (aborted := self._aborts.aborted) is not None:
@@ -278,9 +277,11 @@ class SessionParty:
     def _shift(self, now: float) -> list[Effect]:
         """Who is lost, or in office, may have changed: every role looks again."""
         effects = self.root.lose(now, self.lost)
-        roles: list[tuple[Slot, Adder | Member]] = [*self._adders.items(), *self._members.items()]
-        for (stage, _), role in roles:
-            effects += role.lose(now, self._lost_at(stage))
+        for (stage, _), adder in self._adders.items():
+            adder.passed = self._lost_at(stage) - self.lost
+            effects += adder.lose(now, self._lost_at(stage))
+        for (stage, _), member in self._members.items():
+            effects += member.lose(now, self._lost_at(stage))
         deals = self._delivery.result is None or self._progress.banned
         return [*effects, *(self._dealers.advance(self._lost_at) if deals else [])]
 
@@ -300,10 +301,11 @@ class SessionParty:
 
     def _on_certificate(self, now: float, sender: PartyId, message: Certificate) -> list[Effect]:
         slot = (message.roster.stage, message.roster.generation)
-        effects: list[Effect] = []
-        if slot in self._members:
-            effects += self._members[slot].receive(now, sender, message)
-        for origin in self._dealers.certified(message):
+        if slot[0] == self.plan.root and slot[1] > len(self.root.handovers):
+            self._early.put(sender, slot[1], message)  # a handover we have not heard of yet
+            return []
+        effects = self._members[slot].receive(now, sender, message) if slot in self._members else []
+        for origin in (*self._dealers.certified(message), *self.root.outlived(message, self._members)):
             self._members[origin].erase()  # the sum lives on in the committee that took it over
         concerned = [adder for adder in self._adders.values() if adder.assembly.concerns(slot)]
         for adder in concerned:

@@ -27,6 +27,7 @@ from protocols.sessions.handover import (
 )
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
+    Certificate,
     HandoverCertificate,
     HandoverProposal,
     HandoverVote,
@@ -36,6 +37,7 @@ from protocols.sessions.messages import (
 )
 from protocols.sessions.opening import Opening
 from protocols.sessions.plan import Plan
+from protocols.sessions.roster import check_certificate
 
 HOPELESS_S = 3.0
 """How long the root waits for lost members to come back before it gives up for lack of a quorum."""
@@ -97,6 +99,18 @@ class RootWork:
         if self._hopeless_since is not None and not self._hopeless and not self.closed:
             ends.append(self._hopeless_since + HOPELESS_S)
         return min(ends, default=None)
+
+    def outlived(
+        self, message: Certificate, members: Mapping[tuple[int, int], Member]
+    ) -> list[tuple[int, int]]:
+        """Our seats in generations before the one that certified that it holds the sum: those that resharing
+        replaced while we were away, too. Raises MalformedMessage if it did not.
+        """
+        stage, generation = message.roster.stage, message.roster.generation
+        if stage != self.assembly.stage or not 0 < generation < len(self.generations):
+            return []
+        check_certificate(self.generations[generation], message)
+        return [slot for slot in members if slot[0] == stage and slot[1] < generation]
 
     def successor_of(self, generation: int) -> Assembly | None:
         """The generation after `generation`, if there was a handover."""

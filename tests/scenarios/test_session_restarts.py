@@ -12,7 +12,7 @@ from protocols.errors import LocalMisuse, UnexpectedMessage
 from protocols.machine import Broadcast, Persist, Send
 from protocols.sessions import events
 from protocols.sessions.durable import MAX_TOLD_AGAIN, DurableParty
-from protocols.sessions.messages import Deal, Fetch, PeersLost, Resumed, Vote
+from protocols.sessions.messages import Certificate, Deal, Fetch, PeersLost, Result, Resumed, Vote
 from protocols.sessions.party import INITIATOR_PATIENCE_S
 from protocols.sessions.records import Begun, Heard, VoteCast
 from protocols.sessions.roster import ROSTER
@@ -207,3 +207,36 @@ def test_the_beginning_shows_no_secret():
     assert isinstance(disk[0], Begun)
     assert "redacted" in repr(disk[0])
     assert disk[0].seed.hex() not in repr(disk[0])
+
+
+def test_a_member_that_was_replaced_while_it_was_away_learns_it_and_erases_what_it_held():
+    """Its substitute sits in the next generation; it comes back from a disk that still has the old shares."""
+    plan = make_plan(KEYS, length=2, size=(4, 1), clusters=1)
+    inputs = make_inputs(plan)
+    root, victim = plan.root, plan.stages[plan.root].members[2]
+
+    class Away(CrashPump):
+        def _deliver(self, sender, to, message):
+            is_root = isinstance(message, Certificate) and message.roster.stage == root
+            if is_root and self.lives[victim] == 1 and victim not in self.dead:
+                self._crash(victim, 10**6)
+            super()._deliver(sender, to, message)
+            holder = self.parties[victim].party._members.get((root, 0))
+            if self.lives[victim] == 2 and holder is not None:
+                seen.append((bool(holder._held), holder.erased, self.parties[victim].outcome))
+
+        def _post(self, sender, to, message):
+            if isinstance(message, Result) and to == victim:
+                return  # not the result, the certificate of its successors must make it forget
+            super()._post(sender, to, message)
+
+    seen = []
+    pump = Away(plan, KEYS, inputs, coded=False)
+    pump.start()
+    pump.run()
+    others = [outcome for party, outcome in pump.outcomes().items() if party != victim]
+    assert all(isinstance(outcome, events.Opened) for outcome in others)
+    assert others[0].result.handovers, "its seat was handed over"
+    assert seen[0][:2] == (True, False), "it held shares when it came back"
+    assert any(erased and not held and outcome is None for held, erased, outcome in seen)
+    assert not pump.sayings.contradictions
