@@ -98,7 +98,7 @@ class BulkLane:
         self._soon(self._fingerprint, effect)
 
     async def _fingerprint(self, effect: Fingerprint) -> None:
-        words = await trio.to_thread.run_sync(self.store.fingerprint, effect.challenge, effect.name)
+        words = await background.run(self.store.fingerprint, effect.challenge, effect.name)
         self._tell(Fingerprinted(effect.challenge, effect.name, words))
 
     def receive(self, sender: PartyId, message: object) -> None:
