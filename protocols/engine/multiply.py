@@ -188,7 +188,7 @@ class Reveal(Round):
     def words(self, committee: Committee, step: int, point: int) -> int:
         """Two words an element, or one, from t+1 members."""
         cuts = self._cuts(committee, step)
-        mine = sum(part.stop - part.start for part, senders in cuts if point in senders)
+        mine = sum(int(part.stop - part.start) for part, senders in cuts if point in senders)
         return mine * (1 if self.narrow else 2)
 
     def canonical(self, payload: Words) -> bool:

@@ -80,7 +80,7 @@ class Peers:
 
     def send(self, j: int, words: Words) -> None:
         """Queue a vector for one peer."""
-        body = memoryview(np.ascontiguousarray(words)).cast("B")
+        body = np.ascontiguousarray(words).view(np.uint8).data
         self.sent_bytes += 8 + body.nbytes
         header = struct.pack("<Q", body.nbytes)
         if body.nbytes < 1 << 16:
@@ -93,7 +93,7 @@ class Peers:
         """The next vector of one peer."""
         (size,) = struct.unpack("<Q", self._exactly(j, 8))
         words = np.empty(size // 8, dtype=np.uint64)
-        target = memoryview(words).cast("B") if size else memoryview(b"")
+        target = words.view(np.uint8).data
         at = 0
         while at < size:
             got = self._sockets[j].recv_into(target[at:])

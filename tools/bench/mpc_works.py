@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from protocols.circuits import builder, jobs
 from protocols.circuits.graph import Graph
+from protocols.circuits.layers import Operation
 from protocols.circuits.lower import lower
-from protocols.circuits.network import Network, Operation, compiled
+from protocols.circuits.network import Network, compiled
 from protocols.circuits.passes import optimised
 from protocols.engine import functions
 from protocols.engine.committee import Committee

@@ -7,28 +7,35 @@ sigmoid in three pieces; 784-128-10 with relu, the scores as result. Imported by
 from the command line when it is imported.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
-from mpyc.runtime import mpc
+from mpyc.runtime import mpc  # type: ignore[import-untyped]  # MPyC has no types
 
 secfxp = mpc.SecFxp()
 rng = np.random.default_rng(1)
 
 
-def sent():
-    return sum(p.protocol.nbytes_sent for p in mpc.parties if p.pid != mpc.pid)
+def sent() -> int:
+    """Bytes of this party until now."""
+    return int(sum(p.protocol.nbytes_sent for p in mpc.parties if p.pid != mpc.pid))
 
 
-async def shared(values):
+async def shared(values: Any) -> Any:
+    """Values of party 0 as a secret array."""
     a = mpc.input(secfxp.array(values, integral=False), senders=0)
     await mpc.gather(a)
     return a
 
 
-async def timed(name, size, work):
+async def timed(name: str, size: int, work: Callable[[], Awaitable[None]]) -> None:
+    """One line of JSON from party 0."""
     await mpc.transfer(0)
     before, start, busy = sent(), time.perf_counter(), time.process_time()
     await work()
@@ -40,11 +47,12 @@ async def timed(name, size, work):
         print(json.dumps(line | {"cpu_s_party": sum(cpu) / len(cpu)}), flush=True)
 
 
-async def logreg():
+async def logreg() -> None:
+    """An epoch."""
     x = await shared(rng.uniform(0, 1, (384, 31)))
     y = await shared(rng.integers(0, 2, (384, 1)).astype(float))
 
-    async def epoch():
+    async def epoch() -> None:
         w = secfxp.array(np.zeros((31, 1)), integral=False)
         for k in range(0, 384, 128):
             rows, labels = x[k : k + 128], y[k : k + 128]
@@ -57,12 +65,13 @@ async def logreg():
     await timed("logreg", 1, epoch)
 
 
-async def mlp(size):
+async def mlp(size: int) -> None:
+    """784-128-10 on `size` images."""
     x = await shared(rng.uniform(0, 1, (size, 784)))
     w1, b1 = await shared(rng.normal(0, 0.05, (784, 128))), await shared(rng.normal(0, 0.1, (1, 128)))
     w2, b2 = await shared(rng.normal(0, 0.1, (128, 10))), await shared(rng.normal(0, 0.1, (1, 10)))
 
-    async def forward():
+    async def forward() -> None:
         h = x @ w1 + b1
         h = (h >= 0) * h
         await mpc.gather(h @ w2 + b2)
@@ -70,7 +79,8 @@ async def mlp(size):
     await timed("mlp", size, forward)
 
 
-async def main():
+async def main() -> None:
+    """Everything that OPS names."""
     await mpc.start()
     for op in os.environ["OPS"].split(","):
         name, *sizes = op.split(":")
