@@ -54,8 +54,8 @@ class Fingerprint:
         """`seed`: the challenge; `bits`: k."""
         self._seed = seed
         self._limbs = -(-bits // _LIMB)
-        bits = np.frombuffer(Xof(seed, "audit columns").read(ROW * WORDS // 8), dtype=np.uint8)
-        self._columns = np.unpackbits(bits).reshape(ROW, WORDS).astype(np.float64)
+        random = np.frombuffer(Xof(seed, "audit columns").read(ROW * WORDS // 8), dtype=np.uint8)
+        self._columns = np.unpackbits(random).reshape(ROW, WORDS).astype(np.float64)
         self._state: Words = np.zeros(WORDS, dtype=np.uint64)
 
     def add(self, span: int, coordinates: Words) -> None:

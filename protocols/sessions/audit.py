@@ -36,10 +36,11 @@ _CLAIM, _TAG = "sum claim", "audit tag"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An adder's claim and the tags that belie it."""
+    """An adder's claim and the tags that belie it, which were given for `under`: it, or the total's claim."""
 
     claim: SumClaim
     tags: tuple[AuditTag, ...]
+    under: SumClaim
 
 
 def challenge_of(session: SessionId, claim: SumClaim) -> Digest:
@@ -93,17 +94,31 @@ def adds_up(plan: Plan, parts: list[bytes], total: bytes) -> bool:
     return fingerprint.agree(np.stack([words_of(part) for part in parts]), words_of(total), sent_bits(plan))
 
 
-def convicts(plan: Plan, certificate: Certificate, evidence: Evidence, claimed: bytes) -> bool:
+def convicts(
+    plan: Plan,
+    certificate: Certificate,
+    evidence: Evidence,
+    claimed: bytes,
+    above: Certificate | None = None,
+) -> bool:
     """Whether evidence shows a false sum, to anybody; `claimed`: the fingerprint of the vector of that name.
 
-    `certificate` is that of the claim's stage, which the caller has checked. Raises MalformedMessage if the
-    evidence is none: a signature, or a contributor, is missing.
+    `certificate` is that of the claim's stage, `above` that of the root if the claim is of a stage below it,
+    where its sum must be named: the caller has checked them. Raises MalformedMessage if the evidence is none:
+    a signature, or a contributor, is missing.
     """
-    made = evidence.claim
+    made, under = evidence.claim, evidence.under
     check_claim(plan, made)
     if roster_digest(plan.session, certificate.roster) != made.roster:
         raise MalformedMessage("the claim is about another roster")
-    challenge = challenge_of(plan.session, made)
+    if under != made:
+        check_claim(plan, under)
+        named = [] if above is None else [(g.child, g.source, g.vector) for g in above.roster.groups]
+        if above is None or roster_digest(plan.session, above.roster) != under.roster:
+            raise MalformedMessage("the fingerprints were given for another total")
+        if (made.stage, made.roster, made.name) not in named:
+            raise MalformedMessage("the claimed sum is not one of the total")
+    challenge = challenge_of(plan.session, under)
     for said in evidence.tags:
         check_tag(said)
         if said.challenge != challenge:

@@ -8,18 +8,24 @@
     judge     what still does not add up was added wrongly: the adder is named, with evidence (`audit`), and
               replaced; the next rank adds the same roster's vectors, which devices send again
 
-The total is not handed on before that (`bulk`). An adder that does not answer in AUDIT_WAIT_S is replaced and
-named without proof. What is left open: when more contributors are gone than MAX_OPENED, or the tree has inner
-stages whose devices' vectors the root's adder does not hold, the sum is accepted on its own check
-(`masking.checksum`) and this is said. Vectors of devices that are gone die with a lying adder: then the next
-rank never comes to a sum, and the session ends without one.
+The total is not handed on before that (`bulk`). An adder that does not answer in AUDIT_WAIT_S is replaced
+and named without proof. Vectors of devices that are gone die with a lying adder: then the next rank never
+comes to a sum, and the session ends without one.
 
-States of a claim: ASKING -> [OPENING] -> [DISPUTED] -> passed or condemned.
+In a tree one audit covers all stages: the total's. If it fails, the root's adder shows the sums below it, and
+the one is suspected that is not the sum of its parts; its adder may dispute as above. (A stage between leaves
+and root stands for all below it.) The root's adder is replaced; the sum of another is fixed in the certified
+roster, and the session ends without a total.
+
+What is left open: when more contributors are gone than MAX_OPENED, or any in a tree, the sum is accepted on
+its own check (`masking.checksum`), and this is said.
+
+States of a claim: ASKING -> [OPENING] -> [DISPUTED or LOCATING] -> passed or condemned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -36,27 +42,38 @@ AUDIT_WAIT_S = 10.0
 MAX_OPENED = 16
 """Vectors that an adder opens in one audit: each is as long as the total."""
 
-_ASKING, _OPENING, _DISPUTED = "asking", "opening", "disputed"
+_ASKING, _OPENING, _DISPUTED, _LOCATING = "asking", "opening", "disputed", "locating"
 
 
 class Audit:
     """One claim under examination; `verdict` is None until it is known, then whether the sum counts."""
 
     def __init__(
-        self, plan: Plan, claim: SumClaim, certificate: Certificate, stored: Callable[[Digest], bool]
+        self,
+        plan: Plan,
+        claim: SumClaim,
+        certificate: Certificate,
+        stored: Callable[[Digest], bool],
+        claimed: Callable[[int, Digest], SumClaim | None],
     ) -> None:
-        """`certificate` is that of the claim's roster; `stored` tells whether a vector is here whole."""
+        """`certificate` is that of the claim's roster; `stored` tells whether a vector is here whole,
+        `claimed` who claimed the sum of a stage that has this name.
+        """
         audit.check_claim(plan, claim)
         if roster_digest(plan.session, certificate.roster) != claim.roster:
             raise MalformedMessage("a sum is claimed of another roster than the certified one")
         self.plan = plan
         self.claim = claim
         self.verdict: bool | None = None
-        self.evidence: audit.Evidence | None = None
+        self.culprit: SumClaim | None = None
         self.deadline: float | None = None
         self.challenge = audit.challenge_of(plan.session, claim)
         self._contributors = certificate.roster.contributors
         self._entries = {e.dealing: e.dealer for group in certificate.roster.groups for e in group.entries}
+        self._sums = {group.child: group.vector for group in certificate.roster.groups if group.child >= 0}
+        self._claimed = claimed
+        self._suspect = claim
+        self._scope = certificate.roster.contributors
         self._flat = not plan.stages[claim.stage].children
         self._stored = stored
         self._state = _ASKING
@@ -88,12 +105,12 @@ class Audit:
 
     def opened(self, sender: PartyId, message: AuditOpened) -> None:
         """The adder's answer. Raises ProtocolError if it is none, or shows dealings that do not count."""
-        if sender != self.claim.adder or message.challenge != self.challenge or self._state == _ASKING:
+        if sender != self._suspect.adder or message.challenge != self.challenge or self._state == _ASKING:
             raise UnexpectedMessage("an answer to an audit that was not asked for")
-        assembly = first_generation(self.plan, self.claim.stage)
+        assembly = first_generation(self.plan, self._suspect.stage)
         for dealing in message.dealings[:MAX_OPENED]:
             check_dealing(assembly, dealing)
-            if self._entries.get(dealing_digest(assembly, dealing)) != dealing.dealer:
+            if self._flat and self._entries.get(dealing_digest(assembly, dealing)) != dealing.dealer:
                 raise MalformedMessage("a vector is shown that is not on the roster", blame=sender)
             self._opened[dealing.dealer] = dealing
         self._answered = len(message.dealings) <= MAX_OPENED
@@ -115,13 +132,15 @@ class Audit:
         fresh = sorted(name for name in names if self._stored(name))
         self._asked.update(fresh)
         effects: list[Effect] = [Fingerprint(self.challenge, name) for name in fresh]
+        if self._state == _LOCATING:
+            return self._locate(now)
         missing = [who for who in self._contributors if self._said(who) is None]
         if self._state == _ASKING and missing:
             if all(who in lost for who in missing) or self._late:
                 effects += self._open(now, missing)
         elif missing or any(d.vector not in self._words for d in self._opened.values()):
             if self._late:
-                effects += self._condemn(proven=False, fault="did not show the vectors it added")
+                effects += self._condemn(self.claim, "did not show the vectors it added", proven=False)
         elif self._state != _DISPUTED or self._answered or self._late:
             effects += self._compare(now)
         return effects
@@ -138,21 +157,64 @@ class Audit:
             why = f"{len(missing)} of {len(self._contributors)} contributors are gone"
             self.verdict = True
             return [Publish(events.Progress(self.claim.stage, "audit left open", why))]
-        self._state, self.deadline, self._late = _OPENING, now + AUDIT_WAIT_S, False
-        return [Send(self.claim.adder, AuditOpen(self.challenge, tuple(missing), ()))]
+        self._enter(now, _OPENING)
+        return [Send(self.claim.adder, AuditOpen(self.claim.stage, self.challenge, tuple(missing), ()))]
 
     def _compare(self, now: float) -> list[Effect]:
-        parts = [words for who in self._contributors if (words := self._said(who)) is not None]
-        if audit.adds_up(self.plan, parts, self._words[self.claim.name]):
-            self.verdict = True
-            detail = f"{len(parts)} fingerprints add up"
-            return [*self._liars(), Publish(events.Progress(self.claim.stage, "audited", detail))]
-        if self._state != _DISPUTED and self._flat and self._tags:
-            self._state, self.deadline = _DISPUTED, now + AUDIT_WAIT_S
-            self._answered = self._late = False
-            tags = tuple(self._tags[who] for who in sorted(self._tags))
-            return [Send(self.claim.adder, AuditOpen(self.challenge, (), tags))]
-        return [*self._liars(), *self._condemn(proven=self._answered, fault="added wrongly")]
+        """The sum under suspicion, at first the total, against the fingerprints of its parts."""
+        parts = [one for who in self._scope if (one := self._said(who)) is not None]
+        if audit.adds_up(self.plan, parts, self._words[self._suspect.name]):
+            return self._locate(now) if self._suspect != self.claim else self._pass()
+        if self._state == _DISPUTED:
+            return [*self._liars(), *self._condemn(self._suspect, "added wrongly", proven=self._answered)]
+        if self._flat:
+            return self._dispute(now, self.claim, self._scope)
+        self._enter(now, _LOCATING)
+        return [Send(self.claim.adder, AuditOpen(self.claim.stage, self.challenge, (), ()))]
+
+    def _pass(self) -> list[Effect]:
+        self.verdict = True
+        detail = f"{len(self._contributors)} fingerprints add up"
+        return [*self._liars(), Publish(events.Progress(self.claim.stage, "audited", detail))]
+
+    def _enter(self, now: float, state: str) -> None:
+        self._state, self.deadline = state, now + AUDIT_WAIT_S
+        self._answered = self._late = False
+
+    def _dispute(self, now: float, made: SumClaim, scope: tuple[PartyId, ...]) -> list[Effect]:
+        """Let an adder show which tags belie it falsely."""
+        self._enter(now, _DISPUTED)
+        self._suspect, self._scope = made, scope
+        tags = tuple(self._tags[who] for who in sorted(scope) if who in self._tags)
+        return [Send(made.adder, AuditOpen(made.stage, self.challenge, (), tags))]
+
+    def _locate(self, now: float) -> list[Effect]:
+        """In a tree: the sums below, which the certified roster names, against the total and against tags."""
+        fresh = sorted(name for name in {*self._sums.values()} - self._asked if self._stored(name))
+        self._asked.update(fresh)
+        effects: list[Effect] = [Fingerprint(self.challenge, name) for name in fresh]
+        words = {child: self._words.get(name) for child, name in self._sums.items()}
+        parts = [part for part in words.values() if part is not None]
+        if len(parts) < len(words):
+            if not self._late:
+                return effects
+            return [*effects, *self._condemn(self.claim, "did not show the sums it added", proven=False)]
+        if not audit.adds_up(self.plan, parts, self._words[self.claim.name]):
+            return [*effects, *self._condemn(self.claim, "added wrongly", proven=True)]
+        for child, name in self._sums.items():
+            below = tuple(self._below(child))
+            said = [one for who in below if (one := self._said(who)) is not None]
+            if not audit.adds_up(self.plan, said, self._words[name]):
+                made = self._claimed(child, name)
+                return self._condemn(None, "", False) if made is None else self._dispute(now, made, below)
+        return self._pass()
+
+    def _below(self, stage: int) -> Iterator[PartyId]:
+        """Contributors whose vectors are in a stage's sum."""
+        entry = self.plan.stages[stage]
+        yield from (who for who in entry.dealers if who in self._contributors)
+        for child in entry.children:
+            yield from self._below(child)
 
     def _liars(self) -> list[Effect]:
         """Devices whose signed fingerprint is not that of the vector their signed dealing names."""
@@ -165,9 +227,13 @@ class Audit:
         ]
         return [Publish(events.Named(who, "gave a false fingerprint", proven=True)) for who in false]
 
-    def _condemn(self, proven: bool, fault: str) -> list[Effect]:
-        self.verdict = False
-        tags = tuple(self._tags[who] for who in sorted(self._tags))
-        self.evidence = audit.Evidence(self.claim, tags)
-        named = [Publish(events.Named(self.claim.adder, fault, proven))] if self._flat else []
-        return [*named, Publish(events.SumRefused(self.evidence, proven and self._flat))]
+    def _condemn(self, made: SumClaim | None, fault: str, proven: bool) -> list[Effect]:
+        """The total is refused, by the fault of whoever made this claim, if it is known who that is."""
+        self.verdict, self.culprit = False, made
+        if made is None:
+            return []
+        below = set(self._below(made.stage))
+        tags = tuple(tag for who, tag in sorted(self._tags.items()) if who in below)
+        evidence = audit.Evidence(made, tags, self.claim)
+        named = Publish(events.Named(made.adder, fault, proven))
+        return [named, Publish(events.SumRefused(evidence, proven))]

@@ -61,7 +61,7 @@ class BulkWork:
         self._progress = progress
         self._keys = keys
         self._witness = Witness(plan, keys, masked)
-        self._claims: dict[PartyId, SumClaim] = {}
+        self._claims: dict[tuple[int, PartyId], SumClaim] = {}
         self._audit: Audit | None = None
         self._passed: set[Digest] = set()
         self._waits_until: float | None = None
@@ -119,18 +119,19 @@ class BulkWork:
     def _of_audit(
         self, sender: PartyId, message: object, adders: Mapping[tuple[int, int], Adder]
     ) -> list[Effect]:
-        audits, root = self.plan.initiator == self.me, (self.plan.root, 0)
+        audits = self.plan.initiator == self.me
         match message:
-            case SumClaim() if audits and sender == message.adder and message.stage == self.plan.root:
-                self._claims[sender] = message
+            case SumClaim() if audits and sender == message.adder:
+                audit.check_claim(self.plan, message)
+                self._claims[message.stage, sender] = message
             case AuditTag() if audits and self._audit is not None:
                 self._audit.tag(sender, message)
             case AuditOpened() if audits and self._audit is not None:
                 self._audit.opened(sender, message)
             case AuditRequest() if sender == self.plan.initiator:
                 return self._witness.asked(message)
-            case AuditOpen() if sender == self.plan.initiator and root in adders:
-                return self._witness.questioned(message, adders[root])
+            case AuditOpen() if sender == self.plan.initiator and (message.stage, 0) in adders:
+                return self._witness.questioned(message, adders[message.stage, 0])
             case AuditPassed() if sender == self.plan.initiator:
                 self._passed.add(message.name)
             case AdderReplaced() if sender == self.plan.initiator and message.stage == self.plan.root:
@@ -194,7 +195,7 @@ class BulkWork:
                 self._combining.add(stage)
                 effects.append(Combine(stage, parts))
             if stage in self._sums:
-                effects += self._pass_up(stage, lost) if stage != self.plan.root else []
+                effects += self._pass_up(stage, lost, adder) if stage != self.plan.root else []
         if self.plan.root in self._sums and self.me not in self._progress.banned:
             self.total = self._sums[self.plan.root]
         if result is not None and self.plan.initiator == self.me and not self._announced:
@@ -215,10 +216,12 @@ class BulkWork:
         adder = self._adder(self.plan.root, lost)
         if adder is None or adder == self.me:
             return []
-        made = self._claims.get(adder)
+        made = self._claims.get((self.plan.root, adder))
         current = self._audit.claim if self._audit is not None else None
         if made is not None and made != current and made.name == self.total in self.vectors.stored:
-            self._audit = Audit(self.plan, made, _first(result), self.vectors.stored.__contains__)
+            self._audit = Audit(
+                self.plan, made, _first(result), self.vectors.stored.__contains__, self._claimed
+            )
             self._waits_until = None
             return self._audit.start(now)
         if self._audit is None or self._audit.verdict is not None:
@@ -235,22 +238,30 @@ class BulkWork:
             effects += self._replace(now, adder)
         return effects
 
+    def _claimed(self, stage: int, name: Digest) -> SumClaim | None:
+        made = (claim for (index, _), claim in self._claims.items() if index == stage)
+        return next((claim for claim in made if claim.name == name), None)
+
     def _replace(self, now: float, adder: PartyId) -> list[Effect]:
         """The next rank adds, where the stage's devices can send to it."""
         stage = self.plan.stages[self.plan.root]
-        if stage.children or not set(stage.adders) - self._progress.banned - {adder}:
+        elsewhere = self._audit is not None and self._audit.culprit != self._audit.claim
+        if elsewhere or not set(stage.adders) - self._progress.banned - {adder}:
             return [Publish(events.TotalLost("the masked total is not the sum of the certified vectors"))]
         self._waits_until = now + NEXT_SUM_S
-        told = dict.fromkeys((*stage.members, *stage.dealers, *stage.adders, self.me))
+        below = [party for child in stage.children for party in self.plan.stages[child].adders]
+        told = dict.fromkeys((*stage.members, *stage.dealers, *stage.adders, *below, self.me))
         return [Broadcast(tuple(told), AdderReplaced(self.plan.root, adder))]
 
-    def _pass_up(self, stage: int, lost: frozenset[PartyId]) -> list[Effect]:
+    def _pass_up(self, stage: int, lost: frozenset[PartyId], adder: Adder) -> list[Effect]:
+        """To the adder in office above; the claim goes to the initiator, for an audit that fails."""
         above = self._adder(self.plan.parent_of(stage), lost)
         if above is None or self._sent_up.get(stage) == above:
             return []
         self._sent_up[stage] = above
         name = self._sums[stage]
-        return [Send(above, ClusterVector(stage, name)), *_transfer((above,), name, self.me)]
+        claim = self._claim(adder, name)
+        return [Send(above, ClusterVector(stage, name)), *claim, *_transfer((above,), name, self.me)]
 
     def _hand_down(
         self, lost: frozenset[PartyId], adders: Mapping[tuple[int, int], Adder], result: Result | None
@@ -275,14 +286,14 @@ class BulkWork:
         fresh = tuple(party for party in told if party not in reached)
         self._told.update(fresh)
         effects += [Send(party, TotalVector(name)) for party in fresh]
-        effects += self._claim(adders) if self.plan.initiator in fresh else []
+        root, made = adders.get((self.plan.root, 0)), self._sums.get(self.plan.root)
+        if self.plan.initiator in fresh and root is not None and root.in_office and made is not None:
+            effects += self._claim(root, made)
         return [*effects, *_transfer(fresh, name, self.me)]
 
-    def _claim(self, adders: Mapping[tuple[int, int], Adder]) -> list[Effect]:
-        """As the root's adder: sign the sum that we made."""
-        adder = adders.get((self.plan.root, 0))
-        name = self._sums.get(self.plan.root)
-        if adder is None or adder.certificate is None or name is None or not adder.in_office:
+    def _claim(self, adder: Adder, name: Digest) -> list[Effect]:
+        """Sign the sum that we made of a certified roster."""
+        if adder.certificate is None:
             return []
         made = audit.claim(self._keys, self.plan.session, adder.certificate, name)
         return [Send(self.plan.initiator, made)]

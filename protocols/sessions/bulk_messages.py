@@ -72,6 +72,7 @@ class AuditOpen:
     """Initiator to the adder: show the vectors of those who are gone, or which of these tags lie."""
 
     KIND: ClassVar[str] = "audit-open"
+    stage: StageIndex
     challenge: Digest
     missing: Annotated[tuple[PartyId, ...], AtMost(MAX_DEALERS)]
     disputed: Annotated[tuple[AuditTag, ...], AtMost(MAX_DEALERS)]

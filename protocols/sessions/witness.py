@@ -50,12 +50,19 @@ class Witness:
             raise UnexpectedMessage("too many questions in an audit")
         self._questions += 1
         dealings = _counted(adder)
+        if not message.disputed and not message.missing:
+            return self._show_sums(adder)
         if message.disputed:
             told = {tag.dealer: tag for tag in message.disputed if tag.challenge == message.challenge}
             pairs = {who: (tag, dealings[who]) for who, tag in told.items() if who in dealings}
             self._disputes[message.challenge] = pairs
             return [Fingerprint(message.challenge, dealing.vector) for _, dealing in pairs.values()]
         return self._show(message.challenge, [dealings[who] for who in message.missing if who in dealings])
+
+    def _show_sums(self, adder: Adder) -> list[Effect]:
+        groups = adder.certificate.roster.groups if adder.certificate is not None else ()
+        to, names = self.plan.initiator, [g.vector for g in groups if g.vector != NO_VECTOR]
+        return [Transfer((to,), name) for name in names] if to != self._keys.party else []
 
     def fingerprinted(self, message: Fingerprinted) -> list[Effect]:
         """Our store's word: on our own vector, or on one in dispute."""

@@ -122,10 +122,10 @@ def test_the_evidence_convinces_others_and_cannot_be_made_against_an_honest_adde
         (replace(first, challenge=honest), *rest),
     ):
         with pytest.raises(MalformedMessage):
-            audit.convicts(FLAT, certificate, audit.Evidence(evidence.claim, forged), claimed)
+            audit.convicts(FLAT, certificate, replace(evidence, tags=forged), claimed)
     for claim in (replace(evidence.claim, name=honest), replace(evidence.claim, adder=NEXT)):
         with pytest.raises(MalformedMessage):
-            audit.convicts(FLAT, certificate, audit.Evidence(claim, evidence.tags), claimed)
+            audit.convicts(FLAT, certificate, replace(evidence, claim=claim, under=claim), claimed)
 
 
 def test_a_device_that_gives_a_false_fingerprint_is_named_and_frames_nobody():
@@ -215,3 +215,61 @@ def test_more_who_left_than_an_adder_shows_leave_the_audit_open(monkeypatch):
     exact(pump)
     phases = [event.phase for event in said(pump, events.Progress) if "audit" in event.phase]
     assert phases == ["audit left open"]
+
+
+TREE = bulk_plan(KEYS, clusters=2)
+
+
+def test_in_a_tree_a_lying_adder_of_the_root_is_named_and_replaced():
+    pump = session(TREE)
+    liar = TREE.stages[TREE.root].adders[0]
+    honest_add, store = pump.stores[liar].add, pump.stores[liar]
+    leaves = len(TREE.stages) - 1
+
+    def add(parts):
+        name = honest_add(parts)
+        return store.put(shifted(store.packed[name].copy())) if len(parts) == leaves else name
+
+    store.add = add
+    run(pump)
+    exact(pump)
+    assert pump.named() == pump.named(proven=True) == {liar}
+
+
+def test_in_a_tree_a_lying_adder_of_a_leaf_is_named_with_evidence():
+    pump = session(TREE)
+    liar = TREE.stages[1].adders[0]
+    assert liar not in TREE.stages[TREE.root].adders[:1]
+    honest_add, store = pump.stores[liar].add, pump.stores[liar]
+
+    def add(parts):
+        name = honest_add(parts)
+        return store.put(shifted(store.packed[name].copy())) if len(parts) == 5 else name
+
+    store.add = add
+    run(pump)
+    assert pump.named() == pump.named(proven=True) == {liar}
+    assert not said(pump, events.MaskedTotal)
+    assert len(said(pump, events.TotalLost)) == 1
+    (refused,) = said(pump, events.SumRefused)
+    evidence = refused.evidence
+    assert (evidence.claim.stage, evidence.claim.adder) == (1, liar)
+    root = pump.parties[TREE.initiator].outcome.result.certificate
+    leaf = pump.parties[liar]._adders[1, 0].certificate
+    challenge = audit.challenge_of(TREE.session, evidence.under)
+    claimed = pump.stores[TREE.initiator].fingerprint(challenge, evidence.claim.name)
+    assert audit.convicts(TREE, leaf, evidence, claimed, root)
+    with pytest.raises(MalformedMessage, match="another total"):
+        audit.convicts(TREE, leaf, evidence, claimed)
+    with pytest.raises(MalformedMessage, match="another roster"):
+        audit.convicts(TREE, root, evidence, claimed, root)
+
+
+def test_in_a_tree_a_device_with_a_false_fingerprint_frames_no_leaf():
+    pump = session(TREE)
+    witness = pump.parties[DEVICE].bulk._witness
+    honest = witness.fingerprinted
+    witness.fingerprinted = lambda message: honest(replace(message, words=bytes(512)))
+    run(pump)
+    exact(pump)
+    assert pump.named() == pump.named(proven=True) == {DEVICE}
