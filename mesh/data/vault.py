@@ -171,7 +171,11 @@ class VaultStore:
                 )
 
     def tidy(self) -> int:
-        """Destroy files that belong to no row (a crash came between); how many."""
+        """Destroy what a crash left: files of no row, fragments of ended vaults; how many files."""
+        for (vault,) in self._db.execute(
+            "SELECT DISTINCT vault FROM fragments NATURAL JOIN ended"
+        ).fetchall():
+            self.erase_fragments(vault)
         known = {_name(*row) for row in self._db.execute("SELECT vault, generation, origin FROM fragments")}
         stray = {path.name for folder in (self._keys, self._fragments) for path in folder.iterdir()} - known
         for name in stray:

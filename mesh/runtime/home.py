@@ -6,6 +6,7 @@ Layout (folder 0700, files 0600):
     join.ticket   a join not done    journal.db    what may not be contradicted
     control.sock  the control API    lock          pid of the process that holds the folder
     logs/node.log                    data/         data sets, policies, ledger
+    vaults/       encrypted fragments of vaults that others shared
 
 Invariant: whoever changes the folder holds `lock` (flock, so the kernel frees it when its holder
 dies), hence two nodes never share an identity. Every file is replaced as a whole, never patched.

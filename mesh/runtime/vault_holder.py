@@ -6,6 +6,7 @@ before its consent, an erasure before its confirmation. A vault that ended here 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -52,6 +53,8 @@ log = structlog.get_logger("coppice.vault")
 OFFER_S = 3600.0
 """An uncertified share is dropped after this."""
 MAX_PER_OWNER = 64
+MAX_HELD = 1024
+"""Vaults of all owners: each is looked at every second and renewed every epoch."""
 MAX_USES = 10_000
 """Readings of one vault that a holder's ledger keeps; then its owner has to share it anew."""
 MAX_EARLY = 64
@@ -167,6 +170,8 @@ class Holder:
         """Why one vault more is too much for what this node's person lets it hold, or None."""
         if sum(row.size_bytes for row in rows) + terms.share_bytes > self._limit:
             return f"this node holds at most {self._limit / 1e6:g} MB for others (vault.hold_mb)"
+        if len(rows) >= MAX_HELD:
+            return f"this node holds {MAX_HELD} vaults already"
         if sum(row.owner == terms.owner for row in rows) >= MAX_PER_OWNER:
             return f"this node holds {MAX_PER_OWNER} vaults of this owner already"
         if terms.consent.expires_s and self._clock() >= terms.consent.expires_s:
@@ -191,7 +196,7 @@ class Holder:
         """A fellow holder shows what the owner dealt it: if that is true, nothing of it is kept."""
         terms = check_terms(message.terms, self._mesh)
         row = await self._row(terms.vault)
-        if row is None or (row.standing is not None and codec.decode(Standing, row.standing).generation):
+        if row is None or (row.standing is not None and standing_of(row.standing).generation):
             raise UnexpectedMessage("a proof about a vault that we do not hold, or no longer from its owner")
         if not await trio.to_thread.run_sync(deposit.is_guilty, message):
             raise MalformedMessage("a proof against a vault's owner that proves nothing", blame=sender)
@@ -207,7 +212,7 @@ class Holder:
         rows = await self.stored(partial(self.store.held, wanted, name))
         gone = await self.stored(partial(self.store.ended, wanted, name))
         ended = tuple((Digest(row.vault), row.reason) for row in gone[-8:])
-        shown = [(row, codec.decode(Standing, row.standing)) for row in rows[-4:] if row.standing]
+        shown = [(row, standing_of(row.standing)) for row in rows[-4:] if row.standing]
         uses = [len(await self.stored(self.store.uses, row.vault)) for row, _ in shown]
         told = [count if row.owner == sender else 0 for count, (row, _) in zip(uses, shown, strict=True)]
         answer = VaultFound(
@@ -279,7 +284,7 @@ class Holder:
         if self.is_over(row):
             await self.expire()
             return None, "expired"
-        standing = codec.decode(Standing, row.standing)
+        standing = standing_of(row.standing)
         if standing.generation != generation or standing.seat_of(self._keys.party) is None:
             return None, f"it is in generation {standing.generation} now"
         return standing, ""
@@ -329,7 +334,7 @@ class Holder:
         word = erased(self._keys.signing_seed, me, terms.vault, int(self._clock()))
         self._post((terms.owner,), word)
         if row is not None:
-            standing = codec.decode(Standing, row.standing) if row.standing else None
+            standing = standing_of(row.standing) if row.standing else None
             known = standing.everyone if standing else tuple(seat.party for seat in terms.seats)
             self._post((party for party in known if party not in (me, sender)), message)
 
@@ -370,6 +375,12 @@ class Holder:
                 self._post((effect.to,), effect.message)
             elif isinstance(effect, Broadcast):
                 self._post(effect.to, effect.message)
+
+
+@functools.lru_cache(maxsize=MAX_HELD)
+def standing_of(body: bytes) -> Standing:
+    """A stored standing, decoded once."""
+    return codec.decode(Standing, body)
 
 
 def _use(body: bytes) -> Use:

@@ -20,7 +20,7 @@ import trio
 
 from mesh.data.vault import HeldRow
 from mesh.overlay.view import Status, View
-from mesh.runtime.vault_holder import SEED_BYTES, Holder
+from mesh.runtime.vault_holder import SEED_BYTES, Holder, standing_of
 from mesh.runtime.vault_talk import Post
 from mesh.settings import Config
 from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
@@ -42,13 +42,13 @@ from protocols.vault.renewal_messages import (
     VoteCast,
     place_of,
 )
-from protocols.vault.standing import MAX_SUCCESSIONS, Standing, check_standing, outcome_name
+from protocols.vault.standing import MAX_SUCCESSIONS, Standing, check_standing, origin
 from protocols.wire import codec
 from protocols.wire.digest import digest
 
 log = structlog.get_logger("coppice.vault")
 
-LOOK_S = 0.5
+LOOK_S = 1.0
 MAX_RUNNING = 8
 MAX_CANDIDATES = 64
 MAILBOX = 1024
@@ -108,7 +108,7 @@ class Keeper:
             while True:
                 for row in await self._holder.stored(self._store.held):
                     if row.standing is not None:
-                        await self._look(row, codec.decode(Standing, row.standing))
+                        await self._look(row, standing_of(row.standing))
                 await trio.sleep(LOOK_S)
 
     async def _look(self, row: HeldRow, standing: Standing) -> None:
@@ -167,7 +167,7 @@ class Keeper:
         rows = await self._holder.stored(self._store.held, bytes(place.vault))
         known = rows[0].standing if rows else None
         if known is not None:
-            standing = codec.decode(Standing, known)
+            standing = standing_of(known)
             if standing.generation != place.generation:
                 self._post((sender,), standing)  # one of us two has missed something
                 return
@@ -204,7 +204,7 @@ class Keeper:
         if not rows or rows[0].standing is None:
             await self._consider(sender, message, rows)
             return
-        ours = codec.decode(Standing, rows[0].standing)
+        ours = standing_of(rows[0].standing)
         if ours.generation > message.generation:
             self._post((sender,), ours)
         elif ours.generation < message.generation:
@@ -227,7 +227,7 @@ class Keeper:
     async def linked(self, peer: PartyId) -> None:
         """A peer came back: it may have missed who holds what now."""
         for row in await self._holder.stored(self._store.held):
-            standing = codec.decode(Standing, row.standing) if row.standing else None
+            standing = standing_of(row.standing) if row.standing else None
             if standing is not None and peer in standing.everyone:
                 self._post((peer,), standing)
 
@@ -276,6 +276,15 @@ class Keeper:
             log.exception("a vault's renewal met a bug of ours", vault=vault.short())
         finally:
             del self._running[vault]
+            with trio.CancelScope(shield=True):
+                await self._clear(machine)
+
+    async def _clear(self, machine: Renewal) -> None:
+        """A share that a renewal left behind of a vault that ended, or that we did not come to hold."""
+        vault = bytes(machine.standing.vault)
+        ended = await self._holder.stored(self._store.ended, vault)
+        if ended or (machine.outcome is None and not await self._holder.stored(self._store.held, vault)):
+            await self._holder.stored(self._store.erase_fragments, vault)
 
     async def _step(
         self, machine: Renewal, call: Callable[..., Sequence[Effect]], *arguments: object
@@ -323,7 +332,7 @@ class Keeper:
         rows = await self._holder.stored(self._store.held, vault)
         if not rows or rows[0].standing is None:
             return machine.standing.seat_of(self._keys.party) is not None
-        return codec.decode(Standing, rows[0].standing).generation > machine.standing.generation
+        return standing_of(rows[0].standing).generation > machine.standing.generation
 
     async def adopt(self, standing: Standing) -> None:
         """This standing counts from now on: store it, then erase what came before it."""
@@ -342,7 +351,7 @@ class Keeper:
             await self._take_uses(standing)
         await self._holder.stored(self._store.certified, vault, body, now)
         erase = partial(
-            self._store.erase_fragments, vault, below=standing.generation, keep=bytes(origin_of(standing))
+            self._store.erase_fragments, vault, below=standing.generation, keep=bytes(origin(standing))
         )
         await self._holder.stored(erase)
         await self._holder.stored(self._store.forget_votes, vault, standing.generation)
@@ -366,14 +375,6 @@ class Keeper:
         here = self._links() | {self._keys.party}
         parties = {*machine.standing.members, *(seat.party for seat in machine.wanted)}
         return frozenset(parties - here)
-
-
-def origin_of(standing: Standing) -> Digest:
-    """By what a generation's fragments are called: the owner's dealing, or the roster that made them."""
-    if not standing.successions:
-        return standing.deposit.dealing
-    step = standing.successions[-1]
-    return outcome_name(standing.vault, step.generation - 1, step.round, step.seats, step.body)
 
 
 def _newest(bodies: Sequence[bytes]) -> tuple[Reading, ...]:

@@ -171,6 +171,14 @@ def check_standing(standing: Standing, mesh: Digest) -> Terms:
     return terms
 
 
+def origin(standing: Standing) -> Digest:
+    """By what its generation's fragments are called: the owner's dealing, or the roster that made them."""
+    if not standing.successions:
+        return standing.deposit.dealing
+    step = standing.successions[-1]
+    return outcome_name(standing.vault, step.generation - 1, step.round, step.seats, step.body)
+
+
 def advance(standing: Standing, step: Succession) -> Standing:
     """The standing with one succession more; steps without a change of seats are not kept for ever."""
     kept = list(standing.successions)

@@ -83,9 +83,7 @@ def test_share_stop_the_owner_and_another_node_reads_the_mean(local: LocalMesh) 
     assert code == 0, answer
     assert answer["value"] == pytest.approx(np.mean(VALUES), rel=1e-15)
     assert answer["n"] == len(VALUES)
-    print(
-        f"mean of a vault by the command line: {time.monotonic() - began:.2f} s, {answer['seconds']} s the job"
-    )
+    print(f"mean by the command line: {time.monotonic() - began:.2f} s, the job {answer['seconds']} s")
     for name in names:  # a fragment is no plaintext, and nothing in clear lies about
         for path in (local.peers[name].home.root / "vaults" / "fragments").iterdir():
             body = path.read_bytes()
