@@ -224,6 +224,7 @@ def _function(operation: str) -> Callable[[Array], Array]:
 
 
 relu, absolute, exp, log, reciprocal = (_function(o) for o in ("relu", "abs", "exp", "log", "reciprocal"))
+floor = _function("floor")
 sqrt, rsqrt, sigmoid, tanh = (_function(o) for o in ("sqrt", "rsqrt", "sigmoid", "tanh"))
 softmax, sort, maximum, argmax = (_function(o) for o in ("softmax", "sort", "max", "argmax"))
 

@@ -147,6 +147,7 @@ RULES: dict[str, Rule] = {
     "not": Rule(1, _same, "bit"),
     "relu": Rule(1, _same),
     "abs": Rule(1, _same),
+    "floor": Rule(1, _same, "integer"),
     "clamp": Rule(1, _same),
     "max": Rule(1, _row),
     "argmax": Rule(1, _row, "integer"),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from protocols.arithmetic import rns
 from protocols.circuits.graph import Graph, Node
-from protocols.engine import functions, ordering
+from protocols.engine import decompose, functions, ordering
 from protocols.engine.committee import Committee
 from protocols.engine.numbers import SCALE, Calculator, Number
 from protocols.engine.program import Program
@@ -162,6 +162,7 @@ _FUNCTIONS: dict[str, Callable[[Calculator, Number], Number]] = {
     "not": lambda c, x: c.complement(x),
     "relu": ordering.relu,
     "abs": ordering.absolute,
+    "floor": lambda c, x: decompose.floor_to(c, x, 0),
     "max": lambda c, x: ordering.maximum_and_position(c, x, position=False)[0],
     "argmax": _argmax,
     "sort": ordering.sort,

@@ -6,7 +6,7 @@ Exact arithmetic is that on the inputs as rounded to 2^-16 by their owners. Publ
 2^-20 first. Operations not bounded by a number are exact: linear ones, comparisons, selections, orders.
 
 Probabilistic against exact truncation: an opening rounds at random to one of the neighbours within U;
-`decompose.floor_to` gives the exact floor.
+`decompose.floor_to` (`floor` in a graph) gives the exact one.
 
 Division by a secret zero: `circuits.builder.divide` gives 0 and sets a secret flag; the reciprocal of a
 number below its declared low end is a finite number of no meaning.
@@ -50,6 +50,7 @@ BOUNDS: Mapping[str, Bound] = {
     "relu": EXACT,
     "abs": EXACT,
     "clamp": EXACT,
+    "floor": EXACT,
     "max": EXACT,
     "argmax": EXACT,
     "sort": EXACT,

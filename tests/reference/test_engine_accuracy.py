@@ -60,6 +60,7 @@ CASES: list[Case] = [
     ("relu", b.relu, lambda x: np.maximum(x, 0), WIDE, None),
     ("abs", b.absolute, np.abs, WIDE, None),
     ("clamp", lambda x: b.clamp(x, -1, 2), lambda x: np.clip(x, -1, 2), WIDE, None),
+    ("floor", b.floor, np.floor, WIDE, None),
     ("max", lambda x: b.maximum(x.reshape(6, 8)), lambda x: rows(x).max(1), WIDE, None),
     ("argmax", lambda x: b.argmax(x.reshape(6, 8)), lambda x: rows(x).argmax(1), WIDE, None),
     ("sort", lambda x: b.sort(x.reshape(6, 8)), lambda x: np.sort(rows(x)), WIDE, None),
