@@ -72,9 +72,10 @@ class Scenario:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing goes wrong, so that everybody must open."""
+        """Whether nothing goes wrong, and the plan's times suit the links, so that everybody must open."""
         harmful = self.slow or self.loss or self.crashes or self.cuts or self.byzantine or self.skew > 0.01
-        return not harmful and self.devices - len(self.declining) >= self.min_sites
+        hurried = self.collect_s < 10 * self.latency_s[1]
+        return not harmful and not hurried and self.devices - len(self.declining) >= self.min_sites
 
     @property
     def durable(self) -> bool:
@@ -107,9 +108,12 @@ def draw(seed: int) -> Scenario:
     if dice.random() < 0.1:
         return base
     chance = dice.random
+    latency = dice.choice([(0.001, 0.005), (0.001, 0.03), (0.02, 0.4)])
     return dataclasses.replace(
         base,
-        latency_s=dice.choice([(0.001, 0.005), (0.001, 0.03), (0.02, 0.4)]),
+        latency_s=latency,
+        collect_s=dice.choice([2.0, 6.0]) if latency[1] > 0.1 else 2.0,
+        total_s=20.0 if latency[1] > 0.1 else 12.0,
         loss=dice.choice([0.0, 0.0, 0.0, 0.005, 0.03]),
         duplicate=dice.choice([0.0, 0.0, 0.05]),
         in_order=chance() < 0.7,
