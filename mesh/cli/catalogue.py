@@ -162,7 +162,7 @@ CATALOGUE: Mapping[str, tuple[str, str]] = {
     "C-645": ("A training plug-in is missing or failed.", "The sentence says which; see the node's log."),
     "C-646": ("What was given to the model does not have its shape.", "Give the columns it was trained on."),
     "C-647": ("The privacy budget does not suffice.", "Ask for fewer rounds, or ask the owners."),
-    "C-648": ("The model cannot be exported so.", "The sentence says what the format lacks."),
+    "C-648": ("A model or result cannot be written so.", "The sentence says what the format lacks."),
     "C-649": ("A training run was asked for that makes no sense.", "Correct the option that is named."),
     "C-660": ("A model file cannot be read.", "Export the model as one ONNX file, weights inside."),
     "C-661": ("Reading model files needs the package onnx.", "pip install 'coppice-mesh[onnx]'"),

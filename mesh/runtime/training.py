@@ -243,6 +243,7 @@ class Training:
             missing=tuple(view.name(party) for party in sorted(set(plan.dealers) - set(opened.contributors))),
             counted=tuple(view.name(party) for party in opened.contributors),
             model=current.run.hex(),
+            job=self._work.info.id,
         )
 
 
