@@ -5,6 +5,10 @@ and adder are devices of it, a region's and the root's are devices of clusters b
 some have other roles besides. `device` are those that have none.
 
 A round is one message after another: the longest chain of messages that ends at the party.
+
+What a role sends and receives is told apart from the plan and the result, which name every device and so grow
+with the mesh for everybody. `growth` sets the figures beside those of a mesh of an eighth of the clusters, of
+the same size each: 1.0 where a role's cost does not depend on how large the mesh is.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from tools.sim.world import World
 
 N, T = 4, 1
 REGION = 27
+COSTS = ("messages_sent", "messages_received", "bytes_sent", "bytes_received", "plan_and_result_bytes")
+SMALLER = 8
 
 
 def big_plan(keys: list[PartyKeys], clusters: int) -> tuple[Plan, dict[PartyId, str]]:
@@ -131,10 +137,23 @@ def measure(devices: int, clusters: int) -> dict[str, Any]:
     }
 
 
+def growth(report: dict[str, Any], devices: int, clusters: int) -> dict[str, dict[str, float]]:
+    """By which factor each cost of each role exceeds that of a mesh of `devices` in `clusters`."""
+    small = measure(devices, clusters)["roles"]
+    return {
+        role: {cost: round(row[cost] / max(small[role][cost], 1), 2) for cost in COSTS}
+        for role, row in report["roles"].items()
+        if role in small
+    }
+
+
 def table(report: dict[str, Any]) -> str:
     """For people."""
-    columns = ("parties", "messages_sent", "messages_received", "bytes_sent", "bytes_received", "rounds")
-    lines = [f"{'role':16}" + "".join(f"{name.replace('_', ' '):>19}" for name in columns)]
+    columns = ("parties", *COSTS, "rounds")
+    lines = [f"{'role':16}" + "".join(f"{name.replace('_', ' '):>23}" for name in columns)]
     for role, row in report["roles"].items():
-        lines.append(f"{role:16}" + "".join(f"{row[name]:>19}" for name in columns))
+        lines.append(f"{role:16}" + "".join(f"{row[name]:>23}" for name in columns))
+    for role, factors in report.get("growth", {}).items():
+        told = ", ".join(f"{cost.replace('_', ' ')} x{factor}" for cost, factor in factors.items())
+        lines.append(f"{role} against a mesh of 1/{SMALLER}: {told}")
     return "\n".join(lines)
