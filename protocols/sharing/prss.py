@@ -126,6 +126,10 @@ class SetKeys:
             self._pairs[other] = derive(b"".join(self._keys[i] for i in common), "coppice/prss/pair/1", names)
         return Xof(self._pairs[other], label, *context)
 
+    def exported(self) -> tuple[bytes, ...]:
+        """The keys of the held sets in order, to be stored encrypted: whoever reads them is this party."""
+        return tuple(self._keys[index] for index in self.held)
+
     def fingerprint(self, index: int) -> bytes:
         """16 bytes by which the members of a set compare their keys without showing them."""
         return derive(self._keys[index], "coppice/prss/fingerprint/1")[:16]
@@ -150,6 +154,12 @@ def joint_keys(contributions: Sequence[SetKeys]) -> SetKeys:
         a: derive(b"".join(c._keys[a] for c in contributions), "coppice/prss/joint/1") for a in first.held
     }
     return SetKeys(first.sets, first.point, keys)
+
+
+def raw_elements(xof: Xof, count: int) -> Residues:
+    """What `elements` draws, not reduced: words below 2^61, (2, count), to be added up before a reduction."""
+    words = np.frombuffer(xof.read(16 * count), dtype="<u8").reshape(count, 2).T
+    return np.bitwise_and(words, np.uint64((1 << 61) - 1), out=np.empty((2, count), dtype=np.uint64))
 
 
 def elements(xof: Xof, count: int) -> Residues:

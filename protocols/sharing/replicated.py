@@ -30,7 +30,7 @@ import numpy.typing as npt
 from protocols.arithmetic import field, rns
 from protocols.arithmetic.rns import Residues
 from protocols.errors import LocalMisuse
-from protocols.sharing.prss import KeySets, SetKeys, elements
+from protocols.sharing.prss import KeySets, SetKeys, raw_elements
 
 Words = npt.NDArray[np.uint64]
 LOW_BITS = 62
@@ -182,14 +182,14 @@ class FieldStream:
         small = int(np.abs(weights).sum()) << 31 < 1 << 60
         limbs, share, mine = np.zeros((2, 2, count), dtype=np.int64), zero, zero
         for row, (index, xof) in enumerate(zip(keys.held, self._streams, strict=True)):
-            drawn = elements(xof, count)
+            drawn = raw_elements(xof, count)
             if small:
                 limbs[0] += (drawn & _M31).view(np.int64) * weights[row]
                 limbs[1] += (drawn >> np.uint64(31)).view(np.int64) * weights[row]
             else:
-                share = rns.add(share, rns.scale(drawn, int(weights[row])))
+                share = rns.add(share, rns.scale(rns.fold(drawn), int(weights[row])))
             if owner(keys.sets, index, quorum) == keys.point:
-                mine = rns.add(mine, drawn)
+                mine = rns.fold(mine + drawn)
         if small:
             positive = (limbs + np.array(rns.MODULI, dtype=np.int64)[:, None]).view(np.uint64)
             share = rns.fold(rns.shift_left(rns.fold(positive[1]), 31) + positive[0])
@@ -220,7 +220,7 @@ class ZeroShares:
 
     def residues(self, count: int) -> Residues:
         """Shares mod M, (2, count)."""
-        return rns.weighted([elements(stream, count) for stream in self._streams], self._weights)
+        return rns.weighted([raw_elements(stream, count) for stream in self._streams], self._weights)
 
     def elements(self, count: int) -> Words:
         """Shares mod p alone, (count,)."""
@@ -252,7 +252,7 @@ class ZeroStream:
         """Summands mod M, (2, count)."""
         sums = np.zeros((2, 2, count), dtype=np.uint64)
         for done, (plus, stream) in enumerate(self._streams):
-            sums[int(plus)] += elements(stream, count)
+            sums[int(plus)] += raw_elements(stream, count)
             if done % 6 == 5:  # seven words below 2^61 fill 64 bits
                 sums = np.stack([rns.fold(sums[0]), rns.fold(sums[1])])
         return rns.sub(rns.fold(sums[1]), rns.fold(sums[0]))
