@@ -51,7 +51,7 @@ from mesh.runtime.program_jobs import prepare as prepare_program
 from mesh.runtime.training import Training, work_spec
 from mesh.runtime.training_models import Ledger
 from mesh.runtime.vault_job import VaultJob, is_vault_job, report
-from mesh.runtime.vault_joint import JointJob, names_of
+from mesh.runtime.vault_joint import JointJob, is_joint
 from mesh.version import VERSION
 from protocols.errors import LocalMisuse, MeshError, Refused
 from protocols.identifiers import PartyId
@@ -217,7 +217,7 @@ class MemberService:
         """Queue a job. Raises as `plan` does for words that make no job, or a mesh of two."""
         job_of(spec, self._node.config.min_sites)
         if is_vault_job(spec):
-            several, work = len(names_of(spec.dataset)) > 1, self._jobs.new(spec)
+            several, work = is_joint(spec.dataset), self._jobs.new(spec)
             run = JointJob(self._node, work).run if several else VaultJob(self._node.vaults, work).run
             self._nursery.start_soon(self._until_ended, work, run)
             return work.info.id

@@ -1,4 +1,4 @@
-"""A job over several vaults: consents of each one's holders, then a session in which T+1 of each deal.
+"""A job over several vaults, or vaults and live sites: consents, then a session in which T+1 holders deal.
 
 The dealers' side is `vault_joints`.
 """
@@ -12,9 +12,10 @@ import trio
 
 from mesh.api.shapes import JobResult
 from mesh.overlay.planner import plan_session
-from mesh.runtime.calculation import Calculation, job_of
+from mesh.runtime.calculation import Calculation, job_of, refusals_of
+from mesh.runtime.inquiry import Inquiry
 from mesh.runtime.vault_job import denied, located, revealed, unanswered
-from protocols.errors import ConfigError, MeshError, SessionAborted, ThresholdLost
+from protocols.errors import ConfigError, MeshError, SessionAborted, ThresholdLost, TooFewDealers
 from protocols.identifiers import PartyId
 from protocols.sessions import events
 from protocols.sessions.plan import Job, Plan
@@ -49,14 +50,18 @@ class JointJob(Calculation):
             if attempt:
                 await trio.sleep(PAUSE_S)
             self._work.phase("asking", f"asking the holders of {spec.dataset}")
-            standings = [await located(vaults, name) for name in names_of(spec.dataset)]
+            live, names = parts_of(spec.dataset)
+            standings = [await located(vaults, name) for name in names]
             ids = tuple(standing.vault for standing in standings)
-            reading = Reading(os.urandom(16), vaults.me, ids, (), job.queries, spec.purpose)
+            sites = await self._sites(live, job)
+            if len(ids) + len(sites) < job.min_sites:
+                raise _too_few(len(ids), len(sites), job.min_sites)
+            reading = Reading(os.urandom(16), vaults.me, ids, sites, job.queries, spec.purpose)
             parts = [await self._part(standing, reading, avoided) for standing in standings]
             if None in parts:
                 error = ThresholdLost("too few holders answered", definite=True, fix="see: coppice peers")
                 continue
-            joint = VaultJoint(reading, tuple(part for part in parts if part is not None))
+            joint = VaultJoint(reading, tuple(part for part in parts if part is not None), live)
             plan = self._planned(job, joint)
             vaults.post(joint.dealers, joint)
             outcome = await self._session(plan)
@@ -65,11 +70,22 @@ class JointJob(Calculation):
             error = self._error(outcome)
             if not outcome.definite:
                 raise error
-            names = {name for name, _ in self._work.info.refusals}
-            avoided |= {party for party in joint.dealers if vaults.view().name(party) in names}
+            refused = {name for name, _ in self._work.info.refusals}
+            avoided |= {party for party in joint.dealers if vaults.view().name(party) in refused}
             avoided |= {party for party in joint.dealers if not vaults.view().is_alive(party)}
         assert error is not None
         raise error
+
+    async def _sites(self, live: str, job: Job) -> tuple[PartyId, ...]:
+        """Live sites whose owners would contribute, sorted; none without a live data set."""
+        if not live:
+            return ()
+        picture = self._node.picture()
+        count, threshold = min(len(picture.view.alive), 4096), 1
+        poll = await self._node.poll(Inquiry(os.urandom(16), replace(job, dataset=live), count, threshold))
+        for party, why in sorted(refusals_of(poll).items()):
+            self._work.refused(picture.view.name(party), why)
+        return tuple(sorted(party for party in poll.willing if picture.view.is_alive(party)))
 
     async def _part(self, standing: Standing, reading: Reading, avoided: set[PartyId]) -> Part | None:
         """Consents, and T+1 of those who gave theirs as dealers; None if too few are here."""
@@ -102,20 +118,37 @@ class JointJob(Calculation):
         self, plan: Plan, job: Job, joint: VaultJoint, opened: events.Opened
     ) -> JobResult:
         names = [PREFIX + part.standing.terms.terms.name for part in joint.parts]
-        result = await self._result(plan, revealed(job, "+".join(names)), opened)
-        return replace(result, sites=len(joint.parts), counted=tuple(names))
+        whole = "+".join([*names, *([joint.dataset] if joint.dataset else [])])
+        result = await self._result(plan, revealed(job, whole), opened)
+        names += [self._node.overlay.view().name(site) for site in joint.reading.sites]
+        return replace(result, sites=len(names), counted=tuple(names))
 
 
-def names_of(dataset: str) -> list[str]:
-    """Vaults of `vault:A+vault:B`. Raises ConfigError C-655."""
+def parts_of(dataset: str) -> tuple[str, list[str]]:
+    """(live data set or "", vaults) of `rows+vault:A+vault:B`. Raises ConfigError C-655."""
     parts = dataset.split("+")
-    if not all(part.startswith(PREFIX) and len(part) > len(PREFIX) for part in parts):
+    names = [part.removeprefix(PREFIX) for part in parts if part.startswith(PREFIX)]
+    live = [part for part in parts if not part.startswith(PREFIX)]
+    if not all(parts) or not all(names) or not names or len(live) > 1:
         raise ConfigError(
-            f"{dataset!r} mixes vaults with data sets of live sites",
+            f"{dataset!r} is no sum of vaults and at most one data set of live sites",
             code="C-655",
-            fix="ask for vault:A+vault:B, or for the live data set, each by itself",
+            fix="write vault:A, vault:A+vault:B or ROWS+vault:A",
         )
-    names = [part.removeprefix(PREFIX) for part in parts]
     if len(set(names)) != len(names):
         raise ConfigError(f"{dataset!r} names a vault twice", code="C-655", fix="name each once")
-    return names
+    return "".join(live), names
+
+
+def is_joint(dataset: str) -> bool:
+    """Whether it is more than one vault. Raises ConfigError C-655."""
+    live, names = parts_of(dataset)
+    return bool(live) or len(names) > 1
+
+
+def _too_few(vaults: int, sites: int, wanted: int) -> TooFewDealers:
+    return TooFewDealers(
+        f"{vaults} vaults and {sites} live sites would contribute, {wanted} are required",
+        definite=True,
+        fix="wait for more sites, or ask with a smaller --min-sites",
+    )

@@ -1,4 +1,4 @@
-"""A dealer's side of sessions over several vaults: what it was told a session adds up, and its summand.
+"""A dealer's side of sessions over vaults and live sites: what it was told a session adds up, its summand.
 
 What is told is checked against proofs when it comes, and against our ledger and the plan when the session
 begins; a session that nobody explained gets nothing.
@@ -7,13 +7,19 @@ begins; a session that nobody explained gets nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import trio
 
+from mesh.data import asking
+from mesh.data.room import DataRoom
+from mesh.overlay.view import View
 from mesh.runtime.vault_holder import Holder
 from protocols.arithmetic.field import Elements
 from protocols.errors import MeshError
-from protocols.identifiers import Digest, PartyId
+from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions.plan import Plan
 from protocols.vault import joint as joints
 from protocols.vault.joint import PREFIX, VaultJoint
@@ -23,13 +29,42 @@ TOLD_S = 3.0
 MAX_TOLD = 64
 
 
+@dataclass(frozen=True)
+class Judged(Plan):
+    """A plan as a live site's owner judges it: the same session, in which each vault is one site."""
+
+    of: SessionId | None = None
+    company: tuple[PartyId, ...] = ()
+
+    @cached_property
+    def session(self) -> SessionId:
+        """The real session's."""
+        assert self.of is not None
+        return self.of
+
+    @cached_property
+    def dealers(self) -> tuple[PartyId, ...]:
+        """Live sites, and vaults by their ids."""
+        return self.company
+
+
+def judged_by_owner(message: VaultJoint, plan: Plan) -> Judged:
+    """What the owner of live rows is asked: all of these sites and vaults or nothing."""
+    vaults = (PartyId(bytes(vault)) for vault in message.reading.vaults)
+    company = tuple(sorted((*message.reading.sites, *vaults)))
+    job = replace(plan.job, dataset=message.dataset, min_sites=len(company))
+    shown = {entry.name: getattr(plan, entry.name) for entry in fields(Plan)}
+    return Judged(**(shown | {"job": job}), of=plan.session, company=company)
+
+
 class Joints:
     """What sessions over vaults add up, as their requesters told this node."""
 
-    def __init__(self, me: PartyId, mesh: Digest, holder: Holder) -> None:
+    def __init__(self, me: PartyId, mesh: Digest, holder: Holder, view: Callable[[], View]) -> None:
         self._me = me
         self._mesh = mesh
         self._holder = holder
+        self._view = view
         self._told: OrderedDict[str, VaultJoint] = OrderedDict()
         self._bell = trio.Event()
 
@@ -42,8 +77,8 @@ class Joints:
         self._bell.set()
         self._bell = trio.Event()
 
-    async def contribution(self, plan: Plan) -> tuple[Elements | None, str]:
-        """Our vector in a session over vaults, or None and why not."""
+    async def contribution(self, plan: Plan, room: DataRoom) -> tuple[Elements | None, str]:
+        """Our vector in a session over vaults, or None and why not; `room` answers for our own rows."""
         with trio.move_on_after(TOLD_S):
             while plan.job.dataset not in self._told:
                 await self._bell.wait()
@@ -52,13 +87,26 @@ class Joints:
             return None, "nobody told us what this session adds up"
         try:
             joints.check_plan(message, plan)
-            return await self._summand(message), ""
+            own = None
+            if self._me in message.reading.sites:
+                own, why = await trio.to_thread.run_sync(self._own, message, plan, room)
+                if own is None:
+                    return None, why
+            return await self._summand(message, own), ""
         except MeshError as error:
             return None, str(error.args[0])
 
-    async def _summand(self, message: VaultJoint) -> Elements:
+    def _own(self, message: VaultJoint, plan: Plan, room: DataRoom) -> tuple[Elements | None, str]:
+        """Our own rows, if their owner's policy allows them in this company. The use counts as opened."""
+        judged = judged_by_owner(message, plan)
+        decision = room.authorize(judged, self._me, self._view().name(plan.initiator))
+        if not decision.allowed:
+            return None, asking.public(decision)
+        return room.contribution(judged)[0], ""
+
+    async def _summand(self, message: VaultJoint, own: Elements | None) -> Elements:
         shares: dict[Digest, Elements] = {}
         for part in message.parts:
             if self._me in part.dealers:
                 shares[part.standing.vault] = await self._holder.share_for(message.reading, part.standing)
-        return joints.summand(message, self._me, shares)
+        return joints.summand(message, self._me, shares, own)

@@ -108,7 +108,7 @@ class Vaults:
             self.keys, self._mesh, config, self.holder, self.post, self.view,
             lambda: overlay.keeper.record.epoch, self._links, clock,
         )  # fmt: skip
-        self.joints = Joints(self.me, self._mesh, self.holder)
+        self.joints = Joints(self.me, self._mesh, self.holder, self.view)
         self._talks: dict[Digest, Talk[object]] = {}
         self.finder = Finder(self.me, self._mesh, self.post, self._links, self.view)
         self._queue: Counter[PartyId] = Counter()

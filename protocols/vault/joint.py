@@ -1,4 +1,4 @@
-"""One sum over several vaults, opened in an ordinary session in which the holders are the dealers.
+"""One sum over several vaults and live sites, opened in an ordinary session: holders deal as devices do.
 
 Vaults have different holders, so nobody could add their shares seat by seat. But a secret is a linear
 combination of any T+1 shares: x = sum over i in Q of lambda_i s_i. So a quorum Q of T+1 holders of each vault
@@ -9,6 +9,9 @@ What is seen. A dealer's vector lambda_i s_i is dealt like a device's own rows a
 so the session's guarantees are the vaults': the committees and the requester see the total. T holders of
 a vault that also sit on committees still miss an honest dealer's summand. The plan demands all its dealers:
 a total over some of them, which would mean nothing, is not opened.
+
+Live sites named in the reading deal their own rows in the same session, by their own owners' policies; to
+them each vault counts as one site, however many holders deal for it.
 
 What is weaker than in a reading of one vault: exactly T+1 holders deal, so one that deals something else
 shifts the total, unnoticed, as a device can that lies about its rows. Holders of each vault see the proof
@@ -63,6 +66,8 @@ class VaultJoint:
     KIND: ClassVar[str] = "vault-joint"
     reading: Reading
     parts: Annotated[tuple[Part, ...], AtMost(16)]
+    dataset: Annotated[str, AtMost(64)] = ""
+    """Data set of the live sites, if the reading has any."""
 
     @cached_property
     def name(self) -> Digest:
@@ -72,16 +77,20 @@ class VaultJoint:
     @property
     def dealers(self) -> tuple[PartyId, ...]:
         """All who deal, sorted; a party may hold seats of several vaults."""
-        return tuple(sorted({party for part in self.parts for party in part.dealers}))
+        holders = {party for part in self.parts for party in part.dealers}
+        return tuple(sorted(holders | set(self.reading.sites)))
 
 
 def check_joint(joint: VaultJoint, mesh: Digest) -> None:
     """Raise MalformedMessage unless every part is a vault whose holders consented to this very reading."""
-    if tuple(part.standing.vault for part in joint.parts) != joint.reading.vaults or joint.reading.sites:
+    sites = joint.reading.sites
+    if tuple(part.standing.vault for part in joint.parts) != joint.reading.vaults or not joint.parts:
         raise MalformedMessage("the parts are not those of the reading")
+    if sites != tuple(sorted(set(sites))) or bool(sites) != bool(joint.dataset):
+        raise MalformedMessage("live sites are repeated, out of order, or without a data set")
     if len(set(joint.reading.vaults)) != len(joint.parts):
         raise MalformedMessage("a vault appears twice in a sum")
-    owners = {part.standing.terms.terms.owner for part in joint.parts}
+    owners = {*sites, *(part.standing.terms.terms.owner for part in joint.parts)}
     for part in joint.parts:
         terms = check_standing(part.standing, mesh)
         if len(owners) < terms.consent.min_sites:
@@ -105,9 +114,14 @@ def check_plan(joint: VaultJoint, plan: Plan) -> None:
         raise MalformedMessage("a sum over vaults is opened over all its dealers or not at all")
 
 
-def summand(joint: VaultJoint, me: PartyId, shares: Mapping[Digest, Elements]) -> Elements:
-    """What we deal: our weighted shares of all vaults that we deal; `shares` by vault, (width,)."""
-    total: Elements | None = None
+def summand(
+    joint: VaultJoint, me: PartyId, shares: Mapping[Digest, Elements], own: Elements | None = None
+) -> Elements:
+    """What we deal: our weighted shares of all vaults that we deal, and a live site's `own` vector.
+
+    `shares` by vault, (width,). Raises MalformedMessage if that is nothing.
+    """
+    total = own
     for part in joint.parts:
         if me not in part.dealers:
             continue

@@ -147,7 +147,7 @@ async def test_the_mean_over_two_vaults_of_owners_that_have_gone(
         assert variance.value == pytest.approx(np.var(pooled, ddof=1), rel=1e-12)
         assert job.result.counted == ("vault:cardio", "vault:more")
         with pytest.raises(ConfigError) as caught:
-            await reader.service.submit(JobSpec("rows+vault:more", (QuerySpec("mean", "bmi"),)))
+            await reader.service.submit(JobSpec("rows+more+vault:more", (QuerySpec("mean", "bmi"),)))
         assert caught.value.code == "C-655"
         nursery.cancel_scope.cancel()
 
@@ -175,4 +175,42 @@ async def test_a_node_holds_no_more_than_its_person_lets_it(
         with pytest.raises(ConfigError) as caught:
             await owner.service.share(ShareSpec(path, "first"))
         assert caught.value.code == "C-652"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_vault_and_live_sites_in_one_sum(tmp_path: Path, autojump_clock, in_place: None) -> None:
+    """The vault counts as one site to the live ones; the total is the pooled plaintext's."""
+    rows = [[5.0 + k + 0.25 * i for i in range(12 + k)] for k in range(3)]
+    gone = [100.0 + i for i in range(15)]
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = await mesh.start(7, [(), *rows])  # p2, p3 and p4 are live sites
+        owner, reader = members[0], members[6]
+        path = tmp_path / "gone.csv"
+        path.write_text("x\n" + "".join(f"{value!r}\n" for value in gone))
+        await owner.service.share(ShareSpec(str(path), "gone", holders=4, min_sites=3))
+        owner.scope.cancel()
+        await trio.sleep(12)
+        queries = (QuerySpec("mean", "x"), QuerySpec("variance", "x"))
+        job = await reader.ended(
+            await reader.service.submit(JobSpec("rows+vault:gone", queries, min_sites=4))
+        )
+        assert job.result is not None, job.error
+        pooled = [*gone, *rows[0], *rows[1], *rows[2]]
+        mean, variance = job.result.answers
+        assert mean.n == len(pooled)
+        assert mean.value == pytest.approx(np.mean(pooled), rel=1e-14)
+        assert variance.value == pytest.approx(np.var(pooled, ddof=1), rel=1e-12)
+        assert job.result.sites == 4
+        live = next(m for m in members if m.identity.applicant.name == "p3")
+        uses = live.node.room.history("rows")
+        (approved,) = [entry for entry in uses if entry.kind == "approved"]
+        assert approved.body["min_sites"] == 4
+        vault = next(one for one in await members[1].service.shared() or await reader.service.shared())
+        assert vault.vault in approved.body["sites"]
+        few = await reader.ended(
+            await reader.service.submit(JobSpec("rows+vault:gone", queries, min_sites=5))
+        )
+        assert few.error is not None
+        assert few.error.code == "C-301"
         nursery.cancel_scope.cancel()
