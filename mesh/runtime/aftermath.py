@@ -108,6 +108,10 @@ class Aftermath:
             self._nursery.start_soon(self._learn, plan, message)
         return True
 
+    def knows(self, session: SessionId) -> bool:
+        """Whether this node ever said anything in the session. Raises JournalFull."""
+        return self._journal.knows(session)
+
     def proof(self, session: SessionId) -> Result | AbortProof | None:
         """How a session that is over here ended, if that is known. Raises JournalFull."""
         end = self._journal.ending(session)

@@ -47,6 +47,7 @@ PAUSE_S = 0.3
 SPARE_S = 15.0
 """Beyond the plan's total: our own machine has ended long before, unless it is broken."""
 LOOK_S = 0.25
+_UNBEGUN = "the node stopped before the session began"
 _NO_BULK = "the node stopped while masked vectors were under way; they do not survive that"
 
 _ABORTS: dict[str, type[SessionAborted]] = {
@@ -84,7 +85,7 @@ class Calculation:
         plan = stored.plan
         try:
             if plan is None or plan.bulk is not None:
-                what = "the node stopped before the session began" if plan is None else _NO_BULK
+                what = _UNBEGUN if plan is None else _NO_BULK
                 raise SessionAborted(what, definite=plan is None, fix="submit the job again")
             self._plan = plan
             self._work.phase("session", f"session {plan.session.short()} goes on", session=plan.session.hex())
@@ -109,6 +110,8 @@ class Calculation:
                     isinstance(self._outcome, events.Opened) or self._outcome.definite
                 ):
                     return self._outcome
+                if not self._node.sessions.aftermath.knows(plan.session):  # our plan never left this node
+                    return events.Aborted("C-300", _UNBEGUN, definite=True)
                 await trio.sleep(LOOK_S)
         return self._outcome or events.Aborted("C-303", "nobody tells how it ended", definite=False)
 

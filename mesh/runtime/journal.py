@@ -33,6 +33,7 @@ from nacl.secret import SecretBox
 from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MeshError
 from protocols.identifiers import SessionId
+from protocols.sessions.plan import Plan
 from protocols.wire import codec
 
 if TYPE_CHECKING:
@@ -63,11 +64,15 @@ _CUT = "cut off the log"
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A session that a crash left open: when it began, and its records' class names and encodings."""
+    """A session that a crash left open: when it began, and its records' class names and encodings.
+
+    `damaged`: there were records that cannot be read, so nobody can tell what was said.
+    """
 
     session: SessionId
     started: float
     records: tuple[tuple[str, bytes], ...]
+    damaged: bool = False
 
     def __repr__(self) -> str:
         return f"Unfinished({self.session.short()}, {len(self.records)} records)"
@@ -163,6 +168,15 @@ class Journal:
             ]
         )
 
+    async def abandon(self, session: SessionId, plan: Plan | None) -> None:
+        """This node takes no part any more and does not know how it ends. Raises JournalFull."""
+        await self.end(session, "abandoned by a restart", epoch=plan.epoch if plan else 0, plan=plan)
+
+    async def discard(self, session: SessionId) -> None:
+        """Nothing was ever said in this session: it is as if we had not heard of it. Raises JournalFull."""
+        self._keys.pop(session, None)
+        await self._write([("DELETE FROM sessions WHERE session = ?", (bytes(session),))])
+
     async def end(
         self,
         session: SessionId,
@@ -221,10 +235,7 @@ class Journal:
         return [(SessionId(session), bytes(plan)) for session, plan in rows]
 
     def unfinished(self) -> list[Unfinished]:
-        """Sessions that a crash left open, oldest first, to be gone on with or ended. Raises JournalFull.
-
-        One whose key or records cannot be read has no records here: nobody can tell what it said.
-        """
+        """Sessions that a crash left open, oldest first, to be gone on with or ended. Raises JournalFull."""
         found = []
         rows = self._read("SELECT session, started, key FROM sessions WHERE ended IS NULL ORDER BY started")
         for name, started, sealed in rows:
@@ -235,7 +246,8 @@ class Journal:
                 records = tuple((str(kind), bytes(box.decrypt(body))) for kind, body in stored)
             except (CryptoError, ValueError, TypeError):
                 records = ()
-            found.append(Unfinished(session, started, records))
+            damaged = not records and (bool(stored) or not sealed)  # the first record precedes every word
+            found.append(Unfinished(session, started, records, damaged))
         return found
 
     def _read(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:

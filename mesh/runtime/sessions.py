@@ -112,7 +112,7 @@ class Sessions:
         self._nursery: trio.Nursery | None = None
         self._since = 0.0
         self._met: set[PartyId] = set()
-        self.joint: Callable[[Plan, DataRoom], Awaitable[tuple[Elements | None, str]]] | None = None
+        self.joint: Callable[[Plan], Awaitable[tuple[Elements | None, str]]] | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run sessions until cancelled."""
@@ -267,13 +267,14 @@ class Sessions:
     async def _resume(self, found: Unfinished) -> None:
         """Go on with a session that a crash or a stop left open; or end it, if it cannot be gone on with."""
         try:
+            if not (found.records or found.damaged):
+                await self._journal.discard(found.session)
+                return
             now, elapsed_s = trio.current_time(), time.time() - found.started
             machine, effects = await trio.to_thread.run_sync(rebuilt, self._keys, found, now, elapsed_s)
         except Exception as error:  # a record that breaks the machine ends this session, not the node
             log.warning("session abandoned", session=found.session.short(), why=repr(error))
-            plan = plan_of(found)
-            epoch = plan.epoch if plan else 0
-            await self._journal.end(found.session, "abandoned by a restart", epoch=epoch, plan=plan)
+            await self._journal.abandon(found.session, plan_of(found))
             return
         finally:
             self._considering.pop(found.session, None)
@@ -332,7 +333,7 @@ class Sessions:
         if self._keys.party not in plan.dealers:
             return None, "no dealer"
         if plan.job.dataset.startswith("vault:") and self.joint is not None:
-            return await self.joint(plan, self._room)
+            return await self.joint(plan)
         try:
             blobs, model = await self._public(plan.job, plan.initiator)
         except MeshError as error:
@@ -365,7 +366,7 @@ class Sessions:
         self, plan: Plan, outcome: object | None, proof: Result | AbortProof | None
     ) -> None:
         """Tell the owner's ledger how the use ended; an unclear end counts as opened until it is proved."""
-        if is_beacon(plan) or self._keys.party not in plan.dealers or plan.job.dataset.startswith("vault:"):
+        if is_beacon(plan) or self._keys.party not in plan.dealers:
             return
         opened = outcome.result if isinstance(outcome, events.Opened) else proof
         try:

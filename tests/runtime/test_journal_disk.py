@@ -142,6 +142,19 @@ async def test_without_the_nodes_secret_the_records_cannot_be_read(tmp_path, nur
     for secret in (None, bytes(32)):
         (found,) = Journal(path, secret).unfinished()
         assert found.records == ()
+        assert found.damaged
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_session_in_which_nothing_was_said_is_forgotten(tmp_path, nursery):
+    journal = Journal(tmp_path / "journal.db", SECRET)
+    await nursery.start(journal.run)
+    await journal.begin(ONE)
+    (found,) = Journal(tmp_path / "journal.db", SECRET).unfinished()
+    assert (found.records, found.damaged) == ((), False)
+    await journal.discard(ONE)
+    assert not journal.knows(ONE)
+    await journal.begin(ONE)
     nursery.cancel_scope.cancel()
 
 

@@ -159,3 +159,21 @@ async def test_ended_jobs_are_listed_after_a_restart_and_unbegun_ones_have_faile
         assert info.error is not None
         assert "before the session began" in info.error.what
         nursery.cancel_scope.cancel()
+
+
+async def test_a_plan_that_never_left_the_node_was_aborted_for_certain(tmp_path, in_place, autojump_clock):
+    """The job's file has the plan, the journal no word of it: a crash between the two."""
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        asker = (await mesh.start(5, ROWS))[0]
+        asker.node.sessions.begin = lambda plan: None
+        job = await asker.service.submit(ask("sum"))
+        with trio.fail_after(20):
+            while (await asker.service.job(job)).phase != "session":
+                await trio.sleep(0.01)
+        await mesh.crash(asker)
+        back = await mesh.restart(asker)
+        info = await back.ended(job)
+        assert info.error is not None
+        assert "before the session began; nothing was opened" in info.error.what
+        nursery.cancel_scope.cancel()

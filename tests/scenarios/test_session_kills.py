@@ -76,9 +76,10 @@ def every(shape, noticed, stride):
 
 @pytest.mark.parametrize(("shape", "stride"), [("two levels", 37), ("three levels", 97), ("larger", 401)])
 def test_a_noticed_death_never_costs_the_result(shape, stride):
-    for index, step, (_, outcomes) in every(shape, True, stride):
+    for index, step, (pump, outcomes) in every(shape, True, stride):
         kinds = {type(outcome) for outcome in outcomes.values()}
         assert kinds == {events.Opened}, f"party {index} killed at step {step}"
+        assert pump.now - 100.0 <= 1.0, f"party {index} killed at step {step} costs more than a second"
 
 
 @pytest.mark.parametrize(("shape", "stride"), [("two levels", 67), ("larger", 601)])
