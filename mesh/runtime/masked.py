@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mesh.overlay.planner import BULK_SIZES
 from mesh.runtime.vectors import VectorStore
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
@@ -30,6 +31,8 @@ from protocols.statistics.update import width
 
 BYTES_A_SECOND = 1_000_000
 """The slowest link for which a plan leaves time to send a vector."""
+ADDER_BYTES_A_SECOND = 12_500_000
+"""The same of an adder, into which all vectors of a leaf go: 100 Mbit/s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,10 @@ def bulk_of(job: Job, choice: Choice) -> tuple[Bulk, int] | None:
     return Bulk(choice.parameters.name, length, every_device), choice.parameters.dealt_length
 
 
-def extra_ms(bulk: Bulk) -> int:
-    """Time for one vector over a slow link."""
-    return layout_of(bulk).packed_bytes * 1000 // BYTES_A_SECOND
+def extra_ms(bulk: Bulk, devices: int = 1) -> int:
+    """Time for one vector over a slow link, and for those of a whole leaf into their adder's."""
+    size, leaf = layout_of(bulk).packed_bytes, min(devices, BULK_SIZES.max)
+    return size * 1000 // BYTES_A_SECOND + leaf * size * 1000 // ADDER_BYTES_A_SECOND
 
 
 def layout_of(bulk: Bulk) -> Layout:
