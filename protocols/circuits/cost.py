@@ -39,7 +39,10 @@ SECONDS_AN_ELEMENT = {
     Spread: 250e-9,
     OpenSign: 5e-9,
 }
-"""Computing of one member at (3, 1), measured; scaled by the key sets a member holds, over two."""
+"""Computing of one member at (3, 1), where it holds two key sets, measured."""
+
+SET_SHARE = 0.35
+"""What a further pair of key sets adds to it: 1.7 times at (5, 2), 3.3 times at (7, 2), measured 1.5-3.1."""
 
 PIECE_WORD_S = 30e-9
 """Drawing a mask word of a piece, or hashing a word of one, in mode A; measured."""
@@ -171,7 +174,7 @@ def _elements(step: Step) -> int:
 def _seconds(step: Step, size: int, committee: Committee) -> float:
     rate = SECONDS_AN_ELEMENT.get(type(step), 0.0)
     held = len(committee.sets.sets) * (committee.n - committee.t) / committee.n
-    seconds = ROUND_OVERHEAD_S * isinstance(step, Round) + rate * size * max(1.0, held / 2)
+    seconds = ROUND_OVERHEAD_S * isinstance(step, Round) + rate * size * (1 + SET_SHARE * (held / 2 - 1))
     if committee.checked and isinstance(step, Gate):
         n, t = len(committee.quorum), committee.t
         pieces, draws = math.comb(n, 2 * t), held * math.comb(n - t, n - 2 * t)
