@@ -80,6 +80,10 @@ class Inputs:
             self._size -= len(dropped)
         return name
 
+    def forget(self, name: Digest) -> None:
+        """Nobody will ask for it any more."""
+        self._size -= len(self._held.pop(name, b""))
+
     def held(self, name: Digest) -> bytes | None:
         """The blob, if it is here."""
         return self._held.get(name)

@@ -125,6 +125,8 @@ class Runs:
             if known.get(after.number) == name:
                 return
             known[after.number] = name
+            if after.number - 2 in known:  # who is behind asks for the round before, at most
+                self._inputs.forget(known[after.number - 2])
             self._known.move_to_end(after.run)
             receipts = (*self._receipts.get(after.run, ()), transcript)[-MAX_ROUNDS_KNOWN:]
             self._receipts[after.run] = receipts

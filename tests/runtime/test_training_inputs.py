@@ -169,6 +169,17 @@ async def test_a_device_makes_the_next_round_itself_and_keeps_it(runs: Runs, sta
     assert (await runs.check(after.encoded())).number == 1
 
 
+async def test_rounds_that_are_over_are_not_held_in_memory(runs: Runs, start: Round) -> None:
+    states = [
+        dataclasses.replace(start, number=number, weights=start.weights + number) for number in range(5)
+    ]
+    for state in states[1:]:
+        await runs.keep(state, Digest(bytes(32)))
+    held = [state.number for state in states if runs._inputs.held(state.name()) is not None]
+    assert held == [3, 4]
+    assert runs._inputs._size == sum(len(state.encoded()) for state in states[3:])
+
+
 async def test_weights_that_do_not_follow_from_the_certified_total_are_refused(
     runs: Runs, start: Round
 ) -> None:
