@@ -112,7 +112,7 @@ class Sessions:
         self._nursery: trio.Nursery | None = None
         self._since = 0.0
         self._met: set[PartyId] = set()
-        self.joint: Callable[[Plan], Awaitable[tuple[Elements | None, str]]] | None = None
+        self.joint: Callable[[Plan, DataRoom], Awaitable[tuple[Elements | None, str]]] | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run sessions until cancelled."""
@@ -333,7 +333,7 @@ class Sessions:
         if self._keys.party not in plan.dealers:
             return None, "no dealer"
         if plan.job.dataset.startswith("vault:") and self.joint is not None:
-            return await self.joint(plan)
+            return await self.joint(plan, self._room)
         try:
             blobs, model = await self._public(plan.job, plan.initiator)
         except MeshError as error:
@@ -366,7 +366,7 @@ class Sessions:
         self, plan: Plan, outcome: object | None, proof: Result | AbortProof | None
     ) -> None:
         """Tell the owner's ledger how the use ended; an unclear end counts as opened until it is proved."""
-        if is_beacon(plan) or self._keys.party not in plan.dealers:
+        if is_beacon(plan) or self._keys.party not in plan.dealers or plan.job.dataset.startswith("vault:"):
             return
         opened = outcome.result if isinstance(outcome, events.Opened) else proof
         try:
