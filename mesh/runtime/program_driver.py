@@ -20,7 +20,8 @@ from mesh.runtime.postman import Postman
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
-from protocols.programs.messages import InputPart, Layer, StartCertificate, StartProposal
+from protocols.programs import keeping
+from protocols.programs.messages import InputPart, Layer, Mark, StartCertificate, StartProposal
 from protocols.programs.party import Finished, ProgramParty
 from protocols.programs.recipient import ProgramOpened
 from protocols.sessions import events
@@ -29,6 +30,8 @@ log = structlog.get_logger("coppice.program")
 
 MAILBOX = 8192
 LINGER_S = 5.0
+KEEP_EVERY_S = 1.0
+"""Between two marks that are stored: what a restarted member has to be handed is at most as old."""
 HEAVY_WORDS = 16_384
 """A layer vector from this length on is worked on in a thread."""
 HEAVY_BYTES = 64 * 1024
@@ -47,7 +50,9 @@ class ProgramDriver:
         journal: Journal,
         report: Report,
         counters: Counter[str],
+        resumed: Sequence[Effect] | None = None,
     ) -> None:
+        """`resumed`: what a machine that was rebuilt from the journal has to say instead of starting."""
         self.machine = machine
         self.session = machine.plan.session
         self.bytes_sent = 0
@@ -61,6 +66,10 @@ class ProgramDriver:
         self._most_bytes = max(64 << 20, machine.plan.limits.memory_bytes // len(self._parties))
         self._scope = trio.CancelScope()
         self._told = False
+        self._resumed = resumed
+        self._kept: set[Mark] = set()
+        self._kept_at = -math.inf
+        self._nursery: trio.Nursery | None = None
 
     def deliver(self, sender: PartyId, message: object, size_bytes: int = 0) -> None:
         """Put a verified message into the mailbox; strangers and floods are counted and dropped."""
@@ -86,10 +95,16 @@ class ProgramDriver:
         ended: events.Aborted | None = None
         with self._scope:
             try:
-                await self._journal.begin(self.session)
-                await self._converse()
+                if self._resumed is None:
+                    await self._journal.begin(self.session)
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    await self._converse()
+                    nursery.cancel_scope.cancel()
             except JournalFull as error:
                 ended = events.Aborted(error.code, error.sentence(), definite=False)
+            except BaseExceptionGroup as group:
+                ended = _ended(group)
             except Exception:  # the session boundary: a bug ends this session, not the node
                 log.exception("program failed by our own fault", session=self.session.short())
                 ended = events.Aborted("C-900", "this node failed; its log has the details", definite=False)
@@ -103,7 +118,10 @@ class ProgramDriver:
 
     async def _converse(self) -> None:
         machine = self.machine
-        await self._carry_out(await trio.to_thread.run_sync(machine.start, trio.current_time()))
+        if self._resumed is None:
+            await self._carry_out(await trio.to_thread.run_sync(machine.start, trio.current_time()))
+        else:
+            await self._carry_out(self._resumed)
         until = math.inf
         while True:
             if machine.outcome is not None and until == math.inf:
@@ -143,6 +161,22 @@ class ProgramDriver:
             log.debug("dropped", sender=sender.short(), kind=type(message).__name__, why=str(error))
             return
         await self._carry_out(effects)
+        self._keep(now)
+
+    def _keep(self, now: float) -> None:
+        """Store the newest mark from time to time; layers do not wait for it, since it binds nobody."""
+        if now < self._kept_at + KEEP_EVERY_S or self._nursery is None:
+            return
+        states = keeping.kept(self.machine, self._kept)
+        if states:
+            self._kept_at = now
+            self._nursery.start_soon(self._store, states)
+
+    async def _store(self, states: Sequence[object]) -> None:
+        try:
+            await self._journal.persist(self.session, states)
+        except JournalFull as error:
+            log.warning("a mark is not kept", session=self.session.short(), why=error.sentence())
 
     async def _carry_out(self, effects: Sequence[Effect]) -> None:
         """In order; records that follow one another are stored together."""
@@ -168,6 +202,18 @@ class ProgramDriver:
     def _post(self, to: tuple[PartyId, ...], message: object) -> None:
         plan = self.machine.plan
         self.bytes_sent += self._postman.post(to, message, session=self.session, epoch=plan.epoch)
+
+
+def _ended(group: BaseExceptionGroup[BaseException]) -> events.Aborted:
+    """What ended the session, unwrapped from the task group; cancellation goes on."""
+    cancelled, rest = group.split(trio.Cancelled)
+    if rest is None and cancelled is not None:
+        raise cancelled
+    full = group.subgroup(JournalFull)
+    if full is not None:
+        return events.Aborted(JournalFull.code, "the journal cannot be written", definite=False)
+    log.error("program failed by our own fault", exc_info=group)
+    return events.Aborted("C-900", "this node failed; its log has the details", definite=False)
 
 
 def _is_heavy(message: object, size_bytes: int) -> bool:

@@ -21,9 +21,10 @@ from mesh.overlay import program_check
 from mesh.overlay.program_planner import ProgramLimits
 from mesh.runtime.driver import Driver
 from mesh.runtime.inputs import Inputs
-from mesh.runtime.journal import Journal
+from mesh.runtime.journal import Journal, Unfinished
 from mesh.runtime.postman import Postman
 from mesh.runtime.program_driver import ProgramDriver
+from mesh.runtime.program_resumption import is_program, rebuilt
 from mesh.runtime.registry import Registry
 from mesh.settings import Config
 from protocols.arithmetic.rns import Residues
@@ -31,6 +32,7 @@ from protocols.circuits import graph as graphs
 from protocols.circuits.graph import Graph
 from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
 from protocols.identifiers import PartyId, SessionId
+from protocols.machine import Effect
 from protocols.programs import questions, split
 from protocols.programs.messages import NETWORK_MESSAGES, ProgramDecline, ProgramOffer
 from protocols.programs.party import Finished, ProgramParty
@@ -99,6 +101,10 @@ class Programs:
         """Run sessions until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            for found in await trio.to_thread.run_sync(self._journal.unfinished):
+                if is_program(found):
+                    self._considering[found.session] = self._keys.party
+                    nursery.start_soon(self._resume, found)
             task_status.started()
             await trio.sleep_forever()
 
@@ -189,8 +195,27 @@ class Programs:
             return
         finally:
             self._considering.pop(plan.session, None)
+        await self._run(machine)
+
+    async def _resume(self, found: Unfinished) -> None:
+        """Go on with a session that a crash or a stop left open; or end it, if it cannot be gone on with."""
+        try:
+            now, limits = trio.current_time(), self.limits.cost
+            machine, effects = await trio.to_thread.run_sync(rebuilt, self._keys, found, now, limits)
+        except Exception as error:  # a record that breaks the machine ends this session, not the node
+            log.warning("program abandoned", session=found.session.short(), why=repr(error))
+            await self._journal.end(found.session, "abandoned by a restart")
+            return
+        finally:
+            self._considering.pop(found.session, None)
+        log.info("program resumed", session=found.session.short(), records=len(found.records))
+        self.counters["programs_resumed"] += 1
+        await self._run(machine, effects)
+
+    async def _run(self, machine: ProgramParty, resumed: list[Effect] | None = None) -> None:
+        plan = machine.plan
         driver = ProgramDriver(
-            machine, self._postman, self._journal, lambda e: self._heard(plan, e), self.counters
+            machine, self._postman, self._journal, lambda e: self._heard(plan, e), self.counters, resumed
         )
         self.registry.open(cast(Driver, driver))
         driver.deliver(self._keys.party, self._lost(plan, self._links()))

@@ -32,6 +32,7 @@ from mesh.runtime.inputs import Inputs
 from mesh.runtime.inquiry import Inquiry
 from mesh.runtime.journal import Journal, Unfinished
 from mesh.runtime.postman import Postman
+from mesh.runtime.program_resumption import sums
 from mesh.runtime.registry import Registry
 from mesh.runtime.resumption import plan_of, rebuilt
 from mesh.runtime.training_runs import Runs
@@ -118,7 +119,7 @@ class Sessions:
         """Run sessions until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery, self._since = nursery, trio.current_time()
-            for found in await trio.to_thread.run_sync(self._journal.unfinished):
+            for found in sums(await trio.to_thread.run_sync(self._journal.unfinished)):
                 self._considering[found.session] = self._keys.party
                 nursery.start_soon(self._resume, found)
             task_status.started()

@@ -117,8 +117,9 @@ class Initiator:
             effects += self._propose(now)
         elif self.phase == "voting" and self._proposal and self._gone(self._proposal.attempt.quorum):
             effects += self._propose(now, final=True)
-        elif self.phase == "recounting":
-            effects += self._next(now)
+        elif self.phase == "recounting" and self._attempt:
+            recount = Recount(self._attempt.number)
+            effects += [Broadcast(again, recount)] if again else self._next(now)
         elif self.phase == "running" and self._attempt and self._gone(self._attempt.quorum):
             effects += self._recount(now)
         return effects
@@ -317,10 +318,10 @@ class Initiator:
             return []
         best = best_mark(answered, self.plan.threshold)
         if best is None:
-            return self._wait(now)
+            return self._wait(now) if final else []
         self._mark, self._holders = best
         if len(answered) < self.plan.working:
-            return self._reseat(now, answered)
+            return self._reseat(now, answered) or (self._wait(now) if final else [])
         if self.attempts >= MAX_ATTEMPTS:
             return self.abort("C-302", f"{MAX_ATTEMPTS} attempts were interrupted")
         self.attempts += 1
@@ -354,7 +355,7 @@ class Initiator:
         spare = self._substitutes()
         needed = self.plan.working - len(answered)
         if len(spare) < needed or self._generation + 1 >= MAX_GENERATIONS or self.first is None:
-            return self._wait(now)
+            return []
         before, self._seats = self._seats, reseated(self._seats, answered, spare, self.lost)
         self._generation += 1
         self.attempts += 1

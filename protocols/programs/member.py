@@ -14,7 +14,7 @@ from protocols.errors import LocalMisuse, MalformedMessage, MeshError, Unexpecte
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Effect, Persist, Publish, Send
 from protocols.programs import questions, results, start
-from protocols.programs.computing import Computing
+from protocols.programs.computing import Computing, Registers
 from protocols.programs.gathering import Gathering
 from protocols.programs.handing import Handing
 from protocols.programs.messages import (
@@ -24,6 +24,7 @@ from protocols.programs.messages import (
     InputPart,
     KeyPart,
     Layer,
+    Mark,
     Recount,
     RecoveryPart,
     Reseat,
@@ -34,9 +35,10 @@ from protocols.programs.messages import (
 )
 from protocols.programs.plan import Limits, ProgramPlan, point_of
 from protocols.programs.questions import Compiled, Roster
-from protocols.programs.records import OutputReleased, StartVoted
+from protocols.programs.records import AttemptTaken, OutputReleased, StartVoted
 from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
+from protocols.sharing.prss import SetKeys
 
 MAX_EARLY = 256
 
@@ -54,6 +56,7 @@ class Member:
         self.computing: Computing | None = None
         self.start: Start | None = None
         self.first: StartCertificate | None = None
+        self.certificate: StartCertificate | None = None
         self.program: Compiled | None = None
         self.lost: frozenset[PartyId] = frozenset()
         self.failure: tuple[str, str] | None = None
@@ -203,17 +206,8 @@ class Member:
             raise UnexpectedMessage("a start counts what we do not hold: the others go on without us")
         if self.program is None:
             self.program = self.compiled(started)
-        before, self.start = self.computing, started
-        name = start.start_digest(self.plan.session, started)
-        self.computing = Computing(
-            self.plan,
-            started.seats,
-            self.gathering.set_keys(started),
-            self.program,
-            name,
-            started.generation,
-            derive(self._seed, "coppice/programs/private/1", bytes([started.generation])),
-        )
+        before, self.start, self.certificate = self.computing, started, certificate
+        self.computing = self._computing(started, self.gathering.set_keys(started))
         if started.generation == 0:
             self.first = certificate
             shares = [self.gathering.inputs[entry.dealer][1] for entry in started.inputs]
@@ -223,11 +217,40 @@ class Member:
             self.computing.marks.update(before.marks)
         return self._attempt(now, started.attempt, before)
 
+    def _computing(self, started: Start, keys: SetKeys) -> Computing:
+        assert self.program is not None
+        name = start.start_digest(self.plan.session, started)
+        private = derive(self._seed, "coppice/programs/private/1", bytes([started.generation]))
+        return Computing(self.plan, started.seats, keys, self.program, name, started.generation, private)
+
+    def restore(
+        self,
+        first: StartCertificate,
+        certificate: StartCertificate,
+        keys: SetKeys,
+        marks: dict[Mark, Registers],
+        attempt: Attempt,
+        released: set[tuple[int, int]],
+    ) -> None:
+        """Be as we were kept: idle, with these marks, after this attempt. See `keeping`."""
+        started = certificate.start
+        self.first, self.certificate, self.start = first, certificate, started
+        self.program = self.compiled(started)
+        self.gathering = Gathering(self.plan, self.keys, self._seed, started.generation, started.seats)
+        self.computing = self._computing(started, keys)
+        self.computing.marks.update(marks)
+        self.computing.attempt = attempt
+        self.released = released
+        self._votes[started.generation] = start.start_digest(self.plan.session, started)
+
     def _attempt(self, now: float, attempt: Attempt, before: Computing | None = None) -> list[Effect]:
         """Begin; hand the mark to fresh members as a helper, under the keys of the generation `before`."""
         computing = self.computing
         assert computing is not None
-        effects = computing.begin(now, attempt)
+        effects: list[Effect] = [
+            Persist(AttemptTaken(attempt.generation, attempt.number)),
+            *computing.begin(now, attempt),
+        ]
         if computing.point in attempt.helpers and attempt.mark in computing.marks:
             held = (before or computing).keys
             registers = computing.marks[attempt.mark]

@@ -20,7 +20,7 @@ from protocols.arithmetic.rns import Residues
 from protocols.circuits.graph import Graph
 from protocols.errors import MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
-from protocols.machine import Broadcast, Effect, Publish, Send
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.programs import start
 from protocols.programs.initiator import Initiator
 from protocols.programs.member import Member
@@ -38,6 +38,7 @@ from protocols.programs.messages import (
 from protocols.programs.owner import Owner
 from protocols.programs.plan import Limits, ProgramPlan
 from protocols.programs.recipient import ProgramOpened, Recipient
+from protocols.programs.records import ProgramBegun
 from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import PeersLost
@@ -82,6 +83,7 @@ class ProgramParty:
         self.certificate: StartCertificate | None = None
         self.owner = None if values is None else Owner(plan, keys, values[0], values[1], seed)
         self._refusal = refusal
+        self._begun = ProgramBegun(plan, seed, b"" if graph is None else graph.encoded())
         seated = {seat.party for seat in (*plan.seats, *plan.substitutes)}
         self.member = Member(plan, keys, seed, limits, graph) if self.me in seated else None
         self._compiler = self.member or Member(plan, keys, seed, None, graph)
@@ -96,7 +98,8 @@ class ProgramParty:
         """Take up every role the plan gives us."""
         patience = INITIATOR_PATIENCE_S if self.initiator is None else 0.0
         self._ends = now + self.plan.total_ms / 1000 + patience
-        effects: list[Effect] = self.initiator.begin(now) if self.initiator else []
+        effects: list[Effect] = [Persist(self._begun)] if self.member else []
+        effects += self.initiator.begin(now) if self.initiator else []
         if self.member is not None:
             effects += self.member.begin()
         if self.owner is not None:
@@ -104,6 +107,16 @@ class ProgramParty:
         elif self.me in self.plan.owners:
             effects.append(Send(self.plan.initiator, ProgramDecline(self._refusal[:500], whole=False)))
         return self._settle(now, effects)
+
+    def resume(self, now: float, certificate: StartCertificate) -> list[Effect]:
+        """Instead of `start`, after a restart: a member that was restored waits for the next attempt."""
+        self._ends = now + self.plan.total_ms / 1000 + INITIATOR_PATIENCE_S
+        self.certificate = certificate
+        if self.recipient is None:
+            return []
+        return self._settle(
+            now, self.recipient.started(now, certificate, self._compiler.compiled(certificate.start))
+        )
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Take one authenticated message. Raises ProtocolError; the state is then unchanged."""

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from protocols.identifiers import Digest
 from protocols.programs.messages import AttemptNumber, Generation
+from protocols.programs.plan import ProgramPlan
+from protocols.wire.bounds import AtMost, Key
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramBegun:
+    """We may sit in this session's committee; `seed` makes all that is ours in it. Secret."""
+
+    KIND: ClassVar[str] = "program-begun"
+    plan: ProgramPlan
+    seed: Key
+    graph: Annotated[bytes, AtMost(1 << 26)]
+
+    def __repr__(self) -> str:
+        return f"ProgramBegun({self.plan.session.short()}, …)"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTaken:
+    """We compute in this attempt, and never in one of this number again."""
+
+    KIND: ClassVar[str] = "program-attempt-taken"
+    generation: Generation
+    number: AttemptNumber
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +59,4 @@ class OutputReleased:
     attempt: AttemptNumber
 
 
-RECORDS: tuple[type, ...] = (StartVoted, InputDealt, OutputReleased)
+RECORDS: tuple[type, ...] = (ProgramBegun, AttemptTaken, StartVoted, InputDealt, OutputReleased)

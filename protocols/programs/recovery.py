@@ -57,6 +57,16 @@ def summand(
     keys: SetKeys, helpers: Sequence[int], at: int, registers: Mapping[int, Any], label: bytes
 ) -> bytes:
     """Our summand of all registers at the point `at`, encoded."""
+    forms, flat, bits = packed(registers)
+    moved = tuple(point - at for point in helpers)
+    zeros = ZeroStream(keys, tuple(helpers), b"coppice/programs/recovery/1", label, bytes([at]))
+    weighted = rns.scale(flat, lagrange(moved, keys.point - at))
+    hidden = rns.add(weighted, zeros.residues(flat.shape[1]))
+    return codec.encode(Summand(forms, hidden.ravel(), bits))
+
+
+def packed(registers: Mapping[int, Any]) -> tuple[tuple[Form, ...], Residues, bytes]:
+    """Registers one after the other: forms, residues (2, L), public bits. Raises LocalMisuse for others."""
     forms: list[Form] = []
     shares: list[Residues] = [np.zeros((2, 0), dtype=np.uint64)]
     bits: list[npt.NDArray[np.bool_]] = [np.zeros(0, dtype=np.bool_)]
@@ -71,11 +81,7 @@ def summand(
             forms.append(Form(number, False, value.shape[1:]))
             shares.append(value.reshape(2, -1))
     flat = np.concatenate(shares, axis=1)
-    moved = tuple(point - at for point in helpers)
-    zeros = ZeroStream(keys, tuple(helpers), b"coppice/programs/recovery/1", label, bytes([at]))
-    weighted = rns.scale(flat, lagrange(moved, keys.point - at))
-    hidden = rns.add(weighted, zeros.residues(flat.shape[1]))
-    return codec.encode(Summand(tuple(forms), hidden.ravel(), np.packbits(np.concatenate(bits)).tobytes()))
+    return tuple(forms), flat, np.packbits(np.concatenate(bits)).tobytes()
 
 
 def joined(summands: Sequence[bytes]) -> dict[int, Any]:
@@ -91,10 +97,15 @@ def joined(summands: Sequence[bytes]) -> dict[int, Any]:
         if (rows >= np.array(rns.MODULI, dtype=np.uint64)[:, None]).any():
             raise MalformedMessage("a helper's residues are not canonical")
         total = rns.add(total, rows)
-    public = np.unpackbits(np.frombuffer(first.bits, dtype=np.uint8)).astype(np.bool_)
+    return unpacked(first.forms, total, first.bits)
+
+
+def unpacked(forms: Sequence[Form], total: Residues, bits: bytes) -> dict[int, Any]:
+    """The registers that `packed` took. Raises MalformedMessage when the forms do not fill what there is."""
+    public = np.unpackbits(np.frombuffer(bits, dtype=np.uint8)).astype(np.bool_)
     found: dict[int, Any] = {}
     share_at = bit_at = 0
-    for form in first.forms:
+    for form in forms:
         count = int(np.prod(form.shape, dtype=np.int64))
         if form.bits:
             found[form.number] = public[bit_at : bit_at + count].reshape(form.shape)

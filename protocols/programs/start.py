@@ -16,7 +16,7 @@ each other. Keys differ from generation to generation as well.
 from __future__ import annotations
 
 from protocols.errors import MalformedMessage
-from protocols.identifiers import Digest, SessionId
+from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.programs.messages import FIRST, NOTHING, Attempt, Start, StartCertificate
 from protocols.programs.plan import ProgramPlan
 from protocols.sessions.keys import PartyKeys
@@ -109,3 +109,11 @@ def check_attempt(plan: ProgramPlan, attempt: Attempt) -> None:
 def attempt_label(start: Digest, attempt: Attempt) -> bytes:
     """Names all streams of one attempt; see the module."""
     return bytes(digest("program streams", start, codec.encode(attempt)))
+
+
+def seat_of(start: Start, party: PartyId) -> int:
+    """The point of a member. Raises MalformedMessage for a party without a seat."""
+    for at, seat in enumerate(start.seats, 1):
+        if seat.party == party:
+            return at
+    raise MalformedMessage("a start that gives this party no seat")

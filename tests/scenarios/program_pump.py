@@ -13,7 +13,7 @@ from protocols.arithmetic.xof import derive
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Persist, Publish, Send
-from protocols.programs import questions
+from protocols.programs import keeping, questions
 from protocols.programs.party import ProgramParty
 from protocols.programs.plan import Limits, ProgramPlan, check
 from protocols.sessions.keys import PartyKeys
@@ -54,6 +54,7 @@ class Pump:
     dead: set[PartyId] = field(default_factory=set)
     hook: Callable[[Pump, PartyId, PartyId, object], object | None] | None = None
     refused: list[tuple[PartyId, str]] = field(default_factory=list)
+    kept: dict[PartyId, set] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = max(self.n + self.substitutes, len(self.tables))
@@ -127,6 +128,8 @@ class Pump:
         except ProtocolError:
             effects = []
         self.carry_out(to, effects)
+        for state in keeping.kept(machine, self.kept.setdefault(to, set())):
+            self.records.append((to, codec.decode(keeping.Kept, codec.encode(state))))
         self.arm(to)
 
     def arm(self, to: PartyId) -> None:
@@ -146,6 +149,17 @@ class Pump:
             for other in self.machines:
                 if other not in self.dead:
                     self.push(self.now + self.latency, lambda o=other: self.notice(o))
+
+    def restart(self, number: int) -> None:
+        """Come back with what was kept: every second record of the marks, and the binding ones."""
+        party = self.party(number)
+        records = [record for owner, record in self.records if owner == party]
+        self.dead.discard(party)
+        machine, effects = keeping.restored(self.keys[number], records, self.now, None)
+        self.machines[party] = machine
+        self.carry_out(party, effects)
+        for other in self.machines:
+            self.notice(other)
 
     def notice(self, other: PartyId) -> None:
         lost = PeersLost(tuple(sorted(self.dead)))
