@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from mesh.overlay.view import View
 from protocols.identifiers import PartyId
+from protocols.masking.layout import Layout
+from protocols.masking.parameters import TABLE
 from protocols.sessions.plan import Plan, Stage
 from protocols.statistics import names
 
@@ -116,8 +118,12 @@ def _depth(plan: Plan) -> int:
 
 
 def _costs(plan: Plan) -> tuple[RoleCost, ...]:
-    """Of the largest stage. A dealt vector is the payload, two masks a hop and two for the degree check."""
+    """Of the largest stage. A dealt vector is the payload, two masks a hop and two for the degree check.
+
+    With masked vectors a device sends its own once, and an adder the sum of its stage.
+    """
     share = 8 * (plan.length + _MASK_ELEMENTS * plan.hops + 2) + _SEALING_BYTES
+    vector = _vector_bytes(plan)
     n = max(stage.size for stage in plan.stages)
     dealing = n * (share + 32) + _ENVELOPE_BYTES
     sources = max(len(stage.dealers) + len(stage.children) * stage.size for stage in plan.stages)
@@ -125,11 +131,19 @@ def _costs(plan: Plan) -> tuple[RoleCost, ...]:
     member = dealing + 6 * (_ENVELOPE_BYTES + 64 * sources)
     root = (n - 1) * (8 * plan.length + 2 * _ENVELOPE_BYTES)
     return (
-        RoleCost("dealer", dealing),
+        RoleCost("dealer", dealing + vector),
         RoleCost("committee member", member),
-        RoleCost("adder", adder),
+        RoleCost("adder", adder + vector),
         RoleCost("root committee member", root),
     )
+
+
+def _vector_bytes(plan: Plan) -> int:
+    """One masked vector, or nothing."""
+    if plan.bulk is None:
+        return 0
+    parameters = next(row for row in TABLE if row.name == plan.bulk.parameters)
+    return Layout(parameters, plan.bulk.length).packed_bytes
 
 
 def _rtt_s(view: View, party: PartyId) -> float:

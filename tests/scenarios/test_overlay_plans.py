@@ -125,6 +125,8 @@ class TestAgreement:
         assert wards in leaves
         for peer in peers[::9]:
             plan_check.verify(plan, make_view(peers, peer), RECORD)
+        costs = {cost.role: cost.bytes_sent for cost in plan_explain.explain(plan, view).costs}
+        assert costs["dealer"] > 1000 * 60 // 16 + 5 * 8 * TABLE[0].dealt_length
         assert len(build(view).stages) > 10, "short vectors stay within small clusters"
         small = PlanLimits(bulk_sizes=PlanLimits().sizes)
         other = build(view, length=TABLE[0].dealt_length, bulk=bulk, limits=small)
