@@ -24,7 +24,7 @@ from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import NO_VECTOR, Certificate, Complaint, Deal, Part
 from protocols.sharing import robust
 
-MOST: Final = 1 << 14
+MOST: Final = 1 << 16
 _kept: dict[tuple[Any, ...], Any] = {}
 _bent: list[bool] = []
 _deal: Final = dealing.deal

@@ -17,7 +17,7 @@ from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, check, hops_n
 from tools.sim import memory
 from tools.sim.scenario import Scenario
 
-VARIANTS: Final = 4
+VARIANTS: Final = 1
 """Plans of one shape, and random seeds of one party, that the seeds share (see `memory`)."""
 
 

@@ -102,7 +102,7 @@ def draw(seed: int) -> Scenario:
         size=size,
         clusters=clusters,
         devices=devices,
-        length=dice.choice([1, 1, 2, 5]),
+        length=dice.choice([1, 1, 1, 3]),
         min_sites=dice.choice([2, 2, 3]),
     )
     if dice.random() < 0.1:
