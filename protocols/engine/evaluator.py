@@ -7,7 +7,8 @@ silent, the others build evaluators from it with a seat of another quorum and th
 outside the quorum follow: they receive everything, send nothing, and can step in at once.
 
 Invariant: `outgoing` is the vector for the current layer, the same for every receiver; `receive`
-takes exactly the quorum's vectors of this layer and changes nothing when it refuses them.
+takes exactly the quorum's vectors of this layer and changes nothing when it refuses them. After a
+`Deviation` (mode A) it has stopped for good: there is nothing to send and nothing to take any more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from protocols.engine.checked import Deviation
 from protocols.engine.committee import Seat
 from protocols.engine.program import Local, Program, Round, Words
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
@@ -45,6 +47,7 @@ class Evaluator:
         self._checkpoint = (layer, dict(registers))
         self._kept: dict[int, Any] = {}
         self._payloads: dict[int, Words] = {}
+        self._stopped: Deviation | None = None
         self._begin()
 
     def __repr__(self) -> str:
@@ -74,7 +77,9 @@ class Evaluator:
 
     @property
     def outgoing(self) -> Words:
-        """This layer's vector for all members, 1-D uint64; may be empty."""
+        """This layer's vector for all members, 1-D uint64; may be empty. Raises Deviation once stopped."""
+        if self._stopped is not None:
+            raise self._stopped
         rounds = self.program.layers[self.layer].rounds
         parts = [self._payloads[n] for n in rounds]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
@@ -83,23 +88,20 @@ class Evaluator:
         """Take the vectors of the other members of the quorum and go to the next layer.
 
         Raises UnexpectedMessage after the end or when the senders are not exactly the others of the
-        quorum, BadPayload naming the member whose vector no honest member sends.
+        quorum, BadPayload naming the member whose vector no honest member sends, Deviation for a lie.
         """
+        if self._stopped is not None:
+            raise self._stopped
         others = [point for point in self.seat.committee.quorum if point != self.seat.point]
         if self.finished or sorted(messages) != others:
             raise UnexpectedMessage(f"layer {self.layer} takes vectors of {others}, not {sorted(messages)}")
         cut = {point: self._split(point, message) for point, message in messages.items()}
         layer = self.program.layers[self.layer]
-        results = []
-        for number in layer.rounds:
-            step = self.program.steps[number]
-            assert isinstance(step, Round)
-            payloads = {p: parts[number] for p, parts in cut.items() if parts[number].size}
-            if self._payloads[number].size:
-                payloads[self.seat.point] = self._payloads[number]
-            results.append(
-                step.finish(self.seat, number, self._values(number), self._kept.pop(number), payloads)
-            )
+        try:
+            results = self._finished_steps(layer.rounds, cut)
+        except Deviation as error:
+            self._stopped = error
+            raise
         for number, values in zip(layer.rounds, results, strict=True):
             self._registers.update(zip(self.program.steps[number].outputs, values, strict=True))
         self._drop()
@@ -108,6 +110,22 @@ class Evaluator:
         if self.layer in self.program.checkpoints:
             self._checkpoint = (self.layer, dict(self._registers))
         self._begin()
+
+    def _finished_steps(
+        self, numbers: tuple[int, ...], cut: Mapping[int, dict[int, Words]]
+    ) -> list[tuple[Any, ...]]:
+        """Outputs of the layer's round steps."""
+        results = []
+        for number in numbers:
+            step = self.program.steps[number]
+            assert isinstance(step, Round)
+            payloads = {p: parts[number] for p, parts in cut.items() if parts[number].size}
+            if self._payloads[number].size:
+                payloads[self.seat.point] = self._payloads[number]
+            results.append(
+                step.finish(self.seat, number, self._values(number), self._kept.pop(number), payloads)
+            )
+        return results
 
     def _values(self, number: int) -> tuple[Any, ...]:
         return tuple(self._registers[r] for r in self.program.steps[number].inputs)

@@ -132,7 +132,13 @@ def notices(party: Evaluator, sent: dict[int, np.ndarray], liar: int, word: int,
     told[liar][word] = _changed(int(told[liar][word]), amount)
     try:
         victim.receive(told)
-    except (Deviation, BadPayload):
+    except Deviation:
+        with pytest.raises(Deviation):  # it has stopped for good
+            victim.outgoing  # noqa: B018
+        with pytest.raises(Deviation):
+            victim.receive({p: m for p, m in sent.items() if p != party.seat.point})
+        return not victim.finished
+    except BadPayload:
         return not victim.finished
     return False
 
