@@ -36,7 +36,7 @@ _GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "data": (
-        "Data sets of this node; their rows never leave it.",
+        "Data sets of this node; their rows never leave it in clear.",
         {
             "add": "data:add",
             "list": "data:list_",

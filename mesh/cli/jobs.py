@@ -26,7 +26,7 @@ Statistic = Annotated[
         "program: median, quantiles, minimum, maximum, top, at_least, group_by, overlap, flagged."
     ),
 ]
-Target = Annotated[str, Parameter(help="DATASET.COLUMN; several columns with commas.")]
+Target = Annotated[str, Parameter(help="DATASET.COLUMN or vault:NAME.COLUMN; several columns with commas.")]
 Bins = Annotated[str | None, Parameter(help="Histogram edges: START:STOP:STEP or E0,E1,E2,….")]
 Sites = Annotated[int | None, Parameter(help="Fewest sites in the result.")]
 Timeout = Annotated[float | None, Parameter(help="Seconds until the job gives up.")]

@@ -32,7 +32,8 @@ def share(
     max_uses: Annotated[int, Parameter(help="Most different answers in all; 0 is no limit.")] = 0,
     expires: Annotated[str | None, Parameter(help="Date after which holders erase it.")] = None,
     bins: Annotated[
-        tuple[str, ...], Parameter(help="COLUMN=START:STOP:STEP, for histograms; may be repeated.")
+        tuple[str, ...],
+        Parameter(help="COLUMN=START:STOP:STEP, for histograms; may be repeated.", negative=""),
     ] = (),
     schema: Annotated[Path | None, Parameter(help="TOML file: types, ranges, missing values.")] = None,
     common: Common = COMMON,

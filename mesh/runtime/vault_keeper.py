@@ -50,6 +50,7 @@ log = structlog.get_logger("coppice.vault")
 
 LOOK_S = 1.0
 MAX_RUNNING = 8
+LONGEST_S = 120.0
 MAX_CANDIDATES = 64
 MAILBOX = 1024
 MAX_LEDGER_BYTES = 1 << 20
@@ -257,7 +258,7 @@ class Keeper:
         machine.lost = self._lost(machine)
         try:
             await self._step(machine, machine.start)
-            looked = trio.current_time()
+            began = looked = trio.current_time()
             while not machine.done:
                 deadline = min(machine.deadline or math.inf, looked + LOOK_S)
                 with trio.move_on_at(deadline):
@@ -266,7 +267,10 @@ class Keeper:
                     continue
                 looked = trio.current_time()
                 if await self._superseded(machine):
+                    await self._clear(machine)
                     return
+                if machine.outcome is None and looked > began + LONGEST_S:
+                    return  # others get their turn; what was voted is stored, so it goes on later
                 lost, wanted = self._lost(machine), self.wanted(machine.standing)
                 if machine.outcome is None and (lost, wanted) != (machine.lost, machine.wanted):
                     await self._step(machine, machine.want, wanted, lost)
@@ -276,8 +280,6 @@ class Keeper:
             log.exception("a vault's renewal met a bug of ours", vault=vault.short())
         finally:
             del self._running[vault]
-            with trio.CancelScope(shield=True):
-                await self._clear(machine)
 
     async def _clear(self, machine: Renewal) -> None:
         """A share that a renewal left behind of a vault that ended, or that we did not come to hold."""

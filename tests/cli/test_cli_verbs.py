@@ -44,6 +44,11 @@ ANSWERED = """
     jobs cancel ok
     plan mean readings.temp
     data list
+    data share rows.csv
+    data share rows.csv --name cardio --holders 7 --threshold 2 --bins bmi=10:40:5 --allow mean,histogram
+    data shared
+    data unshare cardio
+    jobs submit mean vault:cardio.bmi
     config check
     config show --origin
     doctor
@@ -81,6 +86,10 @@ def test_json_is_one_object_and_text_is_text(up: Home, coppice: Callable[..., To
         ("requests show r9", 2, "C-404"),
         ("plan mean two.x", 4, "C-305"),
         ("data show nothing", 2, "C-612"),
+        ("data share rows.csv --threshold 3", 4, "C-305"),
+        ("data share rows.csv --bins bmi", 2, "C-101"),
+        ("data share rows.csv --bins bmi=3,2,1", 2, "C-101"),
+        ("data unshare nothing", 2, "C-404"),
         ("data add /nowhere.csv --as x", 2, "C-601"),
         ("jobs submit mean readings", 2, "C-101"),
         ("jobs submit histogram readings.temp", 2, "C-101"),

@@ -21,6 +21,12 @@ RESULT = shapes.JobResult(
 )
 HISTOGRAM = shapes.AnswerInfo("histogram", "age", (3.0, 4.0), 7, (0.0, 10.0, 20.0), 0, 1)
 
+VAULT = shapes.VaultInfo(
+    "cardio", "ab" * 32, "owner", "a", "shared", 1, 2,
+    (shapes.HolderInfo("b", "cd" * 32, "holds"), shapes.HolderInfo("c", "ef" * 32, "away", "not reachable")),
+    ("bmi",), 688, 1.0, 2.0, 3, 0, None,
+)  # fmt: skip
+
 
 class ScriptedNode:
     """Remembers what it was asked; job ids say how the job ends: ok, refused, late, few, bug."""
@@ -134,6 +140,20 @@ class ScriptedNode:
 
     async def weights(self, name: str) -> bytes:
         return bytes(range(256)) * 5000
+
+    async def share(self, spec: shapes.ShareSpec) -> shapes.VaultInfo:
+        if spec.holders < 3 * spec.threshold + 1:
+            raise Refused("too few holders", reasons={}, fix="use more")
+        self.asked.append(("share", spec))
+        return VAULT
+
+    async def shared(self) -> Sequence[shapes.VaultInfo]:
+        return [VAULT, dataclasses.replace(VAULT, role="holder", renewed_at=None, uses=None)]
+
+    async def unshare(self, name: str) -> shapes.VaultInfo:
+        if name != VAULT.name:
+            raise LocalMisuse(f"nothing is called {name}", code="C-404", fix="see: coppice data shared")
+        return dataclasses.replace(VAULT, state="erasing")
 
     async def metrics(self) -> shapes.Metrics:
         return shapes.Metrics((("coppice_links", 3.0),))
