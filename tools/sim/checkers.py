@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from tools.sim.world import World
 
 SLACK_S = 1.0
-MAX_ITEMS = 1600
-"""Things one machine of a small session may keep: dealings, shares, ballots, early messages."""
+MAX_ITEMS = 350
+"""Things one machine may keep for each seat of each stage: dealings, shares, ballots, early messages."""
 MAX_DURABLE_ITEMS = 8000
 """And one that remembers what it heard and told, within its quota."""
 
@@ -270,7 +270,8 @@ class BoundedMemory(Checker):
         if not flooded and self.world.scenario.seed % 16:
             return []  # weighing costs as much as the session
         wrong = []
-        limit = MAX_DURABLE_ITEMS if self.world.scenario.durable else MAX_ITEMS
+        seats = sum(stage.size for stage in self.world.plan.stages)
+        limit = MAX_DURABLE_ITEMS if self.world.scenario.durable else MAX_ITEMS * max(seats, 4)
         for party, _ in self.honest():
             items = weigh(self.world.machines[party])
             if items > limit:
