@@ -8,6 +8,7 @@ Invariant: every job gets a verdict; every fault with an end is undone; at the e
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import itertools
@@ -88,11 +89,12 @@ class Schedule:
             report.problem(words)
 
     def hold(self) -> None:
-        """Keep the mesh for a person's orders until interrupted."""
+        """Keep the mesh for a person's orders until interrupted; the report follows."""
         self._report.say("held: python -m tools.netlab do cut A B · heal · kill N · pause · resume · restart")
-        while True:
-            self._look()
-            time.sleep(LOOK_S)
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                self._look()
+                time.sleep(LOOK_S)
 
     # -- the timeline ---------------------------------------------------------------------------------
 
