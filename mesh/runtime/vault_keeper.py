@@ -341,6 +341,7 @@ class Keeper:
         vault, body, now = bytes(standing.vault), codec.encode(standing), self._clock()
         terms = standing.terms.terms
         if await self._holder.stored(self._store.ended, vault):
+            await self._holder.stored(self._store.erase_fragments, vault)
             return
         if standing.seat_of(self._keys.party) is None:
             await self._holder.stored(self._store.drop, vault)
