@@ -33,5 +33,5 @@ def rebuilt(
     """The machine and what it has to say. Raises LocalMisuse if it cannot come back."""
     if not all(kind in _RECORDS for kind, _ in found.records):
         raise LocalMisuse("the journal has records of another version")
-    records = [codec.decode(_RECORDS[kind], body) for kind, body in found.records]
+    records: list[object] = [codec.decode(_RECORDS[kind], body) for kind, body in found.records]
     return restored(keys, records, now, limits)
