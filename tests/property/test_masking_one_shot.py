@@ -539,3 +539,11 @@ def test_public_elements_are_uniform_and_depend_on_seed_and_span():
     ):
         assert not np.array_equal(one, other)
     np.testing.assert_array_equal(one[:, :3], one_shot.public_blocks(B16_N20, SEED, 0, 3))
+
+
+@each_set
+def test_what_a_missing_share_opens_is_no_sum_of_keys(parameters):
+    """Uniform elements: refused before anything is unmasked with them."""
+    random = np.random.default_rng(9).integers(0, field.P, parameters.dealt_length, dtype=np.uint64)
+    with pytest.raises(UnattributableFault, match="not a sum of 5 mask keys"):
+        one_shot.parse_opened(parameters, random, 5)

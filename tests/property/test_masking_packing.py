@@ -87,3 +87,24 @@ def test_no_layout_of_nothing():
         Layout(B16_N10, 0)
     with pytest.raises(LocalMisuse):
         Layout(B16_N10, 10).span(1)
+
+
+@pytest.mark.parametrize("bits", [34, 40, 49, 60, 63])
+@pytest.mark.parametrize("count", [8, 16, 24, 480, 488, 4096])
+def test_a_sum_of_many_is_that_of_integers_mod_2_k(bits, count):
+    rng = np.random.default_rng(count + bits)
+    parts = rng.integers(0, 1 << bits, size=(40, count), dtype=np.uint64)
+    parts[0] = (1 << bits) - 1
+    running = packing.Sum(count, bits)
+    for part in parts:
+        packed = packing.pack(part, bits)
+        assert packed.size == packing.packed_size(count, bits)
+        np.testing.assert_array_equal(packing.unpack(packed, count, bits), part)
+        running.add(packed)
+    mask = (1 << bits) - 1
+    expected = [sum(int(part[j]) for part in parts) & mask for j in range(count)]
+    assert [int(word) & mask for word in running.words()] == expected
+    for size in (0, packed.size - 1, packed.size + 1):
+        with pytest.raises(MalformedMessage):
+            running.add(np.zeros(size, dtype=np.uint8))
+    assert [int(word) & mask for word in running.words()] == expected
