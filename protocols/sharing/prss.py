@@ -159,7 +159,9 @@ def joint_keys(contributions: Sequence[SetKeys]) -> SetKeys:
 def raw_elements(xof: Xof, count: int) -> Residues:
     """What `elements` draws, not reduced: words below 2^61, (2, count), to be added up before a reduction."""
     words = np.frombuffer(xof.read(16 * count), dtype="<u8").reshape(count, 2).T
-    return np.bitwise_and(words, np.uint64((1 << 61) - 1), out=np.empty((2, count), dtype=np.uint64))
+    out = np.empty((2, count), dtype=np.uint64)
+    np.bitwise_and(words, np.uint64((1 << 61) - 1), out=out)
+    return out
 
 
 def elements(xof: Xof, count: int) -> Residues:
