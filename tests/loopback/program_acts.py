@@ -60,6 +60,7 @@ class Acts:
             self.mesh.start()
             self.mesh.wait_formed()
             self.seen["cli"] = self._cli("median", "ward.length_of_stay", "--watch", "--json")
+            self.seen["plan"] = self._plan("median", "ward.length_of_stay", "--range", "0:100", "--json")
             for name, columns, parameters in (
                 ("quantiles", ("length_of_stay",), (0.0, 100.0, 2.0, 0.25, 0.9)),
                 ("at_least", ("length_of_stay",), (0.0, 100.0, 2.0, 5.0, 10.0)),
@@ -70,6 +71,11 @@ class Acts:
             self.seen["out_of_range"] = self._run("median", ("length_of_stay",), (0.0, 5.0, 2.0))
             self.seen["not_allowed"] = self._run("minimum", ("length_of_stay",), (0.0, 100.0, 2.0))
             self.seen["killed"] = self._killed()
+
+    def _plan(self, *words: str) -> dict[str, object]:
+        command = [sys.executable, "node.py", "plan", *words, "--home", str(self.p1.home.root)]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return {"code": ran.returncode, "out": ran.stdout, "err": ran.stderr[-2000:]}
 
     def _cli(self, *words: str) -> dict[str, object]:
         command = [sys.executable, "node.py", "jobs", "submit", *words, "--home", str(self.p1.home.root)]

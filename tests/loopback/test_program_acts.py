@@ -1,4 +1,4 @@
-"""Committee programs on a mesh of real processes, played once by `program_acts`; each test looks at one act."""
+"""Committee programs on a mesh of real processes, played once by `program_acts`; a test looks at one act."""
 
 from __future__ import annotations
 
@@ -41,6 +41,17 @@ def test_the_median_from_the_command_line_is_exact(seen):
     assert (answer["n"], answer["sites"]) == (len(STAYS), 4)
     assert answer["revealed"][0] == "to p1: median of length_of_stay, over at least 3 sites"
     assert any("number of rows of each" in words for words in answer["revealed"])
+
+
+def test_a_dry_run_says_what_it_costs_and_reveals(seen):
+    assert seen["plan"]["code"] == 0, seen["plan"]["err"]
+    report = json.loads(seen["plan"]["out"])
+    assert report["rounds"] > 10
+    assert report["costs"][0]["bytes_sent"] > 0
+    assert report["seconds"] > 0
+    assert report["colluders"] == 2
+    assert report["revealed"][0].startswith("to p1: median")
+    assert any("exact once theirs are certified" in words for words in report["warnings"])
 
 
 def test_order_statistics_and_counts(seen):

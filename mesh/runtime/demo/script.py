@@ -21,6 +21,8 @@ JOB_S = 30.0
 SETTLE_S = 0.3
 """All peers come at once: there is nothing to wait for before the next epoch."""
 STATISTICS = ("mean", "sum", "count", "variance", "histogram")
+PROGRAMS = ("median", "quantiles", "minimum", "maximum", "top", "at_least")
+"""Not asked here; allowed so that who keeps the mesh (--keep) can ask them."""
 HOSPITALS = 4
 
 
@@ -53,7 +55,7 @@ class Script:
         for owner, file in zip(self.owners, files, strict=True):
             local = LocalData(owner.home)
             local.data_add(DataSpec(str(file), DATASET))
-            local.policy_init(DATASET, PolicySpec(allow=STATISTICS, min_sites=MIN_SITES))
+            local.policy_init(DATASET, PolicySpec(allow=(*STATISTICS, *PROGRAMS), min_sites=MIN_SITES))
             policy = owner.home.data / f"{DATASET}.policy.toml"
             policy.write_text(policy.read_text().replace('overlap = "refuse"', 'overlap = "warn"'))
         names = [owner.name for owner in self.owners]
