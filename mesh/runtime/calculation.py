@@ -36,7 +36,7 @@ from protocols.errors import (
 )
 from protocols.identifiers import PartyId
 from protocols.sessions import events
-from protocols.sessions.messages import Result
+from protocols.sessions.messages import AbortProof, Result
 from protocols.sessions.plan import Job, Plan, Query
 from protocols.sessions.transcript import transcript
 from protocols.statistics import registry as statistics
@@ -48,7 +48,6 @@ SPARE_S = 15.0
 """Beyond the plan's total: our own machine has ended long before, unless it is broken."""
 LOOK_S = 0.25
 _UNBEGUN = "the node stopped before the session began"
-_NO_BULK = "the node stopped while masked vectors were under way; they do not survive that"
 
 _ABORTS: dict[str, type[SessionAborted]] = {
     "C-301": TooFewDealers,
@@ -84,9 +83,8 @@ class Calculation:
         """Of a job of before this node's restart: wait for the end of its session, wherever it is known."""
         plan = stored.plan
         try:
-            if plan is None or plan.bulk is not None:
-                what = _UNBEGUN if plan is None else _NO_BULK
-                raise SessionAborted(what, definite=plan is None, fix="submit the job again")
+            if plan is None:
+                raise SessionAborted(_UNBEGUN, definite=True, fix="submit the job again")
             self._plan = plan
             self._work.phase("session", f"session {plan.session.short()} goes on", session=plan.session.hex())
             with self.listening():
@@ -101,10 +99,10 @@ class Calculation:
         with trio.move_on_after(plan.total_ms / 1000 + SPARE_S):
             while True:
                 proof = self._node.sessions.aftermath.proof(plan.session)
-                if isinstance(proof, Result):
+                if isinstance(proof, Result) and plan.bulk is None:  # of masked sums it has the keys only
                     counted = proof.certificate.roster.contributors
                     return events.Opened(proof, proof.total, counted, transcript(plan.session, proof))
-                if proof is not None:
+                if isinstance(proof, AbortProof):
                     return events.Aborted(proof.votes[0].code, proof.votes[0].reason, definite=True)
                 if self._outcome is not None and (
                     isinstance(self._outcome, events.Opened) or self._outcome.definite
@@ -297,7 +295,7 @@ async def prepare(node: Node, spec: JobSpec, job: Job, work: Work | None = None)
     choice = masked.choice_for(job, len(willing), committee)
     if choice is not None and (masks := masked.bulk_of(job, choice)) is not None:
         bulk, length = masks
-        slow_ms = masked.extra_ms(bulk)
+        slow_ms = masked.extra_ms(bulk, len(willing))
         limits = replace(
             limits, collect_ms=limits.collect_ms + slow_ms, total_ms=limits.total_ms + 4 * slow_ms
         )

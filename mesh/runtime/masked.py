@@ -8,6 +8,7 @@ that dealing directly would have opened, so that whoever decodes a job never kno
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof
 from protocols.errors import LocalMisuse, MalformedMessage
-from protocols.identifiers import Digest
+from protocols.identifiers import Digest, SessionId
 from protocols.masking import one_shot
 from protocols.masking.layout import SPAN_COORDINATES, Layout
 from protocols.masking.parameters import TABLE, Choice, choose
@@ -89,6 +90,19 @@ def open_store(spool: Path, plan: Plan) -> VectorStore | None:
         return None
     most = len(plan.dealers) + sum(len(stage.adders) + 1 for stage in plan.stages) + len(plan.parties)
     return VectorStore(spool, plan.session, layout_of(plan.bulk), most)
+
+
+def reopen_store(spool: Path, plan: Plan) -> VectorStore | None:
+    """The store as a former life of this node left it."""
+    store = open_store(spool, plan)
+    if store is not None:
+        store.reopen()
+    return store
+
+
+def drop_store(spool: Path, session: SessionId) -> None:
+    """Remove what a former life of this node left of a session that it does not go on with."""
+    shutil.rmtree(spool / session.hex(), ignore_errors=True)
 
 
 def mask(plan: Plan, store: VectorStore, elements: Elements, seed: bytes) -> Masked:

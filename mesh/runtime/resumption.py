@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from mesh.runtime import masked
 from mesh.runtime.journal import Unfinished
+from mesh.runtime.vectors import VectorStore
 from protocols.errors import LocalMisuse, MeshError
 from protocols.machine import Effect
 from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import NO_VECTOR
 from protocols.sessions.plan import Plan
 from protocols.sessions.records import RECORDS, Begun
 from protocols.wire import codec
@@ -15,16 +20,21 @@ _RECORDS: dict[str, type] = {record.__name__: record for record in RECORDS}
 
 
 def rebuilt(
-    keys: PartyKeys, found: Unfinished, now: float, elapsed_s: float
-) -> tuple[DurableParty, list[Effect]]:
-    """The machine and what it has to say. Raises LocalMisuse if it cannot be rebuilt."""
+    keys: PartyKeys, found: Unfinished, now: float, elapsed_s: float, spool: Path
+) -> tuple[DurableParty, list[Effect], VectorStore | None]:
+    """The machine, what it has to say, and its masked vectors. Raises LocalMisuse if it cannot be rebuilt.
+
+    Vectors that were under way are sent again by whoever offered them; our own must be here.
+    """
     if not all(kind in _RECORDS for kind, _ in found.records):
         raise LocalMisuse("the journal has records of another version")
     records = [codec.decode(_RECORDS[kind], body) for kind, body in found.records]
     machine, effects = DurableParty.restore(keys, records, now, elapsed_s)
-    if machine.plan.bulk is not None:
-        raise LocalMisuse("masked vectors of a session do not survive a restart")
-    return machine, effects
+    store = masked.reopen_store(spool, machine.plan)
+    ours = next(record.masked for record in records if isinstance(record, Begun))
+    if ours != NO_VECTOR and (store is None or ours not in store):
+        raise LocalMisuse("the masked vector that was dealt is not in the spool any more")
+    return machine, effects, store
 
 
 def plan_of(found: Unfinished) -> Plan | None:

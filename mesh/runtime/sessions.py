@@ -234,13 +234,12 @@ class Sessions:
             return
         finally:
             self._considering.pop(plan.session, None)
-        await self._run(machine, store, name)
+        await self._run(machine, store)
 
     async def _run(
         self,
         machine: DurableParty,
         store: VectorStore | None = None,
-        name: Digest = NO_VECTOR,
         resumed: Sequence[Effect] | None = None,
     ) -> None:
         """Drive a machine to its end; `resumed`: rebuilt from the journal, with this to say first."""
@@ -256,7 +255,7 @@ class Sessions:
             resumed,
         )
         self.registry.open(driver)
-        if name != NO_VECTOR:
+        for name in store.names if store is not None else ():
             driver.deliver(self._keys.party, VectorStored(name))
         driver.deliver(self._keys.party, self._lost(plan, self._links()))
         try:
@@ -271,17 +270,18 @@ class Sessions:
             if not (found.records or found.damaged):
                 await self._journal.discard(found.session)
                 return
-            now, elapsed_s = trio.current_time(), time.time() - found.started
-            machine, effects = await trio.to_thread.run_sync(rebuilt, self._keys, found, now, elapsed_s)
+            times = trio.current_time(), time.time() - found.started
+            machine, effects, store = await background.run(rebuilt, self._keys, found, *times, self._spool)
         except Exception as error:  # a record that breaks the machine ends this session, not the node
             log.warning("session abandoned", session=found.session.short(), why=repr(error))
             await self._journal.abandon(found.session, plan_of(found))
+            masked.drop_store(self._spool, found.session)
             return
         finally:
             self._considering.pop(found.session, None)
         log.info("session resumed", session=found.session.short(), records=len(found.records))
         self.counters["sessions_resumed"] += 1
-        await self._run(machine, resumed=effects)
+        await self._run(machine, store, effects)
 
     def _heard(self, plan: Plan, event: object) -> None:
         """Pass an event on; of a masked session the total once it is read, instead of the opened keys."""

@@ -115,6 +115,24 @@ class VectorStore:
     def __contains__(self, name: object) -> bool:
         return name in self._held
 
+    @property
+    def names(self) -> tuple[Digest, ...]:
+        """The vectors that are here whole."""
+        return tuple(self._held)
+
+    def reopen(self) -> None:
+        """Take up the whole vectors that a former life of this node left; what was under way goes."""
+        for path in sorted(self._folder.iterdir()):
+            digests = []
+            with path.open("rb") as file:
+                for index in range(self.layout.spans):
+                    digests.append(bulk_digest(_PIECE, file.read(self.layout.span_bytes(index))))
+            name = self._name(digests)
+            if path.name == name.hex():
+                self._held[name] = tuple(digests)
+            else:
+                path.unlink()
+
     def close(self) -> None:
         """Remove everything."""
         shutil.rmtree(self._folder, ignore_errors=True)

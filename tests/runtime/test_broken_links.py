@@ -204,3 +204,30 @@ async def test_a_session_survives_links_that_break_in_mid_stream(
     assert info.result.answers[0].length == LENGTH
     found = np.load(nodes[0].node.results.path(info.id, 0))
     assert np.allclose(found, np.arange(LENGTH) % 1000 / 32767, atol=1e-9)
+
+
+@pytest.mark.parametrize("who", [0, 1, 2, 3])
+async def test_a_node_that_crashes_with_masked_vectors_under_way_goes_on_with_them(
+    who, tmp_path, in_place, given, autojump_clock, nursery
+):
+    """It may have asked, dealt or added; whole vectors are still in its spool, the others are sent again."""
+    mesh = MemoryMesh(tmp_path, nursery)
+    nodes = list(await mesh.start(4))
+    asker, victim = nodes[0], nodes[who]
+    job = await asker.service.submit(ROUND)
+
+    def moved() -> bool:
+        stores = [d.bulk.store for d in victim.node.sessions.registry.live.values() if d.bulk is not None]
+        return any(store.names for store in stores)
+
+    with trio.fail_after(30):
+        while not moved():
+            await trio.sleep(0.001)
+    await mesh.crash(victim)
+    back = await mesh.restart(victim)
+    info = await (back if who == 0 else asker).ended(job)
+    assert info.result is not None, info.error
+    assert info.result.sites == 4
+    assert back.node.sessions.counters["sessions_resumed"] == 1
+    found = np.load((back if who == 0 else asker).node.results.path(info.id, 0))
+    assert np.allclose(found, np.arange(LENGTH) % 1000 / 32767, atol=1e-9)

@@ -76,7 +76,7 @@ def measure(sessions: int, live: int, devices: int, length: int) -> dict[str, ob
         found = journal.unfinished()
         read = time.perf_counter()
         keys = tree.keys[fullest]
-        machines = [rebuilt(keys, unfinished, 0.0, 1.0)[0] for unfinished in found]
+        machines = [rebuilt(keys, unfinished, 0.0, 1.0, Path(folder))[0] for unfinished in found]
         ready = time.perf_counter()
     return {
         "sessions": sessions,
