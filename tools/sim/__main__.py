@@ -2,8 +2,9 @@
 
     run --seeds N [--first S] [--json]     many sessions; the last line is one JSON object
     run --mesh --seeds N …                 many meshes
+    run --programs --seeds N …             many programs of a committee
     run --scenario FILE                    the scenario of a TOML file (see `files`)
-    replay [--mesh] SEED                   one seed, step by step; also --scenario FILE
+    replay [--mesh|--programs] SEED        one seed, step by step; also --scenario FILE
     scale [--devices N] [--clusters C]     one big session without faults: cost per role
 
 Exit code 0: no violation; 1: a checker spoke up, with the seed, the commit and the command that replays it;
@@ -18,9 +19,10 @@ import sys
 from pathlib import Path
 
 from protocols.errors import MeshError
-from tools.sim import files, mesh_scenario, runner, scale
+from tools.sim import files, mesh_scenario, program_world, runner, scale
 from tools.sim.mesh_scenario import MeshScenario
 from tools.sim.mesh_world import MeshWorld
+from tools.sim.program_world import ProgramScenario, ProgramWorld
 from tools.sim.scenario import Scenario, draw
 from tools.sim.world import World
 
@@ -48,11 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", type=int, default=100, help="how many")
     run.add_argument("--first", type=int, default=0, help="the first seed")
     run.add_argument("--json", action="store_true", help="nothing but the JSON object")
-    run.add_argument("--mesh", action="store_true", help="membership and epochs instead of sessions")
+    _add_kinds(run)
     run.add_argument("--scenario", type=Path, help="TOML file of scenario fields")
     replay = verbs.add_parser("replay", help="one seed, step by step")
     replay.add_argument("seed", type=int, nargs="?", default=0)
-    replay.add_argument("--mesh", action="store_true", help="membership and epochs instead of a session")
+    _add_kinds(replay)
     replay.add_argument("--scenario", type=Path, help="TOML file of scenario fields")
     big = verbs.add_parser("scale", help="cost per role of one big session")
     big.add_argument("--devices", type=int, default=10_000)
@@ -61,8 +63,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _draw(mesh: bool, seed: int) -> Scenario | MeshScenario:
-    return mesh_scenario.draw(seed) if mesh else draw(seed)
+def _add_kinds(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(kind="")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
+        "--mesh", dest="kind", action="store_const", const="--mesh ", help="membership and epochs"
+    )
+    kinds.add_argument(
+        "--programs", dest="kind", action="store_const", const="--programs ", help="committee computation"
+    )
+
+
+def _draw(kind: str, seed: int) -> Scenario | MeshScenario | ProgramScenario:
+    drawers = {"": draw, "--mesh ": mesh_scenario.draw, "--programs ": program_world.draw}
+    return drawers[kind](seed)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -71,9 +85,9 @@ def _run(options: argparse.Namespace) -> int:
         tally = runner.run([files.read(options.scenario)], lambda failure: _tell(failure, again))
     else:
         seeds = range(options.first, options.first + options.seeds)
-        again = "replay --mesh" if options.mesh else "replay"
-        scenarios = (_draw(options.mesh, seed) for seed in seeds)
-        tally = runner.run(scenarios, lambda failure: _tell(failure, f"{again} {failure.seed}"))
+        scenarios = (_draw(options.kind, seed) for seed in seeds)
+        again = f"replay {options.kind}"
+        tally = runner.run(scenarios, lambda failure: _tell(failure, f"{again}{failure.seed}"))
     if not options.json:
         print(f"{tally.seeds} seeds, {tally.faults} faults, {len(tally.failures)} violations")
     print(json.dumps(tally.summary()))
@@ -87,10 +101,12 @@ def _tell(failure: runner.Failure, again: str) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     given = options.scenario
-    scenario = files.read(given) if given is not None else _draw(options.mesh, options.seed)
-    world: World | MeshWorld
+    scenario = files.read(given) if given is not None else _draw(options.kind, options.seed)
+    world: World | MeshWorld | ProgramWorld
     if isinstance(scenario, MeshScenario):
         world = runner.simulate_mesh(scenario, tracing=True)
+    elif isinstance(scenario, ProgramScenario):
+        world = runner.simulate_program(scenario, tracing=True)
     else:
         world = runner.simulate(scenario, tracing=True)
     print(f"seed {scenario.seed} commit {runner.commit()}")
@@ -105,6 +121,9 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _scale(options: argparse.Namespace) -> int:
     report = scale.measure(options.devices, options.clusters)
+    smaller = options.clusters // scale.SMALLER
+    if smaller > 1:
+        report["growth"] = scale.growth(report, options.devices * smaller // options.clusters, smaller)
     if not options.json:
         print(scale.table(report))
     print(json.dumps(report))

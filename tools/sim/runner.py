@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from protocols.programs.recipient import ProgramOpened
 from protocols.sessions import events
 from tools.sim import memory
 from tools.sim.mesh_scenario import MeshScenario
 from tools.sim.mesh_stand_ins import fast_overlay
 from tools.sim.mesh_world import MeshWorld
+from tools.sim.program_world import ProgramScenario, ProgramWorld
 from tools.sim.scenario import Scenario
 from tools.sim.stand_ins import fast_crypto
 from tools.sim.world import World
@@ -81,8 +83,22 @@ def simulate_mesh(scenario: MeshScenario, tracing: bool = False) -> MeshWorld:
     return world
 
 
+def simulate_program(scenario: ProgramScenario, tracing: bool = False) -> ProgramWorld:
+    """Run one program to its end, with the stand-ins in place."""
+    with _stand_ins():
+        world = ProgramWorld(scenario, tracing)
+        world.run()
+    return world
+
+
+def _world(scenario: Scenario | MeshScenario | ProgramScenario) -> World | MeshWorld | ProgramWorld:
+    if isinstance(scenario, MeshScenario):
+        return MeshWorld(scenario)
+    return ProgramWorld(scenario) if isinstance(scenario, ProgramScenario) else World(scenario)
+
+
 def run(
-    scenarios: Iterable[Scenario | MeshScenario],
+    scenarios: Iterable[Scenario | MeshScenario | ProgramScenario],
     failed: Callable[[Failure], None] = lambda _: None,
     stop_at: int = 0,
 ) -> Tally:
@@ -91,7 +107,7 @@ def run(
     begun = time.perf_counter()
     with _stand_ins():
         for scenario in scenarios:
-            world = MeshWorld(scenario) if isinstance(scenario, MeshScenario) else World(scenario)
+            world = _world(scenario)
             world.run()
             tally.seeds += 1
             tally.faults += scenario.faults
@@ -110,12 +126,12 @@ def run(
     return tally
 
 
-def _outcome(world: World | MeshWorld) -> str:
-    """How the initiator's session ended; or whether a mesh stayed within what its electorates bear."""
+def _outcome(world: World | MeshWorld | ProgramWorld) -> str:
+    """How the initiator's session or program ended; or whether a mesh stayed within what electorates bear."""
     if isinstance(world, MeshWorld):
         return "mesh" if world.in_model else "mesh with too many liars for an electorate"
     outcome = world.machines[world.plan.initiator].outcome
-    if isinstance(outcome, events.Opened):
+    if isinstance(outcome, events.Opened | ProgramOpened):
         return "opened"
     if isinstance(outcome, events.Aborted):
         return f"{'definite' if outcome.definite else 'open'} {outcome.code}"
