@@ -114,7 +114,7 @@ class Initiator:
         again = tuple(party for party in self.plan.parties if party in returned)
         effects: list[Effect] = [Broadcast(again, ProgramOffer(self.plan))] if again else []
         if self.phase == "gathering":
-            effects += self._propose(now)
+            effects += self._propose(now) + (self._too_few() if again and self.first else [])
         elif self.phase == "voting" and self._proposal and self._gone(self._proposal.attempt.quorum):
             effects += self._propose(now, final=True)
         elif self.phase == "recounting" and self._attempt:
@@ -272,9 +272,9 @@ class Initiator:
         return [*effects, *(self._recount(now) if self._gone(start.attempt.quorum) else [])]
 
     def _too_few(self) -> list[Effect]:
-        """Nobody can start with the members that are here."""
-        if self._substitutes():
-            return []
+        """Not enough members dealt keys: with a certificate, ask them again while there is time."""
+        if self.first is not None:
+            return [self._to_members(Reseat(self._generation, self._seats, self.first))]
         return self.abort("C-302", f"{len(self._here())} members are here, {self.plan.working} must compute")
 
     # -- running ----------------------------------------------------------------------------------------

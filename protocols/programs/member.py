@@ -319,7 +319,7 @@ class Member:
         if sender != self.plan.initiator:
             raise UnexpectedMessage("seats are given by the initiator")
         if self.gathering is not None and message.generation <= self.gathering.generation:
-            return []
+            return self._tell_again(message)
         start.check_certificate(self.plan, message.first)
         if message.first.start.generation:
             raise MalformedMessage("a reseating rests on the first start", blame=sender)
@@ -331,6 +331,14 @@ class Member:
             self.computing.freeze()
         self.gathering = Gathering(self.plan, self.keys, self._seed, message.generation, message.seats)
         return [*self.gathering.start(), *self.gathering.report(self.lost)]
+
+    def _tell_again(self, message: Reseat) -> list[Effect]:
+        """Somebody came back and missed our keys: the same ones again, until the generation has its start."""
+        gathering = self.gathering
+        started = -1 if self.start is None else self.start.generation
+        if gathering is None or not started < message.generation == gathering.generation:
+            return []
+        return [*gathering.start(), Send(self.plan.initiator, gathering.holding())]
 
     def _on_recovery(self, now: float, sender: PartyId, message: RecoveryPart) -> list[Effect]:
         if self.gathering is None or point_of(self.gathering.seats, sender) is None:

@@ -7,7 +7,7 @@ import pytest
 
 from protocols.errors import LocalMisuse
 from protocols.programs import keeping
-from protocols.programs.messages import Layer
+from protocols.programs.messages import Layer, Reseat
 from protocols.programs.recipient import ProgramOpened
 from protocols.programs.records import AttemptTaken
 from tests.scenarios.program_pump import Pump
@@ -70,3 +70,24 @@ def test_what_is_kept_shows_no_secret() -> None:
     states = [record for _, record in pump.records if isinstance(record, keeping.Kept)]
     assert states
     assert all(len(repr(record)) < 200 for _, record in pump.records if not hasattr(record, "subject"))
+
+
+def test_a_committee_whose_substitute_dies_as_well_goes_on_when_members_come_back() -> None:
+    pump = Pump(WORK, TABLES, substitutes=1)
+    killed = []
+
+    def hook(pump, sender, to, message):
+        if isinstance(message, Layer) and message.layer == 6 and not killed:
+            killed.extend([1, 2])
+            pump.kill(1)
+            pump.kill(2)
+        if isinstance(message, Reseat) and 4 not in killed:
+            killed.append(4)
+            pump.kill(4)
+            pump.push(pump.now + 1.0, lambda: pump.restart(2))
+        return None if sender in pump.dead else message
+
+    pump.hook = hook
+    pump.run()
+    assert value(pump) == np.median(LINE)
+    assert killed == [1, 2, 4]
