@@ -75,8 +75,9 @@ def _add_kinds(parser: argparse.ArgumentParser) -> None:
 
 
 def _draw(kind: str, seed: int) -> Scenario | MeshScenario | ProgramScenario:
-    drawers = {"": draw, "--mesh ": mesh_scenario.draw, "--programs ": program_world.draw}
-    return drawers[kind](seed)
+    if kind == "--mesh ":
+        return mesh_scenario.draw(seed)
+    return program_world.draw(seed) if kind else draw(seed)
 
 
 def _run(options: argparse.Namespace) -> int:

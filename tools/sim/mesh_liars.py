@@ -6,7 +6,6 @@ import dataclasses
 import random
 from typing import TYPE_CHECKING, Any
 
-from mesh.overlay import agreement
 from mesh.overlay.agreement import Ballot, Proposal, Wish
 from mesh.overlay.announcement import Announcement
 from mesh.overlay.epoch_messages import EpochHead
@@ -15,6 +14,7 @@ from mesh.overlay.gossip import News
 from mesh.overlay.suspicion import Suspicion
 from protocols.identifiers import Digest, PartyId
 from tools.sim.liars import mutated
+from tools.sim.stand_ins import sign_statement
 
 if TYPE_CHECKING:
     from tools.sim.mesh_node import Node
@@ -54,7 +54,7 @@ class MeshLiar:
             vote = sign_vote(secrets.identity, secrets.party, record, round_)
         else:
             payload = vote_payload(record, round_)
-            signature = agreement.sign_statement(secrets.identity, "epoch-prevote", payload)
+            signature = sign_statement(secrets.identity, "epoch-prevote", payload)
             vote = EpochVote(secrets.party, signature)
         return Ballot(epoch, round_, final, record, vote)
 

@@ -92,7 +92,7 @@ def draw(seed: int) -> MeshScenario:
     joins = (0.0, *(dice.uniform(0.0, 40.0 if chance() < 0.15 else 4.0) for _ in others))
     if clean:
         return MeshScenario(seed, members, joins_s=joins)
-    cuts = ()
+    cuts: tuple[MeshCut, ...] = ()
     if chance() < 0.4:
         start = dice.uniform(5.0, STOP_S - 5.0)
         side = tuple(sorted(dice.sample(range(members), dice.randint(1, members // 2))))

@@ -282,7 +282,7 @@ class MeshWorld:
             self._publish(node, effect.event)
             return
         node.safe = len(node.journal)
-        receivers = (effect.to,) if isinstance(effect, Send) else ()
+        receivers: tuple[PartyId, ...] = (effect.to,) if isinstance(effect, Send) else ()
         receivers = effect.to if isinstance(effect, Broadcast) else receivers
         for to in receivers:
             message: Any = effect.message  # type: ignore[union-attr]  # only these two have receivers

@@ -249,6 +249,7 @@ class ProgramWorld:
 
     def _listen(self, sender: PartyId, to: PartyId, message: Any) -> None:
         """One voice: what is said in one place of one attempt is said once."""
+        place: tuple[Any, ...]
         if isinstance(message, Layer):
             place = (sender, to, "layer", message.attempt, message.layer, message.part)
             content = message.words.tobytes()
