@@ -127,7 +127,8 @@ def summand(
             continue
         weights = polynomial.lagrange([seat + 1 for seat in part.seats])
         chosen = shares[part.standing.vault][elements(part.standing.terms.terms, joint.reading.queries)]
-        mine = field.mul(chosen, np.uint64(weights[part.dealers.index(me)]))
+        weight = np.array([weights[part.dealers.index(me)]], dtype=np.uint64)
+        mine = field.mul(chosen, np.broadcast_to(weight, chosen.shape))
         total = mine if total is None else field.add(total, mine)
     if total is None:
         raise MalformedMessage("we deal nothing in this sum")
