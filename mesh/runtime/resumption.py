@@ -28,7 +28,7 @@ def rebuilt(
     """
     if not all(kind in _RECORDS for kind, _ in found.records):
         raise LocalMisuse("the journal has records of another version")
-    records = [codec.decode(_RECORDS[kind], body) for kind, body in found.records]
+    records: list[object] = [codec.decode(_RECORDS[kind], body) for kind, body in found.records]
     machine, effects = DurableParty.restore(keys, records, now, elapsed_s)
     store = masked.reopen_store(spool, machine.plan)
     ours = next(record.masked for record in records if isinstance(record, Begun))

@@ -190,7 +190,7 @@ class DurableParty:
         for record in records[1:]:
             match record:
                 case Heard():
-                    message = codec.decode(_BY_NAME[record.name], record.body)
+                    message: object = codec.decode(_BY_NAME[record.name], record.body)
                     if isinstance(message, PeersLost):
                         self._lost = frozenset(message.parties)
                     else:
