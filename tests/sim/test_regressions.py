@@ -5,7 +5,56 @@ from __future__ import annotations
 import pytest
 
 from tools.sim.mesh_scenario import Absence, MeshScenario
-from tools.sim.runner import simulate_mesh
+from tools.sim.runner import simulate, simulate_mesh
+from tools.sim.scenario import Crash, Cut, Scenario
+
+SESSIONS = {
+    "a handover reached a restarted member that had the total already": Scenario(
+        seed=1984,
+        length=2,
+        latency_s=(0.02, 0.4),
+        loss=0.005,
+        skew=0.05,
+        crashes=(
+            Crash(2, 0.046210208524534904, 1.1332231104254313, -1.0, in_step=True),
+            Crash(4, 0.3962853668172506, 2.090342709019094, 5.2561443338948575, True, True),
+            Crash(5, 0.06374020307841193, 0.46106138181629525, -1.0, in_step=True),
+        ),
+        byzantine=((2, "unopenable"),),
+    ),
+    "a restarted party's deadline was rounded to just after the moment it was woken": Scenario(
+        seed=1756,
+        clusters=1,
+        length=5,
+        min_sites=3,
+        latency_s=(0.02, 0.4),
+        loss=0.03,
+        skew=0.001,
+        declining=(3, 4),
+        crashes=(
+            Crash(0, 0.06458834061239331, -1.0, -1.0),
+            Crash(2, 0.1265863120328672, -1.0, -1.0, in_step=True),
+            Crash(4, 0.053068197015282204, 1.5290028876278288, 1.8058420775315793, True),
+        ),
+        cuts=(Cut((1, 2, 4), 0.09091836597021716, 4.473789014035742, True),),
+    ),
+    "the next rank took over from a slow adder and proposed nothing": Scenario(
+        seed=3193,
+        size=(3, 1),
+        clusters=1,
+        length=2,
+        min_sites=3,
+        collect_s=6.0,
+        latency_s=(0.02, 0.4),
+        skew=0.001,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_sessions(name):
+    assert not simulate(SESSIONS[name]).violations
+
 
 MESHES = {
     "the operator came back outside an electorate that could run no beacon": MeshScenario(
