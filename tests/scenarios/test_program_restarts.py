@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from protocols.engine.committee import whole
 from protocols.errors import LocalMisuse
-from protocols.programs import keeping
+from protocols.programs import keeping, questions
 from protocols.programs.messages import Layer, Reseat
 from protocols.programs.recipient import ProgramOpened
 from protocols.programs.records import AttemptTaken
-from tests.scenarios.program_pump import Pump
+from tests.scenarios.program_pump import Pump, job
 from tests.scenarios.test_program_sessions import LINE, TABLES, WORK, value
 
 
@@ -91,3 +92,24 @@ def test_a_committee_whose_substitute_dies_as_well_goes_on_when_members_come_bac
     pump.run()
     assert value(pump) == np.median(LINE)
     assert killed == [1, 2, 4]
+
+
+SMALL = [{"c": [1.5]}, {"c": [9.25]}, {"c": [7.77]}, {"c": [3.0]}]
+LARGEST = job("maximum", "c")
+PROGRAM = questions.compiled(LARGEST, questions.Roster((0, 1, 2, 3), (1, 1, 1, 1)), whole(4, 1))
+ROUNDS = PROGRAM.cost(whole(4, 1)).rounds
+
+
+@pytest.mark.parametrize("killed_at", range(ROUNDS))
+def test_a_member_killed_at_every_layer_of_a_program(killed_at: int) -> None:
+    pump = Pump(LARGEST, SMALL)
+
+    def hook(pump, sender, to, message):
+        if isinstance(message, Layer) and message.layer == killed_at and not pump.dead:
+            pump.kill(next((n for n in (1, 2, 3) if pump.party(n) == sender), 1))
+        return None if sender in pump.dead else message
+
+    pump.hook = hook
+    pump.run()
+    assert value(pump) == 9.25
+    assert pump.dead
