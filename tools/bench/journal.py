@@ -8,7 +8,7 @@ of their own, beside ended ones with their proofs. Then the file is opened afres
     read_s       the live sessions' records read and unsealed
     rebuild_s    their machines rebuilt, every signature and sealing checked again
 
-A node has at most 256 live sessions (`session.max_live`), 16 by default.
+Times are of the CPU. A node has at most 256 live sessions (`session.max_live`), 16 by default.
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ def measure(sessions: int, live: int, devices: int, length: int) -> dict[str, ob
         path = Path(folder) / "journal.db"
         trio.run(_fill, path, records, sessions, live, outcome.result)
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        began = time.perf_counter()
+        began = time.process_time()
         journal = Journal(path, SECRET)
         known = all(journal.knows(_name(index)) for index in range(sessions))
-        opened = time.perf_counter()
+        opened = time.process_time()
         found = journal.unfinished()
-        read = time.perf_counter()
+        read = time.process_time()
         keys = tree.keys[fullest]
         machines = [rebuilt(keys, unfinished, 0.0, 1.0, Path(folder))[0] for unfinished in found]
-        ready = time.perf_counter()
+        ready = time.process_time()
     return {
         "sessions": sessions,
         "live": len(machines),
