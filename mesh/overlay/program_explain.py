@@ -36,7 +36,8 @@ def explain(plan: ProgramPlan, view: View, cost: Cost, rows: tuple[int, ...], *,
         liars=max(0, (n - t - 1) // 2),
     )
     rtt = max((_rtt_s(view, party) for party in plan.members), default=DEFAULT_RTT_S)
-    sent = cost.busiest_bytes + ENVELOPE_BYTES * cost.rounds * (n - 1)
+    others = plan.working - 1  # who is idle is sent nothing; the engine counts all n - 1
+    sent = cost.busiest_bytes * others // (n - 1) + ENVELOPE_BYTES * cost.rounds * others
     seconds = (cost.rounds + SETUP_ROUNDS) * rtt + sent / BANDWIDTH_BYTES_S + cost.computing_s
     return Explanation(
         session=plan.session.short(),
