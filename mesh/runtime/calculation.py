@@ -68,6 +68,7 @@ class Calculation:
         self._started = time.monotonic()
         self.bytes_sent = 0
         self._quiet = False
+        self._names: dict[PartyId, str] = {}
 
     async def run(self) -> None:
         """Until the job has its result or an error, which it keeps."""
@@ -85,7 +86,7 @@ class Calculation:
         try:
             if plan is None:
                 raise SessionAborted(_UNBEGUN, definite=True, fix="submit the job again")
-            self._plan = plan
+            self._plan, self._names = plan, stored.names
             self._work.phase("session", f"session {plan.session.short()} goes on", session=plan.session.hex())
             with self.listening():
                 outcome = await self._awaited(plan)
@@ -137,9 +138,10 @@ class Calculation:
                     raise
                 await self._again(refusal)
                 continue
-            await trio.to_thread.run_sync(
-                self._node.jobs.save, self._work.info, plan, tuple(explanation.revealed)
-            )
+            view = self._node.overlay.view()
+            self._names = {party: view.name(party) for party in plan.dealers}
+            told = plan, tuple(explanation.revealed), self._names
+            await trio.to_thread.run_sync(self._node.jobs.save, self._work.info, *told)
             outcome = await self._session(plan)
             if isinstance(outcome, events.Opened):
                 return plan, explanation, outcome
@@ -221,7 +223,7 @@ class Calculation:
             statistics.decode_job, plan.job, opened.total, len(opened.contributors)
         )
         shown = tuple([await self._shown(index, answer) for index, answer in enumerate(answers)])
-        name = self._node.overlay.view().name
+        known = self._node.overlay.view().name
         absent = sorted(set(plan.dealers) - set(opened.contributors))
         only = shown[0] if len(shown) == 1 else None
         return JobResult(
@@ -234,8 +236,8 @@ class Calculation:
             seconds=round(time.monotonic() - self._started, 3),
             bytes_sent=self.bytes_sent,
             revealed=revealed,
-            missing=tuple(name(party) for party in absent),
-            counted=tuple(name(party) for party in opened.contributors),
+            missing=tuple(self._names.get(party) or known(party) for party in absent),
+            counted=tuple(self._names.get(party) or known(party) for party in opened.contributors),
             job=self._work.info.id,
         )
 

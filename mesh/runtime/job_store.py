@@ -21,6 +21,7 @@ import structlog
 from mesh.api import jsonshape
 from mesh.api.shapes import JobInfo
 from protocols.errors import MeshError
+from protocols.identifiers import PartyId
 from protocols.sessions.plan import Plan
 from protocols.wire import codec
 
@@ -29,11 +30,14 @@ log = structlog.get_logger("coppice.jobs")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A job as it was last written; `plan` of its last session, `revealed` what its person was told."""
+    """A job as it was last written; `plan` of its last session, `revealed` what its person was told, and the
+    `names` of its sites, which a node that has just started does not know yet.
+    """
 
     info: JobInfo
     plan: Plan | None
     revealed: tuple[str, ...]
+    names: dict[PartyId, str]
 
 
 class JobStore:
@@ -42,7 +46,13 @@ class JobStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, info: JobInfo, plan: Plan | None = None, revealed: tuple[str, ...] = ()) -> None:
+    def save(
+        self,
+        info: JobInfo,
+        plan: Plan | None = None,
+        revealed: tuple[str, ...] = (),
+        names: dict[PartyId, str] | None = None,
+    ) -> None:
         """Write a job; what is not given stays as it was. A disk that does not take it is logged."""
         path = self._folder / f"{info.id}.json"
         try:
@@ -51,6 +61,9 @@ class JobStore:
                 "info": jsonshape.encode(info),
                 "plan": b64encode(codec.encode(plan)).decode() if plan else known.get("plan"),
                 "revealed": list(revealed) or known.get("revealed", []),
+                "names": {party.hex(): name for party, name in names.items()}
+                if names
+                else known.get("names", {}),
             }
             self._folder.mkdir(mode=0o700, exist_ok=True)
             new = path.with_suffix(".new")
@@ -74,6 +87,7 @@ class JobStore:
                         jsonshape.decode(JobInfo, document["info"]),
                         codec.decode(Plan, b64decode(plan)) if plan else None,
                         tuple(str(words) for words in document["revealed"]),
+                        {PartyId(bytes.fromhex(key)): str(name) for key, name in document["names"].items()},
                     )
                 )
             except (OSError, ValueError, KeyError, TypeError, MeshError) as error:

@@ -138,6 +138,7 @@ async def test_who_asked_reads_the_result_though_its_node_crashed_meanwhile(
         if info.result.sites == 5:
             assert sums == {"sum": 28.0, "count": 7}
         assert info.result.revealed
+        assert set(info.result.counted) <= {"p1", "p2", "p3", "p4", "p5"}
         assert [known.id for known in await back.service.jobs()] == [job]
         nursery.cancel_scope.cancel()
 
