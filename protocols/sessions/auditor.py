@@ -39,6 +39,11 @@ from protocols.sessions.plan import Plan
 from protocols.sessions.roster import roster_digest
 
 AUDIT_WAIT_S = 10.0
+"""For an answer that is short; one that is a vector, or takes work on one, has SLOW_S_A_VALUE longer."""
+SLOW_S_A_VALUE = 4e-6
+"""A packed value at 1 MB/s; also far more than fingerprinting it takes on a small device."""
+LONGEST_WAIT_S = 25.0
+"""Nodes stay in a session for about a minute after its keys are open."""
 MAX_OPENED = 16
 """Vectors that an adder opens in one audit: each is as long as the total."""
 
@@ -86,7 +91,7 @@ class Audit:
 
     def start(self, now: float) -> list[Effect]:
         """Fingerprint the total, and ask everybody."""
-        self.deadline = now + AUDIT_WAIT_S
+        self.deadline = now + self._wait_s()
         return [
             Fingerprint(self.challenge, self.claim.name),
             Broadcast(self._contributors, AuditRequest(self.claim)),
@@ -178,8 +183,12 @@ class Audit:
         return [*self._liars(), Publish(events.Progress(self.claim.stage, "audited", detail))]
 
     def _enter(self, now: float, state: str) -> None:
-        self._state, self.deadline = state, now + AUDIT_WAIT_S
+        self._state, self.deadline = state, now + self._wait_s()
         self._answered = self._late = False
+
+    def _wait_s(self) -> float:
+        assert self.plan.bulk is not None
+        return min(LONGEST_WAIT_S, AUDIT_WAIT_S + SLOW_S_A_VALUE * self.plan.bulk.length)
 
     def _dispute(self, now: float, made: SumClaim, scope: tuple[PartyId, ...]) -> list[Effect]:
         """Let an adder show which tags belie it falsely."""
