@@ -195,13 +195,20 @@ class Training:
                     raise
                 await self._pause(refusal)
             except SessionAborted as error:
-                if attempt == TRIES:
+                if attempt == TRIES or self._is_refused():
                     raise
                 await self._pause(error)
             else:
                 self._asked = True
                 return self._last
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _is_refused(self) -> bool:
+        """Whether the rows, labels or plug-ins (C-64x) of so many do not fit that trying again is no use."""
+        view = self._node.overlay.view()
+        refusing = {name for name, reason in self._work.info.refusals if "C-64" in reason}
+        left = [party for party in view.alive if view.name(party) not in refusing]
+        return len(left) < self._min_sites
 
     async def _pause(self, error: MeshError) -> None:
         self._work.emit("again", f"the round is run again: {error.args[0]}")
