@@ -341,7 +341,8 @@ def too_few(node: Node, job: Job, willing: list[PartyId], poll: Poll) -> Session
         what += "; refused: " + ", ".join(words)
     if without:
         what += "; no such data set: " + ", ".join(without)
-    if refusals and len(willing) + len(refusals) >= job.min_sites:
+    said_no = refusals.keys() - poll.silent
+    if said_no and len(willing) + len(said_no) >= job.min_sites:
         lacking = all("rule data" in reason for reason in refusals.values())
         fix = (
             "ask for what these sites have"

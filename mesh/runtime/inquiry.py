@@ -59,6 +59,8 @@ class Poll:
         self.willing: set[PartyId] = set()
         self.reasons: dict[PartyId, str] = {}
         self.whole = False
+        self.silent: set[PartyId] = set()
+        """Those of `reasons` who did not answer: they may the next time."""
         self._complete = trio.Event()
         if not self.missing:
             self._complete.set()
@@ -80,12 +82,14 @@ class Poll:
         if party in self.missing:
             self.missing.discard(party)
             self.reasons[party] = "not reachable"
+            self.silent.add(party)
             self._check()
 
     async def wait(self) -> None:
         """Until everybody answered, or patience is over; the silent ones are then refusals."""
         with trio.move_on_after(PATIENCE_S):
             await self._complete.wait()
+        self.silent |= self.missing
         for party in self.missing:
             self.reasons[party] = f"no answer within {PATIENCE_S:g} s"
 

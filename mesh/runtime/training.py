@@ -207,8 +207,8 @@ class Training:
         """Whether the rows, labels or plug-ins (C-64x) of so many do not fit that trying again is no use."""
         view = self._node.overlay.view()
         refusing = {name for name, reason in self._work.info.refusals if "C-64" in reason}
-        left = [party for party in view.alive if view.name(party) not in refusing]
-        return len(left) < self._min_sites
+        left = sum(member.certificate.name not in refusing for member in view.alive)
+        return left < self._min_sites
 
     async def _pause(self, error: MeshError) -> None:
         self._work.emit("again", f"the round is run again: {error.args[0]}")
