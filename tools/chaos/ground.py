@@ -32,6 +32,11 @@ class Ground:
         """A job for (statistic, column) pairs."""
         return self.oracle.spec(wanted, MIN_SITES, JOB_S)
 
+    def learn_parties(self) -> None:
+        """Who is behind which party id; call while all peers run."""
+        for name, peer in self.mesh.peers.items():
+            self.oracle.aliases[peer.client.status().party[:8]] = name
+
     def judge(self, info: JobInfo) -> tuple[str, str]:
         """The verdict on a job, and the words for it."""
         return self.oracle.judge(info, MIN_SITES)

@@ -60,6 +60,7 @@ class Loop:
         self._mesh.start()
         try:
             self._mesh.wait_formed(FORM_S)
+            self._ground.learn_parties()
             for number in range(1, runs + 1):
                 self._round(number)
                 self._mend()

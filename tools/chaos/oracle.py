@@ -32,6 +32,8 @@ class Oracle:
         files = split_csv(sample(), parts, len(owners), seed=seed, columns=tuple(columns))
         self.files = dict(zip(owners, files, strict=True))
         self.plaintext = Plaintext(self.files, columns)
+        self.aliases: dict[str, str] = {}
+        """Short party ids: how a node that has just come back names a member it has not heard of yet."""
 
     def give(self, owner: str, home: Home, min_sites: int) -> None:
         """Register the owner's part at its node, which does not run, and allow all statistics."""
@@ -50,11 +52,14 @@ class Oracle:
 
     def differences(self, result: JobResult, min_sites: int) -> list[str]:
         """How the answers differ from the plaintext over the sites that they claim to count."""
+        counted = tuple(self.aliases.get(name, name) for name in result.counted)
+        if not min_sites <= len(set(counted)) == len(counted) == result.sites or set(counted) - set(
+            self.files
+        ):
+            return [f"odd roster {result.counted}"]
         found = []
-        if not min_sites <= len(set(result.counted)) == len(result.counted) == result.sites:
-            found.append(f"odd roster {result.counted}")
         for answer in result.answers:
-            right = self.plaintext.value(answer.statistic, answer.column, result.counted)
+            right = self.plaintext.value(answer.statistic, answer.column, counted)
             if not Comparison(answer.statistic, answer.column, answer.value, right, answer.n).agrees:
                 found.append(f"{answer.statistic} {answer.column}: {answer.value} instead of {right}")
         return found

@@ -130,6 +130,7 @@ class Storm:
         self._mesh.start()
         try:
             self._mesh.wait_formed(FORM_S)
+            self._ground.learn_parties()
             self._measure()
             while weather.faults < faults and time.monotonic() - weather.began < longest_s:
                 self._season(min(SEASON, faults - weather.faults))
