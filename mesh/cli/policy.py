@@ -31,6 +31,9 @@ def init(
         float | None, Parameter(help="Most epsilon that trained models may cost; then only with noise.")
     ] = None,
     dp_delta: Annotated[float | None, Parameter(help="Delta at which it is reckoned.")] = None,
+    programs: Annotated[
+        str | None, Parameter(help="Digests of programs that may run, with commas, or *: --allow program.")
+    ] = None,
     replace: Annotated[bool, Parameter(help="Replace the policy there is.", negative="")] = False,
     common: Common = COMMON,
 ) -> None:
@@ -45,6 +48,7 @@ def init(
         max_uses=max_uses,
         dp_epsilon_budget=dp_epsilon_budget,
         dp_delta=dp_delta,
+        programs=_listed(programs),
         replace=replace,
     )
     with room(common) as data:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mesh.data.errors import DataError
 from mesh.data.overlap import Use
-from mesh.data.policy import Asked, Decision, Policy
+from mesh.data.policy import ANY_COLUMN, Asked, Decision, Policy
 from protocols.statistics import names
 from protocols.wire.digest import digest
 
@@ -49,6 +49,11 @@ def held(queries: tuple[Asked, ...], info: DatasetInfo) -> tuple[Asked, ...]:
         return queries
     ours = tuple(query for query in queries if query.column in info.columns)
     return ours or queries[:1]  # judged, and denied, by the column that is not there
+
+
+def rows(info: DatasetInfo) -> dict[str, int]:
+    """Values in each numeric column, and the rows themselves."""
+    return {**info.columns, ANY_COLUMN: info.rows}
 
 
 def is_about_model(job: Job) -> bool:

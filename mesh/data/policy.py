@@ -16,6 +16,7 @@ allows it, and a denial names the first rule that does not: `DENY by rule min_ro
     min_bin_width = 0.0             # … and narrowest bin
     dp_epsilon_budget = 0.0         # trained models: most epsilon in all; above 0, only noised updates
     dp_delta = 1e-05                # … at this delta
+    programs = []                   # programs of others that may run, by digest, or "*"; with allow "program"
 
 `min_sites` trades availability for privacy: with s sites, s-1 of them together learn the last one's sum.
 """
@@ -36,7 +37,9 @@ from protocols.statistics import names
 
 ANY_MEMBER = "any-member"
 ANY_COLUMN = "*"
+ANY_PROGRAM = "*"
 PARTY_ID = re.compile("[0-9a-fA-F]{64}")
+DIGEST = re.compile("[0-9a-f]{64}")
 OVERLAPS = ("refuse", "warn", "allow")
 KEYS = (
     "allow",
@@ -52,6 +55,7 @@ KEYS = (
     "min_bin_width",
     "dp_epsilon_budget",
     "dp_delta",
+    "programs",
 )
 
 
@@ -72,6 +76,7 @@ class Policy:
     min_bin_width: float = 0.0
     dp_epsilon_budget: float = 0.0
     dp_delta: float = 1e-5
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,8 @@ class PolicyRequest:
     own: bool = False
     epsilon: float = 0.0
     edges: Mapping[str, frozenset[float]] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    """Public inputs that the job names by digest, such as its program."""
 
 
 _FIXES = {
@@ -115,6 +122,7 @@ _FIXES = {
     "min_threshold": "wait until more gateways are in the mesh, so that the committee is larger",
     "allow": "ask for an allowed statistic, or its owner extends the policy",
     "columns": "ask for a column that the policy names",
+    "programs": "its owner adds the program's digest to programs in the policy",
     "parameters": "correct the parameters",
     "min_rows": "wait until the owner has more rows",
     "max_bins": "ask for fewer bins",
@@ -229,7 +237,19 @@ def _query(policy: Policy, request: PolicyRequest, query: Asked) -> Decision | N
         return deny("min_rows", f"{rows} < {policy.min_rows}")
     if query.statistic == "histogram":
         return _bins(policy, request, query.column)
+    if query.statistic == "program":
+        return _program(policy, request)
     return None
+
+
+def _program(policy: Policy, request: PolicyRequest) -> Decision | None:
+    """A program may reveal anything of the rows it reads, so its owner says which ones."""
+    if ANY_PROGRAM in policy.programs:
+        return None
+    if not request.inputs:
+        return deny("programs", "the job names no program")
+    strange = [name for name in request.inputs if name not in policy.programs]
+    return deny("programs", f"{strange[0]} is not one of those allowed") if strange else None
 
 
 def _bins(policy: Policy, request: PolicyRequest, column: str) -> Decision | None:
@@ -270,7 +290,10 @@ def parse(text: str, name: str = "policy") -> Policy:
         min_bin_width=reader.number(table, "min_bin_width") or 0.0,
         dp_epsilon_budget=reader.number(table, "dp_epsilon_budget") or 0.0,
         dp_delta=reader.number(table, "dp_delta") or default.dp_delta,
+        programs=reader.texts(table, "programs", default.programs),
     )
+    if any(name != ANY_PROGRAM and not DIGEST.fullmatch(name) for name in policy.programs):
+        reader.wrong("programs", 'must be digests, 64 hexadecimal digits each, or "*" for every program')
     if policy.dp_epsilon_budget < 0 or not 0 < policy.dp_delta < 1:
         reader.wrong("dp_delta", "the budget must not be negative, and delta is between 0 and 1")
     if policy.min_bin_width < 0:
@@ -307,6 +330,8 @@ def render(policy: Policy, dataset: str) -> str:
             "# Privacy of trained models: most epsilon in all; 0 demands no noise.",
             f"dp_epsilon_budget = {policy.dp_epsilon_budget!r}",
             f"dp_delta = {policy.dp_delta!r}",
+            '# Programs of others (allow "program") by digest; they may reveal whatever they compute.',
+            f"programs = {listed(policy.programs)}",
             "",
         )
     )
@@ -317,62 +342,6 @@ def as_json(policy: Policy) -> dict[str, object]:
     plain: dict[str, object] = {key: getattr(policy, key) for key in KEYS}
     plain["expires"] = None if policy.expires is None else _date(policy.expires, True)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class JobFile:
-    """A job as written down for `policy test`: what a plan would ask, without the plan."""
-
-    dataset: str
-    queries: tuple[Asked, ...]
-    min_sites: int
-    sites: int
-    threshold: int
-    requester: str
-
-
-def parse_job(text: str, name: str = "job") -> JobFile:
-    """Job of a TOML text. Raises DataError C-620.
-
-    dataset, min_sites, sites (as many as asked for if left out), threshold, requester and
-    [[queries]] with statistic, column, parameters.
-    """
-    reader = Reader(name, text, "C-620")
-    table = reader.load()
-    reader.known(table, ("dataset", "min_sites", "sites", "threshold", "requester", "purpose", "queries"))
-    min_sites = reader.whole(table, "min_sites", 3, 2, 4096)
-    listed = table.get("queries", [])
-    if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
-        reader.wrong("queries", "give at least one [[queries]] with statistic and column")
-        listed = []
-    job = JobFile(
-        reader.text_of(table, "dataset", limit=128),
-        tuple(_asked(reader, item) for item in listed),
-        min_sites,
-        reader.whole(table, "sites", min_sites, 2, 4096),
-        reader.whole(table, "threshold", 1, 1, 5),
-        reader.text_of(table, "requester", ANY_MEMBER),
-    )
-    if not job.dataset:
-        reader.wrong("dataset", "is missing")
-    reader.finish()
-    return job
-
-
-def _asked(reader: Reader, item: Table) -> Asked:
-    reader.known(item, ("statistic", "column", "parameters"), "queries.")
-    parameters = item.get("parameters", [])
-    if not isinstance(parameters, list) or not all(_is_number(one) for one in parameters):
-        reader.wrong("queries.parameters", "must be a list of finite numbers")
-        parameters = []
-    column = reader.text_of(item, "column", within="queries.", limit=128)
-    return Asked(
-        reader.text_of(item, "statistic", within="queries.", limit=32), column, tuple(map(float, parameters))
-    )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _expiry(reader: Reader, table: Table) -> float | None:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh.data import asking, overlap, policy, schema, sources
+from mesh.data import asking, job_files, overlap, policy, schema, sources
 from mesh.data.catalog import Catalog, DatasetInfo, check_name, check_unchanged
 from mesh.data.errors import DataError
 from mesh.data.ledger import Entry, Ledger
@@ -164,7 +164,7 @@ class DataRoom:
 
         Raises DataError C-612, C-620.
         """
-        job = policy.parse_job(schema.read_text(job_path, "C-620"), job_path.name)
+        job = job_files.parse(schema.read_text(job_path, "C-620"), job_path.name)
         info = self._catalog.get(job.dataset)
         with self._ledger.writing() as page:
             uses = len(page.uses(job.dataset))
@@ -176,7 +176,7 @@ class DataRoom:
             threshold=job.threshold,
             requester=job.requester,
             requester_name=job.requester,
-            rows=_rows(info),
+            rows=asking.rows(info),
             now=self._clock(),
             uses=uses,
         )
@@ -217,12 +217,13 @@ class DataRoom:
                 threshold=min(stage.threshold for stage in plan.stages),
                 requester=plan.initiator.hex(),
                 requester_name=requester_name,
-                rows=_rows(info),
+                rows=asking.rows(info),
                 now=self._clock(),
                 uses=len(earlier),
                 own=plan.initiator == me,
                 epsilon=asking.epsilon(rules, earlier, queries, plan.job.min_sites),
                 edges=asking.edges(earlier),
+                inputs=asking.inputs(plan.job),
             )
             decision = policy.evaluate(rules, request)
             if decision.allowed and rules is not None and rules.overlap != "allow":
@@ -264,14 +265,15 @@ class DataRoom:
             threshold=threshold,
             requester=requester.hex(),
             requester_name=requester_name,
-            rows=_rows(info),
+            rows=asking.rows(info),
             now=self._clock(),
             uses=len(earlier),
             epsilon=asking.epsilon(rules, earlier, queries, job.min_sites),
             edges=asking.edges(earlier),
+            inputs=asking.inputs(job),
         )
         decision = policy.evaluate(rules, request)
-        unknown = [query.column for query in queries if query.column not in _rows(info)]
+        unknown = [query.column for query in queries if query.column not in asking.rows(info)]
         if decision.rule == "columns" and unknown:  # who may ask may know what there is
             return deny("data", sources.no_column(info.name, unknown[0], tuple(info.columns)).sentence())
         if decision.allowed and rules is not None and rules.overlap == "refuse":
@@ -394,7 +396,3 @@ class DataRoom:
         if rules is not None:
             check_unchanged(info, sources.digest_of(Path(info.path)))
         return info, rules
-
-
-def _rows(info: DatasetInfo) -> dict[str, int]:
-    return {**info.columns, sources.ANY_COLUMN: info.rows}

@@ -85,7 +85,7 @@ class ProgramCalculation:
         self._plan, self._outcome, self._over = plan, None, trio.Event()
         text = f"session {plan.session.short()}"
         self._work.phase("session", text, session=plan.session.hex())
-        self._node.programs.begin(plan)
+        self._begin(plan)
         try:
             with trio.move_on_after(plan.total_ms / 1000 + SPARE_S):
                 await self._over.wait()
@@ -95,6 +95,9 @@ class ProgramCalculation:
         if self._outcome is None:
             return events.Aborted("C-303", "the session did not end in time", definite=False)
         return self._outcome
+
+    def _begin(self, plan: ProgramPlan) -> None:
+        self._node.programs.begin(plan)
 
     def _listen(self, plan: ProgramPlan, event: object) -> None:
         if self._plan is None or plan.session != self._plan.session:

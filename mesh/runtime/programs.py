@@ -320,5 +320,6 @@ def _encoded(
     if graph is None:
         return questions.encoded(plan.job, columns)
     place = plan.owners.index(me)
-    values = split.columns_for(graph, place, columns)
+    ordered = {query.column: columns[query.column] for query in plan.job.queries if query.column in columns}
+    values = split.columns_for(graph, place, ordered)
     return split.encoded_program(graph, place, values), 0

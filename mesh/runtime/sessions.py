@@ -179,7 +179,7 @@ class Sessions:
         """What the owner's policy says of a job before there is a plan; binds nobody."""
         job = inquiry.job
         blobs: tuple[bytes, ...] = ()
-        if job.inputs and self._room.has(job.dataset):
+        if asking.is_about_model(job) and self._room.has(job.dataset):
             try:
                 blobs, _ = await self._public(job, requester)
             except MeshError as error:

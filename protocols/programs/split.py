@@ -7,11 +7,13 @@ and shows nobody who holds what. The last column is the label, zeros and ones. W
 deviations of the columns, the last one is the intercept.
 
 A graph of one's own names its inputs "PLACE:NAME": the owner's place in the plan, and the column of its data
-set that fills it, or several for a matrix, "PLACE:a|b|c" for (rows, 3).
+set that fills it, or several for a matrix, "PLACE:a|b|c" for (rows, 3). "PLACE:*" are all columns that the
+job asks for, in its order, and the first rows of them, as many as the input's shape has.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -101,20 +103,49 @@ def encoded_program(graph: Graph, place: int, values: Mapping[str, npt.ArrayLike
 
 
 def columns_for(graph: Graph, place: int, held: Mapping[str, Floats]) -> dict[str, npt.NDArray[np.float64]]:
-    """An owner's columns as the inputs that its place names; see the module. Raises LocalMisuse C-670."""
+    """An owner's columns, in the job's order, as the inputs that its place names; see the module.
+
+    Raises LocalMisuse C-670, C-671; what it says is for others as well: no value, and not where one is.
+    """
     found: dict[str, npt.NDArray[np.float64]] = {}
     for name, at in graph.inputs.items():
         owner, _, wanted = name.partition(":")
         if owner != str(place):
             continue
-        names = wanted.split("|")
+        names = list(held) if wanted == "*" else wanted.split("|")
         missing = [one for one in names if one not in held]
-        if missing:
+        if missing or not names:
             raise LocalMisuse(
-                f"input {name!r} wants column {missing[0]!r}", code="C-670", fix="name our columns"
+                f"input {name!r} wants column {(missing or ['?'])[0]!r}", code="C-670", fix="name our columns"
             )
-        table = np.stack([np.asarray(held[one], dtype=np.float64) for one in names], axis=-1)
-        found[name] = (
-            table.reshape(graph.nodes[at].shape) if table.size == np.prod(graph.nodes[at].shape) else table
-        )
+        columns = [np.asarray(held[one], dtype=np.float64) for one in names]
+        if len({column.size for column in columns}) != 1:
+            raise LocalMisuse(
+                "the columns have values missing in different rows",
+                code="C-671",
+                fix="fill them, or drop the rows",
+            )
+        node = graph.nodes[at]
+        table = np.stack(columns, axis=-1)
+        if wanted == "*":
+            table = _first_rows(table, node.shape)
+        found[name] = table.reshape(node.shape) if table.size == math.prod(node.shape) else table
+        if found[name].shape == node.shape and not ((table >= node.low) & (table <= node.high)).all():
+            raise LocalMisuse(
+                f"a value lies outside the declared range [{node.low:g}, {node.high:g}]",
+                code="C-670",
+                fix="clip it, or ask for a program with a wider range",
+            )
     return found
+
+
+def _first_rows(table: Floats, shape: tuple[int, ...]) -> Floats:
+    """As many as the shape has. Raises LocalMisuse C-671 naming both if there are fewer, or other columns."""
+    rows, width = shape[0] if shape else 1, math.prod(shape[1:])
+    if table.shape[0] < rows or table.shape[1] != width:
+        raise LocalMisuse(
+            f"the program takes {rows} rows of {width} columns, here are {table.shape[0]} of {table.shape[1]}",
+            code="C-671",
+            fix="ask for as many as there are",
+        )
+    return table[:rows]

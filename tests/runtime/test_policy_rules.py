@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from mesh.data import overlap, policy
+from mesh.data import job_files, overlap, policy
 from mesh.data.errors import DataError
 from mesh.data.overlap import Use
 from mesh.data.policy import Asked, Policy, PolicyRequest
@@ -161,14 +161,14 @@ def test_dates_without_zone_are_utc() -> None:
 
 
 def test_job_files() -> None:
-    job = policy.parse_job(
+    job = job_files.parse(
         'dataset = "r"\nmin_sites = 4\n'
         '[[queries]]\nstatistic = "histogram"\ncolumn = "t"\nparameters = [0, 1.5]\n'
     )
     assert job.queries == (Asked("histogram", "t", (0.0, 1.5)),)
     assert (job.min_sites, job.sites, job.threshold, job.requester) == (4, 4, 1, "any-member")
     with pytest.raises(DataError) as caught:
-        policy.parse_job('site = 3\nqueries = [{statistic = "mean", column = "t", parameters = ["a"]}]')
+        job_files.parse('site = 3\nqueries = [{statistic = "mean", column = "t", parameters = ["a"]}]')
     for part in ("site: unknown key", "queries.parameters", "dataset: is missing"):
         assert part in caught.value.args[0]
 

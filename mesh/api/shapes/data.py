@@ -47,6 +47,7 @@ class PolicySpec:
     replace: bool = False
     dp_epsilon_budget: float | None = None
     dp_delta: float | None = None
+    programs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
