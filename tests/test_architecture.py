@@ -63,12 +63,20 @@ _MAY_IMPORT: dict[str, set[str]] = {
     "mesh.api": {"mesh.runtime.home", "mesh.data", "protocols"},
     # The last two are the contract that the runtime implements; they import nothing but shapes.
     "mesh.runtime": _SETTINGS
-    | {"protocols", "mesh.overlay", "mesh.data", "mesh.net.transport", "mesh.net.profile"}
+    | {"protocols", "mesh.overlay", "mesh.data", "mesh.models", "mesh.net.transport", "mesh.net.profile"}
     | {"mesh.api.service", "mesh.api.shapes", "mesh.api.jsonshape"},
     "mesh.runtime.daemon": _EVERYTHING_BELOW,
     "mesh.runtime.demo": _EVERYTHING_BELOW,
     "mesh.cli": _SETTINGS
-    | {"mesh.api", "mesh.runtime", "mesh.data", "mesh.models", "mesh.overlay.ticket", "mesh", "protocols.errors"},
+    | {
+        "mesh.api",
+        "mesh.runtime",
+        "mesh.data",
+        "mesh.models",
+        "mesh.overlay.ticket",
+        "mesh",
+        "protocols.errors",
+    },
     "mesh": {"mesh.api", "mesh.runtime.home", "mesh.facade", "protocols.errors"},
     "node": {"mesh.cli"},
     "tools.sim": {"protocols", "mesh.overlay"},

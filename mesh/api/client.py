@@ -111,6 +111,14 @@ class Client:
         """Start a training run; its job's id."""
         return self._post(shapes.JobAccepted, "/v1/train", spec).job
 
+    def infer(self, spec: shapes.InferenceSpec) -> str:
+        """Evaluate a model file on secret rows; its job's id."""
+        return self._post(shapes.JobAccepted, "/v1/inference", spec).job
+
+    def plan_inference(self, spec: shapes.InferenceSpec) -> shapes.PlanReport:
+        """Dry run of that."""
+        return self._post(shapes.PlanReport, "/v1/inference/plan", spec)
+
     def models(self) -> tuple[shapes.ModelInfo, ...]:
         """Certified models, newest first, without weights."""
         return self._list(shapes.ModelInfo, "/v1/models", "models")

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from mesh.api.shapes import (
     AnswerSpec,
+    InferenceSpec,
     Invitation,
     InviteSpec,
     JobEvent,
@@ -72,6 +73,12 @@ class NodeService(Protocol):
 
     async def train(self, spec: TrainSpec) -> str:
         """Start a training run, a job like others; its id. Raises ConfigError C-649 for one without sense."""
+
+    async def infer(self, spec: InferenceSpec) -> str:
+        """Evaluate a model file on secret rows, a job like others; its id. Raises ConfigError C-101."""
+
+    async def plan_inference(self, spec: InferenceSpec) -> PlanReport:
+        """Dry run of that. Raises Refused when the rows' owner does not allow it."""
 
     async def models(self) -> Sequence[ModelInfo]:
         """Certified models here, newest first, without their weights."""

@@ -69,6 +69,7 @@ _GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "show": "train:models_show",
             "save": "train:models_save",
             "check": "models:check",
+            "run": "models:run",
         },
     ),
     "plugins": (

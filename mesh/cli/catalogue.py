@@ -166,6 +166,7 @@ CATALOGUE: Mapping[str, tuple[str, str]] = {
     "C-649": ("A training run was asked for that makes no sense.", "Correct the option that is named."),
     "C-660": ("A model file cannot be read.", "Export the model as one ONNX file, weights inside."),
     "C-661": ("Reading model files needs the package onnx.", "pip install 'coppice-mesh[onnx]'"),
+    "C-662": ("A model that committees do not compute.", "coppice models check FILE names alternatives."),
     "C-670": ("A value lies outside the range that a program declares.", "Clip it, or ask with --range."),
     "C-671": ("Columns of a program have different rows.", "Fill missing values, align the rows."),
     "C-672": ("No site has a value for the program.", "Ask for a column that has values."),

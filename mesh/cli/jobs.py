@@ -46,7 +46,7 @@ def plan(
 ) -> None:
     """Dry run: who takes part, what it costs and survives, what is revealed to whom."""
     answer = common.client.plan(job_spec(statistic, target, min_sites, bins, timeout, purpose, options))
-    common.output.show(answer, _plan_text(answer))
+    common.output.show(answer, plan_text(answer))
 
 
 def submit(
@@ -67,7 +67,7 @@ def submit(
     client, output = common.client, common.output
     if dry_run:
         report = client.plan(spec)
-        output.show(report, _plan_text(report))
+        output.show(report, plan_text(report))
         return 0
     job = client.submit(spec)
     if not watch:
@@ -236,7 +236,7 @@ def _result_text(answer: shapes.JobResult) -> str:
     return "\n".join(lines)
 
 
-def _plan_text(report: shapes.PlanReport) -> str:
+def plan_text(report: shapes.PlanReport) -> str:
     rows = [
         (stage.label, f"({stage.n}, {stage.t})", stage.members, stage.adders[:1], stage.dropouts, stage.liars)
         for stage in report.committees

@@ -11,6 +11,7 @@ import trio
 
 from mesh.api.shapes import (
     AnswerSpec,
+    InferenceSpec,
     Invitation,
     InviteSpec,
     JobEvent,
@@ -134,6 +135,14 @@ class SwitchingService:
     async def train(self, spec: TrainSpec) -> str:
         """See MemberService."""
         return await self._ready().train(spec)
+
+    async def infer(self, spec: InferenceSpec) -> str:
+        """See MemberService."""
+        return await self._ready().infer(spec)
+
+    async def plan_inference(self, spec: InferenceSpec) -> PlanReport:
+        """See MemberService."""
+        return await self._ready().plan_inference(spec)
 
     async def models(self) -> Sequence[ModelInfo]:
         """See MemberService."""

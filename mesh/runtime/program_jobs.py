@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import trio
 
-from mesh.api.shapes import AnswerInfo, JobResult, JobSpec
+from mesh.api.shapes import AnswerInfo, CommitteeFacts, JobResult, JobSpec, PlanReport, RoleCost
 from mesh.overlay import program_explain
 from mesh.overlay.plan_explain import Explanation
 from mesh.overlay.program_planner import ProgramLimits, plan_program
@@ -167,7 +167,7 @@ async def prepare(
 ) -> tuple[ProgramPlan, Explanation]:
     """Ask the owners and plan with those who are willing. Raises Refused, TooFewDealers, LocalMisuse."""
     questions.asked(job)
-    limits = _limits(node.programs.limits, spec)
+    limits = limits_for(node.programs.limits, spec)
     picture = node.picture()
     if work:
         work.phase("asking", f"asking {len(picture.view.alive)} members for their owners' consent")
@@ -210,7 +210,16 @@ async def _assumed_rows(node: Node, job: Job) -> int:
     return ASSUMED_ROWS
 
 
-def _limits(limits: ProgramLimits, spec: JobSpec) -> ProgramLimits:
+def report_of(explanation: Explanation) -> PlanReport:
+    """A dry run as clients see it."""
+    committees = tuple(CommitteeFacts(**asdict(facts)) for facts in explanation.committees)
+    costs = tuple(RoleCost(cost.role, cost.bytes_sent) for cost in explanation.costs)
+    facts = {field.name: getattr(explanation, field.name) for field in fields(explanation)}
+    return PlanReport(**(facts | {"committees": committees, "costs": costs}))
+
+
+def limits_for(limits: ProgramLimits, spec: JobSpec) -> ProgramLimits:
+    """A node's limits with the patience that a job asks for."""
     if spec.timeout_s is None:
         return limits
     total_ms = max(1000, min(int(spec.timeout_s * 1000), 86_400_000))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from mesh.api.shapes import (
     Alert,
     AnswerSpec,
     ClusterInfo,
-    CommitteeFacts,
+    InferenceSpec,
     Invitation,
     InviteSpec,
     JobEvent,
@@ -30,7 +29,6 @@ from mesh.api.shapes import (
     PeerInfo,
     PlanReport,
     RequestInfo,
-    RoleCost,
     ShareSpec,
     Status,
     TrainSpec,
@@ -41,12 +39,12 @@ from mesh.overlay import sortition
 from mesh.overlay.clustering import clusters
 from mesh.overlay.planner import leaf_labels, own_site
 from mesh.overlay.view import View
-from mesh.runtime import training_recipe
+from mesh.runtime import inference, training_recipe
 from mesh.runtime.calculation import Calculation, job_of, prepare
 from mesh.runtime.job_store import Stored
 from mesh.runtime.jobs import Job, Jobs, cancelled_by_person
 from mesh.runtime.node import Node
-from mesh.runtime.program_jobs import ProgramCalculation, is_program
+from mesh.runtime.program_jobs import ProgramCalculation, is_program, report_of
 from mesh.runtime.program_jobs import prepare as prepare_program
 from mesh.runtime.training import Training, work_spec
 from mesh.runtime.training_models import Ledger
@@ -208,10 +206,7 @@ class MemberService:
         job = job_of(spec, self._node.config.min_sites)
         ready = prepare_program if is_program(spec) else prepare
         _, explanation = await ready(self._node, spec, job)
-        committees = tuple(CommitteeFacts(**asdict(facts)) for facts in explanation.committees)
-        costs = tuple(RoleCost(cost.role, cost.bytes_sent) for cost in explanation.costs)
-        facts = {field.name: getattr(explanation, field.name) for field in fields(explanation)}
-        return PlanReport(**(facts | {"committees": committees, "costs": costs}))
+        return report_of(explanation)
 
     async def submit(self, spec: JobSpec) -> str:
         """Queue a job. Raises as `plan` does for words that make no job, or a mesh of two."""
@@ -260,6 +255,17 @@ class MemberService:
         run = Training(self._node, work, spec, self._models)
         self._nursery.start_soon(self._until_ended, work, run.run)
         return work.info.id
+
+    async def infer(self, spec: InferenceSpec) -> str:
+        """Evaluate a model file on secret rows."""
+        inference.check(spec)
+        work = await self._new(inference.work_spec(spec))
+        self._nursery.start_soon(self._until_ended, work, inference.Inference(self._node, work, spec).run)
+        return work.info.id
+
+    async def plan_inference(self, spec: InferenceSpec) -> PlanReport:
+        """Dry run of that."""
+        return report_of((await inference.prepare(self._node, spec)).explanation)
 
     async def models(self) -> Sequence[ModelInfo]:
         """Certified models here."""

@@ -50,15 +50,18 @@ def compiled(
     reveal: str = "output",
     recipient: str = builder.EVERYONE,
     prefix: str = "",
+    sample: str = "",
 ) -> Compiled:
     """The network for samples in [low, high]; `reveal` is "output", or "class": where it is largest.
 
-    `prefix` goes before every input's name: sessions put the owner's place there, as in "0:". Raises
-    LocalMisuse naming the operation that is not supported or whose shapes do not fit.
+    `prefix` goes before every input's name: sessions put the owner's place there, as in "0:"; `sample` names
+    the sample's input instead, if another owns it. Raises LocalMisuse naming the operation that is not
+    supported or whose shapes do not fit.
     """
     if reveal not in ("output", "class"):
         raise LocalMisuse(f"cannot reveal {reveal!r}", fix="reveal output or class")
-    work = _Compiler(network, low, high, prefix)
+    sample = sample or prefix + network.source
+    work = _Compiler(network, low, high, prefix, sample)
     operations = _folded(network)
     last = operations[-1] if operations else None
     target = network.target
@@ -74,7 +77,7 @@ def compiled(
         result = (rows >= 0.5)[:, 0] if rows.shape[1] == 1 else builder.argmax(rows)
     result.reveal_to(recipient, name=reveal)
     graph = checked(Graph(tuple(work.tracer.nodes), tuple(work.tracer.outputs)))
-    return Compiled(graph, work.weights.secret, prefix + network.source)
+    return Compiled(graph, work.weights.secret, sample)
 
 
 def _folded(network: Network) -> list[Operation]:
@@ -117,11 +120,11 @@ def _folded(network: Network) -> list[Operation]:
 class _Compiler:
     """Values by name while the operations are gone through."""
 
-    def __init__(self, network: Network, low: float, high: float, prefix: str) -> None:
+    def __init__(self, network: Network, low: float, high: float, prefix: str, name: str) -> None:
         self.tracer = Tracer()
         self.weights = Weights(self.tracer, prefix)
         self.values: dict[str, Value] = dict(network.weights)
-        sample = {"kind": "fixed", "name": prefix + network.source, "low": float(low), "high": float(high)}
+        sample = {"kind": "fixed", "name": name, "low": float(low), "high": float(high)}
         self.values[network.source] = self.tracer.append("input", [], network.shape, **sample)
 
     def run(self, operation: Operation) -> None:

@@ -144,7 +144,7 @@ def _first_rows(table: Floats, shape: tuple[int, ...]) -> Floats:
     rows, width = shape[0] if shape else 1, math.prod(shape[1:])
     if table.shape[0] < rows or table.shape[1] != width:
         raise LocalMisuse(
-            f"the program takes {rows} rows of {width} columns, here are {table.shape[0]} of {table.shape[1]}",
+            f"the program takes {rows} rows of {width} columns, here are {len(table)} of {table.shape[1]}",
             code="C-671",
             fix="ask for as many as there are",
         )

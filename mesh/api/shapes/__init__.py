@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from mesh.api.shapes.data import (
         Verdict as Verdict,
     )
+    from mesh.api.shapes.inference import (
+        InferenceSpec as InferenceSpec,
+    )
     from mesh.api.shapes.jobs import (
         AnswerInfo as AnswerInfo,
     )
@@ -154,6 +157,7 @@ _MODULE_OF = {
     "PolicyInfo": "data",
     "JobFile": "data",
     "Verdict": "data",
+    "InferenceSpec": "inference",
     "QuerySpec": "jobs",
     "JobSpec": "jobs",
     "CommitteeFacts": "jobs",
