@@ -151,7 +151,7 @@ def open_input(keys: PartyKeys, session: SessionId, n: int, seat: int, part: Inp
 
 def judged(session: SessionId, t: int, seat: int, dealing: InputDealing, data: bytes) -> Residues | None:
     """The share (2, L) without the masks, or None if it is malformed or not on the committed polynomials."""
-    if len(data) % 16 or len(data) < 16 * (1 + REPETITIONS):
+    if len(data) % 16 or len(data) < 16 * REPETITIONS:  # an owner may have no value
         return None
     share = np.frombuffer(data, dtype="<u8").astype(np.uint64).reshape(2, -1)
     if (share >= np.array(rns.MODULI, dtype=np.uint64)[:, None]).any():
@@ -203,7 +203,8 @@ def deal_keys(
     """The public half and the sealed contributions by seat, of the member with these keys."""
     point = _own_point(seats, keys.party)
     sets = key_sets(len(seats), t)
-    place = (bytes(session), bytes([generation]))
+    seated = b"".join(seat.party for seat in seats)  # told other seats for one generation, other keys
+    place = (bytes(session), bytes([generation]), bytes(digest("program seats", seated)))
     held = sets.held(point)
     secret = {a: derive(seed, "coppice/programs/key/1", *place, a.to_bytes(2, "big")) for a in held}
     sealed = []

@@ -1,7 +1,8 @@
 """A recipient's part: gather output shares by attempt and decode what the plan lets it learn.
 
-With shares of 2t+1 members it decodes at once (wrong ones are outvoted where there are enough); with
-fewer, but more than t, only after a grace period, for then a lie would be seen and not corrected.
+Mode P: with shares of 2t+1 members it decodes at once; with fewer, but more than t, after a grace period.
+Mode A: a result is what 2t+1 shares agree on, t+1 of them honest, however long the others take. With less,
+two liars among five shares of degree 2 make another polynomial, and an honest member seems to lie.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import numpy.typing as npt
 
 from protocols.arithmetic.rns import Residues
 from protocols.arithmetic.xof import Xof
-from protocols.errors import MalformedMessage, UnattributableFault, UnexpectedMessage
+from protocols.errors import MalformedMessage, ProtocolError, UnattributableFault, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Effect, Publish
 from protocols.programs import results, start
 from protocols.programs.answers import numbers
-from protocols.programs.messages import Entry, OutputShare, StartCertificate
+from protocols.programs.messages import PIECE_BYTES, Entry, OutputShare, StartCertificate
 from protocols.programs.plan import ProgramPlan, point_of
 from protocols.programs.questions import Compiled
 from protocols.sessions import events
@@ -27,7 +28,8 @@ from protocols.sessions.plan import Seat
 from protocols.wire.digest import digest
 
 GRACE_S = 0.5
-MAX_WAITING = 4096
+MAX_WAITING = 16
+"""Output shares of one sender that are kept before their start has come."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Recipient:
         if self.deadline is None or now < self.deadline:
             return []
         self._since = None
-        return self._decode(1)
+        return self._decode(1) if self.plan.mode == "P" else []
 
     def started(self, now: float, certificate: StartCertificate, program: Compiled) -> list[Effect]:
         """A checked certificate and its program: shares that came early can be read."""
@@ -76,7 +78,10 @@ class Recipient:
         early, self._early = self._early, []
         effects: list[Effect] = []
         for sender, message in early:
-            effects += self.receive(now, sender, message)
+            try:
+                effects += self.receive(now, sender, message)
+            except ProtocolError:
+                continue  # one party's rubbish must not cost us the start, nor the others' shares
         return effects
 
     def _seats(self, generation: int) -> tuple[Seat, ...]:
@@ -88,13 +93,13 @@ class Recipient:
         if self.opened is not None:
             return []
         if self._program is None or message.generation not in self._starts:
-            if len(self._early) >= MAX_WAITING:
+            if sum(other == sender for other, _ in self._early) >= MAX_WAITING:
                 raise UnexpectedMessage("too many output shares wait")
             self._early.append((sender, message))
             return []
         point = point_of(self._seats(message.generation), sender)
-        if point is None:
-            raise UnexpectedMessage("an output share of somebody without a seat")
+        if point is None or message.piece >= message.pieces or message.pieces > self._most_pieces():
+            raise UnexpectedMessage("an output share of somebody without a seat, or of no output")
         place = (message.generation, message.attempt)
         clear = results.opened(self.keys, self.plan.session, sender, message)
         held = self._pieces.setdefault(place, {}).setdefault(point, {})
@@ -103,6 +108,13 @@ class Recipient:
         if self._since is None and len(self._whole(place)) > self.plan.threshold:
             self._since = now
         return self._decode(self.plan.threshold + 1)
+
+    def _most_pieces(self) -> int:
+        """Of one member's share of what we may learn."""
+        assert self._program is not None
+        chosen = results.told(self.plan, self._program, self.keys.party)
+        count = sum(self._program.lowered.outputs[at][2].count for at in chosen)
+        return max(1, -(-16 * count // PIECE_BYTES))
 
     def _whole(self, place: tuple[int, int]) -> list[int]:
         """Points whose share is complete."""
@@ -135,7 +147,9 @@ class Recipient:
                 continue
         try:
             xof = Xof(self._seed, "coppice/programs/opening/1", bytes(self.plan.session))
-            values, liars = results.decoded(shares, self.plan.threshold, xof)
+            t = self.plan.threshold
+            agreeing = 2 * t + 1 if self.plan.mode == "A" else t + 1
+            values, liars = results.decoded(shares, t, xof, agreeing)
         except UnattributableFault:
             return []
         outputs: dict[str, npt.NDArray[np.float64]] = {}

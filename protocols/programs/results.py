@@ -96,16 +96,21 @@ def share_of(data: bytes, count: int, sender: PartyId) -> Residues:
     return share
 
 
-def decoded(shares: Mapping[int, Residues], t: int, xof: Xof) -> tuple[Residues, tuple[int, ...]]:
+def decoded(
+    shares: Mapping[int, Residues], t: int, xof: Xof, agreeing: int = 0
+) -> tuple[Residues, tuple[int, ...]]:
     """The outputs (2, count) and the points that lie, from shares by point; `xof` unknown to the senders.
 
-    Raises UnattributableFault when no polynomial has more than half of the spare shares on its side.
+    `agreeing`: how many must lie on one polynomial; with 2t+1 it is the honest members' one. Raises
+    UnattributableFault when there are fewer, or no more than half of the spare shares on its side.
     """
+    if len(shares) < max(t + 1, agreeing):
+        raise UnattributableFault("too few shares of a result that could be one")
     points = sorted(shares)
     count = shares[points[0]].shape[1]
     weights = elements(xof, count)
     combined = {p: [int(v) for v in rns.total(rns.mul(shares[p], weights), -1)] for p in points}
-    most = (len(points) - t - 1) // 2
+    most = min((len(points) - t - 1) // 2, len(points) - agreeing)
     for base in itertools.combinations(points, t + 1):
         agree = [p for p in points if p in base or _fits(combined, base, p)]
         if len(points) - len(agree) <= most:

@@ -1,0 +1,87 @@
+"""Liars, forks and floods against program sessions: what each one tried, and that it comes to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from protocols.arithmetic import rns
+from protocols.arithmetic.xof import Xof
+from protocols.engine.boundary import deal
+from protocols.errors import MalformedMessage, ProtocolError, UnattributableFault, UnexpectedMessage
+from protocols.programs import dealing, results
+from protocols.programs.messages import FIRST, Attempt, Layer, Mark, OutputShare, RecoveryPart, Reseat
+from protocols.programs.start import check_attempt
+from protocols.sessions import events
+from tests.scenarios.program_pump import Pump, job, keys_of
+from tests.scenarios.test_program_sessions import LINE, TABLES, WORK, value
+
+
+def test_an_output_share_that_came_early_and_does_not_open_stops_nobody() -> None:
+    """With (3, 1) everybody computes: the asker must take its seat although somebody sent it rubbish."""
+    pump = Pump(WORK, TABLES[:3], n=3)
+    pump.step(pump.party(0), lambda m: m.start(0.0))
+    machine = pump.machines[pump.party(0)]
+    machine.receive(0.0, pump.party(2), OutputShare(0, 0, 0, 1, bytes(200)))
+    machine.start = lambda now: []
+    pump.run()
+    assert value(pump) == np.median([v for table in TABLES[:3] for v in table["c"]])
+    assert pump.now < 2
+
+
+def test_two_liars_among_the_first_shares_neither_change_the_result_nor_frame_anybody() -> None:
+    """At 2t+1 shares of degree t two errors decode to another polynomial, with an honest member off it."""
+    secret = rns.from_ints(np.array([41], dtype=np.int64))
+    shares = dict(enumerate(deal(secret, 7, 2, Xof(bytes(32), "test")), 1))
+    for liar in (6, 7):  # add c (x - 1)(x - 2), which vanishes at members 1 and 2
+        shares[liar] = rns.add(shares[liar], rns.scale(rns.from_ints(np.array([1])), (liar - 1) * (liar - 2)))
+    first = {point: shares[point] for point in (1, 2, 3, 6, 7)}
+    with pytest.raises(UnattributableFault):
+        results.decoded(first, 2, Xof(bytes(32), "weights"), 5)
+    found, liars = results.decoded(shares, 2, Xof(bytes(32), "weights"), 5)
+    assert (rns.to_ints(found)[0], liars) == (41, (6, 7))
+
+
+def test_in_mode_a_a_lie_with_few_shares_at_hand_is_not_a_result() -> None:
+    """The liar's share and one honest one come first: two shares fit any polynomial of degree 1."""
+    pump = Pump(WORK, TABLES, mode="A")
+    slow = {pump.party(2), pump.party(3)}
+    secrets = {keys.party: machine for keys, machine in zip(pump.keys, pump.machines.values(), strict=False)}
+
+    def hook(pump, sender, to, message):
+        if isinstance(message, OutputShare) and sender in slow and pump.now < 20:
+            later = message
+            pump.push(pump.now + 20, lambda: pump.arrive(sender, to, later))
+            return None
+        return message
+
+    made = results.shared
+
+    def lying(keys, plan, program, outputs, place, seed):
+        if keys.party == pump.party(1):
+            one = rns.from_ints(np.ones(outputs[0].shape[1:], dtype=np.int64))
+            outputs = tuple(rns.add(o, one) for o in outputs)
+        return made(keys, plan, program, outputs, place, seed)
+
+    assert secrets
+    pump.hook = hook
+    results.shared = lying
+    try:
+        pump.run()
+    finally:
+        results.shared = made
+    assert value(pump) == np.median(LINE)
+
+
+def test_an_owner_without_a_row_is_no_cheat() -> None:
+    keys = keys_of(9)
+    pump = Pump(WORK, TABLES)
+    none = np.zeros((2, 0), dtype=np.uint64)
+    public, sealed = dealing.deal_input(keys, pump.plan.session, pump.plan.seats, 1, none, 0, bytes(32))
+    part = dealing.InputPart(public, 0, sealed[1][0])
+    opened = dealing.open_input(pump.keys[1], pump.plan.session, 4, 1, part)
+    share = dealing.judged(pump.plan.session, 1, 1, public, opened)
+    assert share is not None
+    assert share.shape == (2, 0)
