@@ -16,7 +16,6 @@ Symbols: n seats, t threshold.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 
 from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
@@ -78,6 +77,7 @@ class Initiator:
         self._proposal: Start | None = None
         self._ballots: dict[int, Ballot] = {}
         self._standings: dict[int, Standing] = {}
+        self._used: set[PartyId] = set()
         self._attempt: Attempt | None = None
         self._finished: set[int] = set()
         self._suspects: Counter[int] = Counter()
@@ -321,7 +321,7 @@ class Initiator:
             return self._wait(now) if final else []
         self._mark, self._holders = best
         if len(answered) < self.plan.working:
-            return self._reseat(now, answered) or (self._wait(now) if final else [])
+            return self._reseat(now) or (self._wait(now) if final else [])
         if self.attempts >= MAX_ATTEMPTS:
             return self.abort("C-302", f"{MAX_ATTEMPTS} attempts were interrupted")
         self.attempts += 1
@@ -346,23 +346,23 @@ class Initiator:
     # -- another generation -----------------------------------------------------------------------------
 
     def _substitutes(self) -> list[Seat]:
-        seated = {seat.party for seat in self._seats}
-        away = self.lost | self._absent
-        return [s for s in self.plan.substitutes if s.party not in seated and s.party not in away]
+        away = self.lost | self._absent | self._used
+        return [seat for seat in self.plan.substitutes if seat.party not in away]
 
-    def _reseat(self, now: float, answered: Collection[int]) -> list[Effect]:
-        """Give the seats of members that do not answer to substitutes."""
-        spare = self._substitutes()
-        needed = self.plan.working - len(answered)
-        if len(spare) < needed or self._generation + 1 >= MAX_GENERATIONS or self.first is None:
+    def _reseat(self, now: float) -> list[Effect]:
+        """Give the seats of members that are gone to substitutes; nobody takes two (`seating`)."""
+        spare, here = self._substitutes(), self._here()
+        needed = self.plan.working - len(here)
+        if not 0 < needed <= len(spare) or self._generation + 1 >= MAX_GENERATIONS or self.first is None:
             return []
-        before, self._seats = self._seats, reseated(self._seats, answered, spare, self.lost)
+        before, self._seats = self._seats, reseated(self._seats, here, spare, self.lost)
         self._generation += 1
         self.attempts += 1
         self._holdings, self._proposal, self._ballots = {}, None, {}
         self.phase, self._until = "gathering", now + self.plan.patience_ms / 1000 + RECOUNT_S
         changed = [at for at in range(self.plan.size) if before[at] != self._seats[at]]
         gone, seated = (tuple(seats[at].party for at in changed) for seats in (before, self._seats))
+        self._used.update(seated)
         message = Reseat(self._generation, self._seats, self.first)
         return [Publish(Reseated(self._mark.layer, gone, seated)), self._to_members(message)]
 

@@ -28,7 +28,7 @@ from protocols.programs import recovery, start
 from protocols.programs.messages import FIRST, Attempt, Mark, StartCertificate
 from protocols.programs.party import ProgramParty
 from protocols.programs.plan import Limits
-from protocols.programs.records import AttemptTaken, OutputReleased, ProgramBegun
+from protocols.programs.records import AttemptTaken, OutputReleased, ProgramBegun, StartVoted
 from protocols.sessions.keys import PartyKeys
 from protocols.sharing.prss import MOST_SETS, SetKeys, key_sets
 from protocols.wire.bounds import AtMost, Key
@@ -103,5 +103,7 @@ def restored(
     held = SetKeys(sets, point, dict(zip(sets.held(point), last.keys, strict=True)))
     marks = {s.mark: recovery.unpacked(s.forms, s.residues.reshape(2, -1), s.bits) for s in mine}
     released = {(r.generation, r.attempt) for r in records if isinstance(r, OutputReleased)}
-    member.restore(last.first, last.certificate, held, marks, attempt, released)
+    votes = {r.generation: r.subject for r in records if isinstance(r, StartVoted)}
+    votes[last.certificate.start.generation] = start.start_digest(begun.plan.session, last.certificate.start)
+    member.restore(last.first, last.certificate, held, marks, attempt, released, votes)
     return party, party.resume(now, last.certificate)

@@ -36,6 +36,7 @@ from protocols.programs.messages import (
 from protocols.programs.plan import Limits, ProgramPlan, point_of
 from protocols.programs.questions import Compiled, Roster
 from protocols.programs.records import AttemptTaken, OutputReleased, StartVoted
+from protocols.programs.seating import Seating
 from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
 from protocols.sharing.prss import SetKeys
@@ -67,6 +68,7 @@ class Member:
         self._votes: dict[int, Digest] = {}
         self._early: list[tuple[PartyId, Layer]] = []
         self._handing = Handing(plan, keys, seed)
+        self._seating = Seating(plan, keys.party)
 
     def begin(self) -> list[Effect]:
         """Take a seat of the first generation, if we have one."""
@@ -91,6 +93,7 @@ class Member:
     def lose(self, lost: frozenset[PartyId]) -> list[Effect]:
         """Do not wait for these; report at once when one of them is of our quorum."""
         self.lost = lost
+        self._seating.lose(lost)
         effects = self.gathering.report(lost) if self.gathering and self.start is None else []
         computing = self.computing
         if computing is None or computing.finished or computing.frozen:
@@ -199,6 +202,8 @@ class Member:
         started = certificate.start
         if self.gathering is None or started.generation != self.gathering.generation:
             raise UnexpectedMessage("a start of another generation")
+        if started.seats != self.gathering.seats:
+            raise UnexpectedMessage("a start of other seats than we were told")
         if self.start is not None and self.start.generation >= started.generation:
             return []
         start.check_certificate(self.plan, certificate)
@@ -231,6 +236,7 @@ class Member:
         marks: dict[Mark, Registers],
         attempt: Attempt,
         released: set[tuple[int, int]],
+        votes: dict[int, Digest],
     ) -> None:
         """Be as we were kept: idle, with these marks, after this attempt. See `keeping`."""
         started = certificate.start
@@ -241,7 +247,8 @@ class Member:
         self.computing.marks.update(marks)
         self.computing.attempt = attempt
         self.released = released
-        self._votes[started.generation] = start.start_digest(self.plan.session, started)
+        self._seating.resume(started.seats)
+        self._votes = votes
 
     def _attempt(self, now: float, attempt: Attempt, before: Computing | None = None) -> list[Effect]:
         """Begin; hand the mark to fresh members as a helper, under the keys of the generation `before`."""
@@ -323,6 +330,8 @@ class Member:
         start.check_certificate(self.plan, message.first)
         if message.first.start.generation:
             raise MalformedMessage("a reseating rests on the first start", blame=sender)
+        start.check_seats(self.plan, message.seats)
+        self._seating.change(message.seats, message.first)
         self.first = message.first
         if point_of(message.seats, self.keys.party) is None:
             self.gathering = None

@@ -21,6 +21,7 @@ from protocols.programs.messages import FIRST, NOTHING, Attempt, Start, StartCer
 from protocols.programs.plan import ProgramPlan
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import Ballot
+from protocols.sessions.plan import Seat
 from protocols.wire import codec
 from protocols.wire.digest import digest
 from protocols.wire.envelope import check_statement, sign_statement
@@ -76,18 +77,19 @@ def check_start(plan: ProgramPlan, start: Start, first: Start | None = None) -> 
         if start.seats != plan.seats or start.attempt.mark != FIRST or start.attempt.fresh:
             raise MalformedMessage("the first start is of the plan's committee, from the inputs")
         return
-    check_seats(plan, start)
+    check_seats(plan, start.seats)
     if first is not None and (start.inputs, start.graph) != (first.inputs, first.graph):
         raise MalformedMessage("a later start changes the inputs or the program")
 
 
-def check_seats(plan: ProgramPlan, start: Start) -> None:
+def check_seats(plan: ProgramPlan, seats: tuple[Seat, ...]) -> None:
     """Raise MalformedMessage unless seats are held by their first holder or a substitute."""
     legal = set(plan.substitutes)
-    parties = [seat.party for seat in start.seats]
-    if len(set(parties)) != len(parties):
+    if len(seats) != plan.size:
+        raise MalformedMessage("seats of another committee")
+    if len({seat.party for seat in seats}) != len(seats):
         raise MalformedMessage("a start gives a party two seats")
-    for held, planned in zip(start.seats, plan.seats, strict=True):
+    for held, planned in zip(seats, plan.seats, strict=True):
         if held != planned and held not in legal:
             raise MalformedMessage("a start gives a seat to somebody who is no substitute")
 

@@ -85,3 +85,33 @@ def test_an_owner_without_a_row_is_no_cheat() -> None:
     share = dealing.judged(pump.plan.session, 1, 1, public, opened)
     assert share is not None
     assert share.shape == (2, 0)
+
+
+def _running(**options) -> Pump:
+    """Everybody computes in attempt 0 and no vector arrives."""
+    pump = Pump(WORK, TABLES, hook=lambda pump, s, to, m: None if isinstance(m, Layer) else m, **options)
+    pump.run(until=0.5)
+    return pump
+
+
+def test_an_asker_cannot_give_two_points_to_one_substitute() -> None:
+    """Handed f(3) and then f(4), a substitute of a (4, 1) committee would know every input."""
+    pump = _running(substitutes=1)
+    asker, (extra,), seats = pump.party(0), pump.plan.substitutes, list(pump.plan.seats)
+    member = pump.machines[pump.party(1)].member
+    third, fourth = [*seats[:2], extra, seats[3]], [*seats[:3], extra]
+    with pytest.raises(UnexpectedMessage, match="is here"):
+        member.receive(pump.now, asker, Reseat(1, tuple(third), member.first))
+    member.lose(frozenset({pump.party(2)}))
+    member.receive(pump.now, asker, Reseat(1, tuple(third), member.first))
+    member.lose(frozenset({extra.party, pump.party(3)}))
+    with pytest.raises(UnexpectedMessage, match="second seat"):
+        member.receive(pump.now, asker, Reseat(2, tuple(fourth), member.first))
+
+
+def test_seats_for_strangers_are_refused_without_harm() -> None:
+    pump = _running()
+    member, seats = pump.machines[pump.party(1)].member, pump.plan.seats
+    for wrong in (seats[:3], (*seats[:3], replace(seats[3], party=keys_of(77).party))):
+        with pytest.raises(MalformedMessage):
+            member.receive(pump.now, pump.party(0), Reseat(1, wrong, member.first))
