@@ -28,13 +28,13 @@ def common_keys(holdings: Mapping[int, Holding], here: Sequence[int], size: int)
     return tuple(found.pop() if len(found) == 1 else NOTHING for found in columns)
 
 
-def best_mark(standings: Mapping[int, Standing], threshold: int) -> tuple[Mark, set[int]] | None:
-    """The latest mark that threshold+1 members hold, enough to hand it to others, and who holds it."""
+def best_mark(standings: Mapping[int, Standing], needed: int) -> tuple[Mark, set[int]] | None:
+    """The latest mark that `needed` members hold, enough to go on from it, and who holds it."""
     holders: dict[Mark, set[int]] = {}
     for point, standing in standings.items():
         for mark in standing.marks:
             holders.setdefault(mark, set()).add(point)
-    fit = [mark for mark, points in holders.items() if len(points) > threshold]
+    fit = [mark for mark, points in holders.items() if len(points) >= needed]
     if not fit:
         return None
     best = max(fit, key=lambda mark: (mark.layer, mark.attempt))

@@ -9,8 +9,9 @@ they hand it to those who are new in the quorum (`handing`).
 A member keeps the inputs and its last marks: members of one quorum are a few layers apart at most, since each
 needs the others' vectors to go on.
 
-Invariant: attempt numbers rise, and each is taken once, from one mark; see `start.attempt_label` for why no
-mask is used twice. A vector that no honest member sends names its sender and changes nothing.
+Invariant: shares of one register are of one polynomial as far as honest members go on together: a mark names
+the run that made it. Attempt numbers rise, and each is taken once, from one mark; see `start.attempt_label`
+for why no mask is used twice. A vector that no honest member sends names its sender and changes nothing.
 """
 
 from __future__ import annotations
@@ -264,7 +265,7 @@ class Computing:
         assert self.evaluator is not None
         assert self.attempt is not None
         layer, registers = self.evaluator.checkpoint
-        mark = Mark(self.attempt.number, layer)
+        mark = Mark(self.attempt.number, layer, Digest(self.label(self.attempt)))
         if layer <= self.attempt.mark.layer or mark in self.marks:
             return
         self.marks[mark] = registers

@@ -3,7 +3,7 @@ idle so far.
 
 An attempt names them (`fresh`) and t+1 helpers that hold the mark; each helper sends each of them its masked
 summand (`recovery`), sealed and cut into pieces. Attempt numbers never repeat in a session, so neither do the
-masks of the summands.
+masks of the summands; the label of the attempt makes it so for those that no honest asker begins.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Handing:
             pieces = dealing.pieces_of(data)
             for number, piece in enumerate(pieces):
                 context = self._context(attempt.number, self.keys.party, number)
-                once = derive(self._seed, RECOVERY, context, bytes([at]))
+                once = derive(self._seed, RECOVERY, context, bytes([at]), label)
                 sealed = sealing.seal(seats[at - 1].sealing_key, piece, context, once)
                 part = RecoveryPart(attempt.number, number, len(pieces), sealed)
                 effects.append(Send(seats[at - 1].party, part))

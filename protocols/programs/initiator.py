@@ -316,7 +316,7 @@ class Initiator:
             if not silent - self._suspects.keys():  # only those are silent who were missed before
                 self._until = min(self._until, now + RECOUNT_S / 4)
             return []
-        best = best_mark(answered, self.plan.threshold)
+        best = best_mark(answered, self.plan.holders)
         if best is None:
             return self._wait(now) if final else []
         self._mark, self._holders = best
@@ -325,7 +325,8 @@ class Initiator:
         if self.attempts >= MAX_ATTEMPTS:
             return self.abort("C-302", f"{MAX_ATTEMPTS} attempts were interrupted")
         self.attempts += 1
-        ranked = sorted(answered, key=lambda p: (self._suspects[p], p not in self._holders, p))
+        able = self._holders if self.plan.mode == "A" else answered
+        ranked = sorted(able, key=lambda p: (self._suspects[p], p not in self._holders, p))
         parts = chosen(ranked, self._holders, self.plan.working, self.plan.threshold)
         self._attempt = Attempt(self._generation, self.attempts, self._mark, *parts)
         self.phase, self._finished = "running", set()
@@ -353,7 +354,8 @@ class Initiator:
         """Give the seats of members that are gone to substitutes; nobody takes two (`seating`)."""
         spare, here = self._substitutes(), self._here()
         needed = self.plan.working - len(here)
-        if not 0 < needed <= len(spare) or self._generation + 1 >= MAX_GENERATIONS or self.first is None:
+        possible = self._generation + 1 < MAX_GENERATIONS and self.plan.mode != "A"
+        if not 0 < needed <= len(spare) or not possible or self.first is None:
             return []
         before, self._seats = self._seats, reseated(self._seats, here, spare, self.lost)
         self._generation += 1

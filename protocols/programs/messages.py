@@ -136,10 +136,16 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A state that several members hold alike: what attempt computed it, and before which layer it stands."""
+    """A state that several members hold alike: what attempt computed it, and before which layer it stands.
+
+    `run`: the label of that attempt's streams, so of its quorum, its start and the mark before. Two attempts
+    of one number, which a lying asker had different members take, leave two marks: shares of one and the
+    other do not fit together, and what is opened of such a mixture is outside of its mask's range.
+    """
 
     attempt: AttemptNumber
     layer: LayerNumber
+    run: Digest = NOTHING
 
 
 FIRST = Mark(0, 0)

@@ -87,6 +87,14 @@ class ProgramPlan:
         return (3 if self.mode == "A" else 2) * self.threshold + 1
 
     @property
+    def holders(self) -> int:
+        """Members that must hold a mark to go on from it: t+1 hand it to the others of a quorum.
+
+        In mode A all that compute: nobody would see the lie of one that hands it over.
+        """
+        return self.working if self.mode == "A" else self.threshold + 1
+
+    @property
     def least(self) -> int:
         """Owners without whose values nothing is computed: all of them, for a program that names them."""
         own = self.job.queries[0].statistic in names.SPLIT

@@ -104,6 +104,8 @@ def check_attempt(plan: ProgramPlan, attempt: Attempt) -> None:
         raise MalformedMessage(f"a quorum has {plan.working} or more points")
     if not set(fresh) <= set(quorum) or set(fresh) & set(helpers):
         raise MalformedMessage("fresh members are of the quorum, and none of the helpers")
+    if fresh and plan.mode == "A":
+        raise MalformedMessage("in mode A nobody takes registers over: a helper's lie would not be seen")
     if len(helpers) != (plan.threshold + 1 if fresh else 0):
         raise MalformedMessage(f"{plan.threshold + 1} helpers hand registers over, where there is need")
 

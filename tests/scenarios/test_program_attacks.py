@@ -115,3 +115,45 @@ def test_seats_for_strangers_are_refused_without_harm() -> None:
     for wrong in (seats[:3], (*seats[:3], replace(seats[3], party=keys_of(77).party))):
         with pytest.raises(MalformedMessage):
             member.receive(pump.now, pump.party(0), Reseat(1, wrong, member.first))
+
+
+def test_a_mark_names_the_run_that_made_it() -> None:
+    """In (5, 1) an asker can have different quorums take an attempt 1 each: their marks must not mix."""
+    marks = []
+    for quorum in ((2, 3, 5), (3, 4, 5)):
+        pump = Pump(WORK, [*TABLES, {"c": [2.0]}], n=5)
+
+        def hook(pump, sender, to, message, quorum=quorum):
+            if isinstance(message, Attempt):
+                return replace(message, mark=FIRST, quorum=quorum, helpers=(), fresh=())
+            first = isinstance(message, Layer) and not message.attempt and message.layer > 0
+            return None if first else message
+
+        pump.hook = hook
+        pump.run(until=30.0)
+        member = pump.machines[pump.party(4)].member
+        marks.append({m for m in member.computing.marks if m != FIRST and m.attempt == 1})
+    assert all(marks)
+    assert {(m.attempt, m.layer) for m in marks[0]} == {(m.attempt, m.layer) for m in marks[1]}
+    assert not marks[0] & marks[1]
+    other = max(marks[0], key=lambda m: m.layer)
+    with pytest.raises(UnexpectedMessage, match="not held"):
+        member.computing.begin(pump.now, Attempt(0, 60, other, (3, 4, 5)))
+
+
+def test_in_mode_a_a_lost_member_is_replaced_by_one_that_holds_the_mark_itself() -> None:
+    pump = Pump(WORK, [*TABLES, {"c": [2.0]}], n=5, mode="A", substitutes=1)
+
+    def hook(pump, sender, to, message):
+        if isinstance(message, Layer) and message.layer == 9 and not pump.dead:
+            pump.kill(2)
+        assert not isinstance(message, RecoveryPart)
+        return None if sender in pump.dead else message
+
+    pump.hook = hook
+    pump.run()
+    assert value(pump) == np.median([*LINE, 2.0])
+    assert pump.dead
+    handed = Attempt(0, 1, Mark(0, 7), (1, 2, 4, 5), (1, 2), (4,))
+    with pytest.raises(MalformedMessage, match="mode A"):
+        check_attempt(pump.plan, handed)
