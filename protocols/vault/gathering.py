@@ -6,6 +6,7 @@ own proof; a dealer that was convicted (by anybody's proof) is in no roster that
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from protocols.arithmetic.field import Elements
@@ -32,9 +33,9 @@ from protocols.vault.standing import HELD, Standing, cast, is_valid
 from protocols.vault.terms import MASK_PAIRS
 from protocols.wire.digest import digest
 
-MOST_TARGETS = 16
-"""Sets of seats that dealings may be for in one round; views of honest holders differ for a moment only."""
-MOST_WORDS = 256
+MOST_TARGETS = 8
+"""Sets of seats that one party may deal for or speak about in one round; views of honest holders differ for
+a moment only. Counted for each party, so that nobody uses up the room of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Gathering:
         self._terms = standing.terms.terms
         self._deals: dict[Digest, dict[int, tuple[Deal, Elements | None]]] = {}
         self._words: dict[tuple[Digest, int], Held] = {}
+        self._spoken: Counter[PartyId] = Counter()
         self._said: VaultHeld | None = None
 
     def target(self, seats: tuple[Seat, ...]) -> Target:
@@ -71,13 +73,14 @@ class Gathering:
         if old is None or mine is None or len(message.seats) != len(self._standing.seats):
             raise UnexpectedMessage("a dealing from or to a seat that does not exist")
         to = self.target(message.seats)
-        if to.subject not in self._deals and len(self._deals) >= MOST_TARGETS:
-            raise UnexpectedMessage("dealings for too many sets of seats")
-        known = self._deals.setdefault(to.subject, {})
+        known = self._deals.get(to.subject, {})
         if old in known:
             return []
+        if sum(old in deals for deals in self._deals.values()) >= MOST_TARGETS:
+            raise UnexpectedMessage("dealings for too many sets of seats")
         dealing.check_deal(message.deal, sender, to)
         share = dealing.accept(self._keys, to, message.deal, mine)
+        known = self._deals.setdefault(to.subject, known)
         if not isinstance(share, BadShare):
             known[old] = (message.deal, share)
             return []
@@ -124,10 +127,14 @@ class Gathering:
         """Another new holder's word. Raises MalformedMessage."""
         held, seat = message.held, message.held.ballot.seat
         subject = held_subject(self.place, message.seats, held.entries)
-        if seat_in(message.seats, sender) != seat or not is_valid(message.seats, held.ballot, HELD, subject):
+        whole = len(message.seats) == len(self._standing.seats) and seat_in(message.seats, sender) == seat
+        if not whole or not is_valid(message.seats, held.ballot, HELD, subject):
             raise MalformedMessage("a forged word on what is held", blame=sender)
-        if len(self._words) < MOST_WORDS:
-            self._words[self.target(message.seats).subject, seat] = held
+        place = (self.target(message.seats).subject, seat)
+        if place not in self._words and self._spoken[sender] >= MOST_TARGETS:
+            raise UnexpectedMessage("words on too many sets of seats")
+        self._spoken[sender] += place not in self._words
+        self._words[place] = held
 
     def compose(self, seats: tuple[Seat, ...], lost: frozenset[PartyId], patient: bool) -> Roster | None:
         """A roster of the dealings that most of `seats`, a quorum at least, hold alike."""

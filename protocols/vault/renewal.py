@@ -64,7 +64,7 @@ VIEW_S = 4.0
 LINGER_S = 12.0
 """How long a certified generation is told on to those who miss their share of it."""
 
-MOST_EARLY = 256
+MOST_EARLY_OF_ONE = 16
 
 
 class Renewal:
@@ -173,7 +173,7 @@ class Renewal:
 
     def _ahead_of_us(self, now: float, sender: PartyId, round_: int, message: object) -> list[Effect]:
         """Keep it; T+1 who are in a later round cannot all be lying about this one's failure."""
-        if len(self._ahead) < MOST_EARLY:
+        if sum(party == sender for party, _ in self._ahead) < MOST_EARLY_OF_ONE:
             self._ahead.append((sender, message))
         there = {party for party, one in self._ahead if place_of(one).round >= round_}
         if len(there & set(self.standing.members)) <= self._terms.threshold:
@@ -272,7 +272,7 @@ class Renewal:
     def _on_check(self, sender: PartyId, message: VaultCheck) -> None:
         decided = self._round.decree.decided
         if decided is None:
-            if len(self._round.early) < MOST_EARLY:
+            if sum(party == sender for party, _ in self._round.early) < MOST_EARLY_OF_ONE:
                 self._round.early.append((sender, message))
             return
         seat = seat_in(decided[1].seats, sender)
@@ -322,7 +322,7 @@ class Renewal:
     def _on_ack(self, sender: PartyId, message: VaultAck) -> None:
         decided = self._round.decree.decided
         if decided is None:
-            if len(self._round.early) < MOST_EARLY:
+            if sum(party == sender for party, _ in self._round.early) < MOST_EARLY_OF_ONE:
                 self._round.early.append((sender, message))
             return
         roster, seat = decided[1], message.ballot.seat
