@@ -20,12 +20,12 @@ from mesh.net.transport import Tap, Transport
 from mesh.overlay.epoch_record import EpochRecord
 from mesh.runtime import identity as identities
 from mesh.runtime import keystore
-from mesh.runtime.admissions import Admissions
-from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.home import Home
 from mesh.runtime.identity import NodeIdentity
-from mesh.runtime.joiner import Joiner
-from mesh.runtime.joining_service import SwitchingService
+from mesh.runtime.joining.admissions import Admissions
+from mesh.runtime.joining.gatekeeper import Gatekeeper
+from mesh.runtime.joining.joiner import Joiner
+from mesh.runtime.joining.service import SwitchingService
 from mesh.runtime.journal import Journal
 from mesh.runtime.node import Node
 from mesh.runtime.postman import Postman

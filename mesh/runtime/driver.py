@@ -20,10 +20,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 import trio
 
-from mesh.runtime.bulk import BULK_MESSAGES, BulkLane
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.postman import Postman
-from mesh.runtime.vectors import VectorPiece, VectorStore
+from mesh.runtime.vectors.bulk import BULK_MESSAGES, BulkLane
+from mesh.runtime.vectors.store import VectorPiece, VectorStore
 from protocols.errors import MalformedMessage, MeshError, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Combine, Effect, Fingerprint, Persist, Publish, Send, Transfer

@@ -25,23 +25,23 @@ from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.joining import JoinRequest
 from mesh.overlay.planner import PlanLimits, is_beacon, plan_beacon
 from mesh.overlay.view import MemberChanged, Status
-from mesh.runtime.admissions import Admissions
-from mesh.runtime.bulk import BULK_MESSAGES
-from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.identity import NodeIdentity
-from mesh.runtime.inputs import INPUT_MESSAGES, InputPiece, InputRequest, Inputs
-from mesh.runtime.inquiry import Inquiry, InquiryAnswer, Poll, answer_to
-from mesh.runtime.job_store import JobStore
+from mesh.runtime.jobs.inputs import INPUT_MESSAGES, InputPiece, InputRequest, Inputs
+from mesh.runtime.jobs.inquiry import Inquiry, InquiryAnswer, Poll, answer_to
+from mesh.runtime.jobs.results import Results
+from mesh.runtime.jobs.store import JobStore
+from mesh.runtime.joining.admissions import Admissions
+from mesh.runtime.joining.gatekeeper import Gatekeeper
+from mesh.runtime.joining.known import KnownMembers
 from mesh.runtime.journal import Journal
-from mesh.runtime.known import KnownMembers
 from mesh.runtime.overlay_driver import GOSSIP_MESSAGES, OverlayDriver
 from mesh.runtime.postman import Postman
-from mesh.runtime.programs import PROGRAM_MESSAGES, Programs, limits_of
-from mesh.runtime.results import Results
+from mesh.runtime.programs.service import PROGRAM_MESSAGES, Programs, limits_of
 from mesh.runtime.sessions import Picture, Sessions
-from mesh.runtime.training_runs import Runs
-from mesh.runtime.vaults import VAULT_MAIL, Vaults
-from mesh.runtime.vectors import is_piece, open_piece
+from mesh.runtime.training.runs import Runs
+from mesh.runtime.vaults.service import VAULT_MAIL, Vaults
+from mesh.runtime.vectors.bulk import BULK_MESSAGES
+from mesh.runtime.vectors.store import is_piece, open_piece
 from mesh.settings import Config
 from protocols.errors import MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId

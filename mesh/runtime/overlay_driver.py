@@ -25,8 +25,8 @@ from mesh.overlay.profile import EpochProfile, MembershipProfile
 from mesh.overlay.suspicion import Suspicion
 from mesh.overlay.view import Status, View
 from mesh.runtime.identity import NodeIdentity
+from mesh.runtime.joining.known import Known, KnownMembers
 from mesh.runtime.journal import Journal, JournalFull
-from mesh.runtime.known import Known, KnownMembers
 from mesh.runtime.postman import Postman
 from mesh.settings import Config
 from protocols.errors import ConfigError, LocalMisuse

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mesh.runtime import masked
 from mesh.runtime.journal import Unfinished
-from mesh.runtime.vectors import VectorStore
+from mesh.runtime.vectors import masked
+from mesh.runtime.vectors.store import VectorStore
 from protocols.errors import LocalMisuse, MeshError
 from protocols.machine import Effect
 from protocols.sessions.durable import DurableParty

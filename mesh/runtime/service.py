@@ -39,17 +39,18 @@ from mesh.overlay import sortition
 from mesh.overlay.clustering import clusters
 from mesh.overlay.planner import leaf_labels, own_site
 from mesh.overlay.view import View
-from mesh.runtime import inference, training_recipe
-from mesh.runtime.calculation import Calculation, job_of, prepare
-from mesh.runtime.job_store import Stored
-from mesh.runtime.jobs import Job, Jobs, cancelled_by_person
+from mesh.runtime.jobs.calculation import Calculation, job_of, prepare
+from mesh.runtime.jobs.records import Job, Jobs, cancelled_by_person
+from mesh.runtime.jobs.store import Stored
 from mesh.runtime.node import Node
-from mesh.runtime.program_jobs import ProgramCalculation, is_program, report_of
-from mesh.runtime.program_jobs import prepare as prepare_program
-from mesh.runtime.training import Training, work_spec
-from mesh.runtime.training_models import Ledger
-from mesh.runtime.vault_job import VaultJob, is_vault_job, report
-from mesh.runtime.vault_joint import JointJob, is_joint
+from mesh.runtime.programs import inference
+from mesh.runtime.programs.jobs import ProgramCalculation, is_program, report_of
+from mesh.runtime.programs.jobs import prepare as prepare_program
+from mesh.runtime.training import recipe as training_recipe
+from mesh.runtime.training.models import Ledger
+from mesh.runtime.training.service import Training, work_spec
+from mesh.runtime.vaults.job import VaultJob, is_vault_job, report
+from mesh.runtime.vaults.joint import JointJob, is_joint
 from mesh.version import VERSION
 from protocols.errors import LocalMisuse, MeshError, Refused
 from protocols.identifiers import PartyId

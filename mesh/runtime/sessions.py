@@ -25,18 +25,19 @@ from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.planner import PlanLimits, is_beacon
 from mesh.overlay.sortition import Standing
 from mesh.overlay.view import View
-from mesh.runtime import background, masked
+from mesh.runtime import background
 from mesh.runtime.aftermath import Aftermath
 from mesh.runtime.driver import Driver
-from mesh.runtime.inputs import Inputs
-from mesh.runtime.inquiry import Inquiry
+from mesh.runtime.jobs.inputs import Inputs
+from mesh.runtime.jobs.inquiry import Inquiry
 from mesh.runtime.journal import Journal, Unfinished
 from mesh.runtime.postman import Postman
-from mesh.runtime.program_resumption import sums
+from mesh.runtime.programs.resumption import sums
 from mesh.runtime.registry import Registry
 from mesh.runtime.resumption import plan_of, rebuilt
-from mesh.runtime.training_runs import Runs
-from mesh.runtime.vectors import VectorStore
+from mesh.runtime.training.runs import Runs
+from mesh.runtime.vectors import masked
+from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, MeshError, Refused, UnattributableFault, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
@@ -52,7 +53,6 @@ from protocols.statistics import registry as statistics
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
-
 
 log = structlog.get_logger("coppice.session")
 

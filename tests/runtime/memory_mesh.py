@@ -25,10 +25,10 @@ from mesh.overlay.certificate import Certificate
 from mesh.overlay.epoch_messages import HeadMoved
 from mesh.runtime import identity as identities
 from mesh.runtime import keystore
-from mesh.runtime.admissions import Admissions
-from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.home import Home
 from mesh.runtime.identity import NodeIdentity
+from mesh.runtime.joining.admissions import Admissions
+from mesh.runtime.joining.gatekeeper import Gatekeeper
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.node import Node
 from mesh.runtime.postman import Postman

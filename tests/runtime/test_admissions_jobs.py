@@ -11,8 +11,8 @@ from mesh.api.shapes import InviteSpec
 from mesh.overlay import joining, ticket
 from mesh.overlay.epoch_record import genesis
 from mesh.overlay.joining import JoinGrant, JoinRefusal, TicketSpent
-from mesh.runtime.admissions import MAX_PENDING, Admissions
-from mesh.runtime.jobs import MAX_EVENTS, Jobs, cancelled_by_person
+from mesh.runtime.jobs.records import MAX_EVENTS, Jobs, cancelled_by_person
+from mesh.runtime.joining.admissions import MAX_PENDING, Admissions
 from mesh.runtime.journal import Journal, JournalFull
 from protocols.errors import LocalMisuse, MeshError, Refused
 from tests.runtime.memory_mesh import MemoryMesh, ask, config, founder, in_place, member

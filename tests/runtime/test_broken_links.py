@@ -12,8 +12,8 @@ from mesh.api.shapes import JobSpec, QuerySpec
 from mesh.data.policy import ALLOW
 from mesh.data.room import DataRoom
 from mesh.net.profile import LinkProfile
-from mesh.runtime.bulk import MAX_ASKED, BulkLane
-from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorRequest, VectorStore, open_piece
+from mesh.runtime.vectors.bulk import MAX_ASKED, BulkLane
+from mesh.runtime.vectors.store import VectorOffer, VectorPiece, VectorRequest, VectorStore, open_piece
 from protocols.arithmetic import field
 from protocols.errors import MalformedMessage, TransportError, UnexpectedMessage
 from protocols.identifiers import PartyId, SessionId

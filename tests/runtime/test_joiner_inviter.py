@@ -11,11 +11,11 @@ from mesh.overlay import joining, ticket
 from mesh.overlay.epoch_record import genesis
 from mesh.runtime import identity as identities
 from mesh.runtime import keystore
-from mesh.runtime.admissions import Admissions
 from mesh.runtime.home import Home
-from mesh.runtime.joiner import Joiner
+from mesh.runtime.joining.admissions import Admissions
+from mesh.runtime.joining.joiner import Joiner
+from mesh.runtime.joining.known import KnownMembers
 from mesh.runtime.journal import Journal
-from mesh.runtime.known import KnownMembers
 from protocols.wire import codec
 from tests.runtime.memory_mesh import config, founder, in_place
 

@@ -20,7 +20,7 @@ from mesh.api.outcome import RemoteError
 from mesh.api.result_files import write_result
 from mesh.data import schema as schemas
 from mesh.runtime.home import Home
-from mesh.runtime.results import Results
+from mesh.runtime.jobs.results import Results
 from protocols.errors import ConfigError, LocalMisuse
 from tests.runtime.scripted_node import RESULT, ScriptedNode
 from tests.runtime.test_api_roundtrip import ask, served

@@ -8,8 +8,8 @@ import pytest
 from mesh.api.shapes import JobSpec, QuerySpec
 from mesh.data.policy import ALLOW
 from mesh.data.room import DataRoom
-from mesh.runtime.bulk import BulkLane
-from mesh.runtime.vectors import VectorStore
+from mesh.runtime.vectors.bulk import BulkLane
+from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic import field
 from protocols.errors import LocalMisuse
 from protocols.identifiers import Digest, SessionId

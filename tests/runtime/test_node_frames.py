@@ -10,7 +10,7 @@ import trio
 
 from mesh.net.transport import MAX_FRAME_BYTES
 from mesh.overlay.planner import plan_session
-from mesh.runtime.inquiry import Inquiry, InquiryAnswer
+from mesh.runtime.jobs.inquiry import Inquiry, InquiryAnswer
 from protocols.errors import LocalMisuse
 from protocols.identifiers import Digest, SessionId
 from protocols.sessions.messages import Decline, PlanOffer

@@ -10,9 +10,9 @@ import pytest
 import trio
 import trio.testing
 
-from mesh.runtime import inputs as module
-from mesh.runtime.inputs import InputPiece, InputRequest, Inputs
-from mesh.runtime.training_runs import Runs, next_round
+from mesh.runtime.jobs import inputs as module
+from mesh.runtime.jobs.inputs import InputPiece, InputRequest, Inputs
+from mesh.runtime.training.runs import Runs, next_round
 from protocols.arithmetic import field
 from protocols.errors import ConfigError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId

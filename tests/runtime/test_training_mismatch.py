@@ -10,9 +10,9 @@ import pytest
 from mesh.api.local_data import LocalData
 from mesh.api.shapes import DataSpec, PolicySpec, TrainSpec
 from mesh.data.room import DataRoom
-from mesh.runtime import training_recipe
 from mesh.runtime.home import Home
-from mesh.runtime.training_recipe import Scaling
+from mesh.runtime.training import recipe as training_recipe
+from mesh.runtime.training.recipe import Scaling
 from protocols.errors import ConfigError
 
 SPEC = TrainSpec("rows", "mlp", ("a", "b"), "y", hidden=(3,))

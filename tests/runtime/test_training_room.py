@@ -15,8 +15,8 @@ from mesh.data.errors import DataError
 from mesh.data.plugins import Plugins
 from mesh.data.policy import Policy
 from mesh.data.room import DataRoom
-from mesh.runtime import training_recipe
-from mesh.runtime.training_recipe import Scaling
+from mesh.runtime.training import recipe as training_recipe
+from mesh.runtime.training.recipe import Scaling
 from protocols.errors import ConfigError
 from protocols.identifiers import Digest, PartyId
 from protocols.learning import models, rounds

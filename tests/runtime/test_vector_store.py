@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mesh.runtime.bulk import BulkLane
-from mesh.runtime.vectors import PIECE_MARK, VectorOffer, VectorPiece, VectorStore, is_piece, open_piece
+from mesh.runtime.vectors.bulk import BulkLane
+from mesh.runtime.vectors.store import PIECE_MARK, VectorOffer, VectorPiece, VectorStore, is_piece, open_piece
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.masking.layout import Layout

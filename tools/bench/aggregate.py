@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mesh.runtime import masked
-from mesh.runtime.vectors import VectorStore
+from mesh.runtime.vectors import masked
+from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof

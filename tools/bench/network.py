@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from nacl.signing import SigningKey
 
-from mesh.runtime.bulk import BULK_MESSAGES
-from mesh.runtime.vectors import VectorOffer, VectorStore, open_piece
+from mesh.runtime.vectors.bulk import BULK_MESSAGES
+from mesh.runtime.vectors.store import VectorOffer, VectorStore, open_piece
 from protocols.errors import ProtocolError
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Combine, Effect, Fingerprint, Machine, Publish, Send, Transfer

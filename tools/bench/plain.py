@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mesh.runtime.vectors import VectorStore
+from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic import field
 from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId

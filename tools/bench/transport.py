@@ -20,9 +20,10 @@ import numpy.typing as npt
 from mesh.api.shapes import JobSpec, QuerySpec
 from mesh.data.policy import ALLOW
 from mesh.data.room import DataRoom
-from mesh.runtime import masked, sessions
+from mesh.runtime import sessions
 from mesh.runtime.demo.local_mesh import LocalMesh
-from mesh.runtime.vectors import VectorStore
+from mesh.runtime.vectors import masked
+from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof

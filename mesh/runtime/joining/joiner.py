@@ -13,11 +13,11 @@ from mesh.overlay import joining
 from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.joining import JoinGrant, JoinRefusal
 from mesh.runtime import identity as identities
-from mesh.runtime.gatekeeper import Gatekeeper
 from mesh.runtime.home import Home
 from mesh.runtime.identity import NodeIdentity
+from mesh.runtime.joining.gatekeeper import Gatekeeper
+from mesh.runtime.joining.known import Known, KnownMembers
 from mesh.runtime.journal import Journal
-from mesh.runtime.known import Known, KnownMembers
 from mesh.runtime.postman import Postman
 from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
 from protocols.identifiers import PartyId

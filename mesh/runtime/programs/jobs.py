@@ -15,9 +15,9 @@ from mesh.api.shapes import AnswerInfo, CommitteeFacts, JobResult, JobSpec, Plan
 from mesh.overlay import program_explain
 from mesh.overlay.plan_explain import Explanation
 from mesh.overlay.program_planner import ProgramLimits, plan_program
-from mesh.runtime.calculation import job_of, refusals_of, too_few
-from mesh.runtime.inquiry import Inquiry
-from mesh.runtime.jobs import Job as Work
+from mesh.runtime.jobs.calculation import job_of, refusals_of, too_few
+from mesh.runtime.jobs.inquiry import Inquiry
+from mesh.runtime.jobs.records import Job as Work
 from mesh.runtime.node import Node
 from protocols.errors import ConfigError, MeshError, Refused, SessionAborted
 from protocols.programs import answers, questions

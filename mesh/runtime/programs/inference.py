@@ -27,11 +27,11 @@ from mesh.models import onnx_reader
 from mesh.overlay import program_explain
 from mesh.overlay.plan_explain import Explanation
 from mesh.overlay.program_planner import plan_program
-from mesh.runtime.inquiry import Inquiry, Poll
-from mesh.runtime.jobs import Job as Work
+from mesh.runtime.jobs.inquiry import Inquiry, Poll
+from mesh.runtime.jobs.records import Job as Work
+from mesh.runtime.jobs.results import INLINE_VALUES
 from mesh.runtime.node import Node
-from mesh.runtime.program_jobs import ATTEMPTS, ProgramCalculation, limits_for
-from mesh.runtime.results import INLINE_VALUES
+from mesh.runtime.programs.jobs import ATTEMPTS, ProgramCalculation, limits_for
 from protocols.arithmetic.rns import Residues
 from protocols.circuits.cost import cost
 from protocols.circuits.graph import Graph
@@ -265,7 +265,7 @@ def _dealt(
     me: PartyId,
     owner: PartyId,
 ) -> tuple[Graph, Residues]:
-    """The program, and what we deal. Raises LocalMisuse for a value out of range or layers that do not fit."""
+    """The program, and what we deal. Raises LocalMisuse for a value out of range or layers that misfit."""
     place, sample = owners.index(me), f"{owners.index(owner)}:*"
     made = compiled(
         network,

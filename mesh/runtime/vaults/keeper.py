@@ -20,8 +20,8 @@ import trio
 
 from mesh.data.vault import HeldRow
 from mesh.overlay.view import Status, View
-from mesh.runtime.vault_holder import SEED_BYTES, Holder, standing_of
-from mesh.runtime.vault_talk import Post
+from mesh.runtime.vaults.holder import SEED_BYTES, Holder, standing_of
+from mesh.runtime.vaults.talk import Post
 from mesh.settings import Config
 from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mesh.api.shapes import ModelInfo, RoundInfo
-from mesh.runtime.training_runs import Kept, Runs
+from mesh.runtime.training.runs import Kept, Runs
 from protocols.errors import ConfigError
 from protocols.learning.rounds import Round
 from protocols.privacy import accountant

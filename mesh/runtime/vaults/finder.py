@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from mesh.overlay.view import View
-from mesh.runtime.vault_talk import Post
+from mesh.runtime.vaults.talk import Post
 from protocols.errors import ConfigError, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.vault.messages import VaultFind, VaultFound

@@ -23,13 +23,13 @@ import trio
 from mesh.api.shapes import AnswerInfo, JobResult, JobSpec, QuerySpec, RoundInfo, TrainSpec
 from mesh.overlay.plan_explain import Explanation
 from mesh.runtime import background
-from mesh.runtime import training_recipe as recipes
-from mesh.runtime.calculation import Calculation
-from mesh.runtime.jobs import Job as Work
+from mesh.runtime.jobs.calculation import Calculation
+from mesh.runtime.jobs.records import Job as Work
 from mesh.runtime.node import Node
-from mesh.runtime.training_models import Ledger
-from mesh.runtime.training_recipe import Scaling
-from mesh.runtime.training_runs import next_round
+from mesh.runtime.training import recipe as recipes
+from mesh.runtime.training.models import Ledger
+from mesh.runtime.training.recipe import Scaling
+from mesh.runtime.training.runs import next_round
 from protocols.errors import MeshError, Refused, SessionAborted
 from protocols.identifiers import Digest
 from protocols.learning import least_squares, models, rounds

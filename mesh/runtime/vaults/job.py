@@ -8,9 +8,9 @@ import time
 import trio
 
 from mesh.api.shapes import AnswerInfo, CommitteeFacts, JobResult, JobSpec, PlanReport, RoleCost
-from mesh.runtime.calculation import job_of
-from mesh.runtime.jobs import Job as Work
-from mesh.runtime.vaults import Vaults
+from mesh.runtime.jobs.calculation import job_of
+from mesh.runtime.jobs.records import Job as Work
+from mesh.runtime.vaults.service import Vaults
 from protocols.errors import ConfigError, MeshError, Refused, ThresholdLost
 from protocols.sessions.plan import Job, Query
 from protocols.statistics import names

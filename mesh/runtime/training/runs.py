@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from mesh.runtime import background
-from mesh.runtime.inputs import Inputs
+from mesh.runtime.jobs.inputs import Inputs
 from protocols.errors import ConfigError, MalformedMessage, MeshError
 from protocols.identifiers import Digest
 from protocols.learning import rounds

@@ -20,11 +20,11 @@ from mesh.data.room import DataRoom
 from mesh.overlay import program_check
 from mesh.overlay.program_planner import ProgramLimits
 from mesh.runtime.driver import Driver
-from mesh.runtime.inputs import Inputs
+from mesh.runtime.jobs.inputs import Inputs
 from mesh.runtime.journal import Journal, Unfinished
 from mesh.runtime.postman import Postman
-from mesh.runtime.program_driver import ProgramDriver
-from mesh.runtime.program_resumption import is_program, rebuilt
+from mesh.runtime.programs.driver import ProgramDriver
+from mesh.runtime.programs.resumption import is_program, rebuilt
 from mesh.runtime.registry import Registry
 from mesh.settings import Config
 from protocols.arithmetic.rns import Residues

@@ -20,16 +20,16 @@ import trio
 from mesh.api.shapes import ShareSpec, VaultInfo
 from mesh.data.vault import OwnRow, VaultStore
 from mesh.net.transport import Transport
-from mesh.runtime import vault_infos as infos
-from mesh.runtime import vault_owner
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.overlay_driver import OverlayDriver
 from mesh.runtime.postman import Postman
-from mesh.runtime.vault_finder import Finder
-from mesh.runtime.vault_holder import Holder
-from mesh.runtime.vault_joints import Joints
-from mesh.runtime.vault_keeper import Keeper
-from mesh.runtime.vault_talk import Talk, conversation_of
+from mesh.runtime.vaults import infos
+from mesh.runtime.vaults import owner as vault_owner
+from mesh.runtime.vaults.finder import Finder
+from mesh.runtime.vaults.holder import Holder
+from mesh.runtime.vaults.joints import Joints
+from mesh.runtime.vaults.keeper import Keeper
+from mesh.runtime.vaults.talk import Talk, conversation_of
 from mesh.settings import Config
 from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MalformedMessage, MeshError, ProtocolError, UnexpectedMessage

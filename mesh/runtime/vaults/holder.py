@@ -19,7 +19,7 @@ import trio
 
 from mesh.data.vault import HeldRow, VaultStore
 from mesh.overlay.view import View
-from mesh.runtime.vault_talk import Post
+from mesh.runtime.vaults.talk import Post
 from mesh.settings import Config
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, UnexpectedMessage

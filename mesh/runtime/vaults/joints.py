@@ -16,7 +16,7 @@ import trio
 from mesh.data import asking
 from mesh.data.room import DataRoom
 from mesh.overlay.view import View
-from mesh.runtime.vault_holder import Holder
+from mesh.runtime.vaults.holder import Holder
 from protocols.arithmetic.field import Elements
 from protocols.errors import MeshError
 from protocols.identifiers import Digest, PartyId, SessionId

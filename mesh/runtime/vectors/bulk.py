@@ -20,7 +20,7 @@ import trio
 
 from mesh.runtime import background
 from mesh.runtime.postman import Postman
-from mesh.runtime.vectors import VectorOffer, VectorPiece, VectorRequest, VectorStore
+from mesh.runtime.vectors.store import VectorOffer, VectorPiece, VectorRequest, VectorStore
 from protocols.errors import MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Combine, Fingerprint, Transfer

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mesh.overlay.planner import BULK_SIZES
-from mesh.runtime.vectors import VectorStore
+from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof

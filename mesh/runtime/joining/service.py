@@ -32,7 +32,7 @@ from mesh.api.shapes import (
     VaultInfo,
 )
 from mesh.runtime.identity import NodeIdentity
-from mesh.runtime.joiner import Joiner
+from mesh.runtime.joining.joiner import Joiner
 from mesh.runtime.service import MemberService
 from mesh.settings import Config
 from mesh.version import VERSION

@@ -12,9 +12,9 @@ import trio
 
 from mesh.api.shapes import JobResult
 from mesh.overlay.planner import plan_session
-from mesh.runtime.calculation import Calculation, job_of, refusals_of
-from mesh.runtime.inquiry import Inquiry
-from mesh.runtime.vault_job import denied, located, revealed, unanswered
+from mesh.runtime.jobs.calculation import Calculation, job_of, refusals_of
+from mesh.runtime.jobs.inquiry import Inquiry
+from mesh.runtime.vaults.job import denied, located, revealed, unanswered
 from protocols.errors import ConfigError, MeshError, SessionAborted, ThresholdLost, TooFewDealers
 from protocols.identifiers import PartyId
 from protocols.sessions import events

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mesh.api.shapes import HolderInfo, VaultInfo
 from mesh.data.vault import HeldRow, OwnRow
 from mesh.overlay.view import View
-from mesh.runtime.vault_finder import Facts
+from mesh.runtime.vaults.finder import Facts
 from protocols.identifiers import PartyId
 from protocols.vault.standing import Standing
 from protocols.vault.terms import columns

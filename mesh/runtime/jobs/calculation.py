@@ -19,12 +19,13 @@ from mesh.api.shapes import AnswerInfo, JobResult, JobSpec
 from mesh.overlay.plan_explain import Explanation, explain
 from mesh.overlay.planner import PlanLimits, plan_session
 from mesh.overlay.sortition import committee_size
-from mesh.runtime import background, masked
-from mesh.runtime.inquiry import Inquiry, Poll
-from mesh.runtime.job_store import Stored
-from mesh.runtime.jobs import Job as Work
+from mesh.runtime import background
+from mesh.runtime.jobs.inquiry import Inquiry, Poll
+from mesh.runtime.jobs.records import Job as Work
+from mesh.runtime.jobs.results import INLINE_VALUES
+from mesh.runtime.jobs.store import Stored
 from mesh.runtime.node import Node
-from mesh.runtime.results import INLINE_VALUES
+from mesh.runtime.vectors import masked
 from protocols.errors import (
     ConfigError,
     DeadlinePassed,

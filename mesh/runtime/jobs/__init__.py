@@ -1,0 +1,1 @@
+"""Jobs of this node: asked, calculated, stored, answered."""

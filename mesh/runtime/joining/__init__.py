@@ -1,0 +1,1 @@
+"""Tickets, guests and admissions: how a stranger becomes a member."""

@@ -1,0 +1,1 @@
+"""Committee programs on this node: inputs, sessions, inference, coming back."""

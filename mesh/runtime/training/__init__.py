@@ -1,0 +1,1 @@
+"""Rounds of federated training, their models and recipes."""

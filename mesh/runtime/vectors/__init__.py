@@ -1,0 +1,1 @@
+"""Long vectors: the spool on disk, streaming, masking."""
