@@ -1,8 +1,8 @@
 """Running a graph of one's own over the committee: compiled models, benchmarks.
 
 The graph is published as a public input and named in the job by its digest, which is what its owners approve
-(policy: `allow = ["program"]`). We may deal values ourselves; other owners deal the columns that the names of
-their inputs say (`protocols.programs.split`).
+(policy: `allow = ["program"]` and `programs = [digest]`). We may deal values ourselves; other owners deal the
+columns that the names of their inputs say (`protocols.programs.split`).
 """
 
 from __future__ import annotations
