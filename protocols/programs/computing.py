@@ -173,8 +173,7 @@ class Computing:
             raise UnexpectedMessage("a vector of somebody without a seat")
         late = self.attempt is None or message.attempt > self.attempt.number
         if late or (self.waits and self.attempt is not None and message.attempt == self.attempt.number):
-            if message.layer > self.program.rounds:
-                raise UnexpectedMessage("a vector of no layer")
+            self._check_early(point, message)
             self._keep(point, message)
             return []
         if self.evaluator is None or self.attempt is None:
@@ -201,13 +200,23 @@ class Computing:
                 blame=blame,
             )
 
+    def _check_early(self, point: int, message: Layer) -> None:
+        """Raise UnexpectedMessage for more than an honest member sends before we begin."""
+        if message.layer >= self.program.rounds:
+            raise UnexpectedMessage("a vector of no layer")
+        place = (message.attempt, message.layer, point)
+        committee = self.plan.committee()
+        most = 2 * max(self.program.words(committee, message.layer, at) for at in committee.quorum)
+        if PART_WORDS * message.part >= max(most, 1):
+            raise UnexpectedMessage("a part that no vector of its layer has")
+        if place not in self._parts and sum(key[2] == point for key in self._parts) >= MOST_AHEAD:
+            raise UnexpectedMessage("too many vectors of one member wait")
+
     def _expected(self, point: int, layer: int) -> int:
         assert self.evaluator is not None
         return self.program.words(self.evaluator.seat.committee, layer, point)
 
     def _keep(self, point: int, message: Layer) -> None:
-        if len(self._parts) > 4 * MOST_AHEAD * len(self.seats):
-            raise UnexpectedMessage("too many vectors wait")
         self._parts.setdefault((message.attempt, message.layer, point), {}).setdefault(
             message.part, message.words
         )

@@ -60,11 +60,16 @@ class Handing:
         """Keep a piece. Raises MalformedMessage naming the sender, UnexpectedMessage beyond the bounds."""
         if message.attempt > MAX_ATTEMPTS or message.piece >= message.pieces:
             raise UnexpectedMessage("registers for no attempt of ours")
+        latest = max((number for number, held in self._parts.items() if sender in held), default=-1)
+        if message.attempt < latest:
+            raise UnexpectedMessage("registers for an attempt that is over")
         context = self._context(message.attempt, sender, message.piece)
         try:
             clear = sealing.unseal(self.keys.sealing_secret, message.sealed, context)
         except sealing.SealBroken as error:
             raise MalformedMessage(str(error), blame=sender) from None
+        if 0 <= latest < message.attempt:  # of one sender those of one attempt are kept
+            del self._parts[latest][sender]
         self._parts.setdefault(message.attempt, {}).setdefault(sender, {})[message.piece] = clear
         self._sizes[message.attempt, sender] = message.pieces
 

@@ -154,8 +154,8 @@ class Member:
 
     def compiled(self, start_: Start) -> Compiled:
         """The program of a start. Raises LocalMisuse when it cannot be, or exceeds the limits."""
-        if self.program is not None:
-            return self.program
+        if self.program is not None and self.program.graph.digest() == start_.graph:
+            return self.program  # and not that of another roster, which we alone were proposed
         places = tuple(self.plan.owners.index(entry.dealer) for entry in start_.inputs)
         roster = Roster(places, tuple(entry.rows for entry in start_.inputs))
         program = questions.compiled(self.plan.job, roster, self.plan.committee(), self._graph)
@@ -209,8 +209,10 @@ class Member:
         start.check_certificate(self.plan, certificate)
         if not self.gathering.holds(started):
             raise UnexpectedMessage("a start counts what we do not hold: the others go on without us")
-        if self.program is None:
+        try:
             self.program = self.compiled(started)
+        except LocalMisuse as error:
+            raise UnexpectedMessage(f"we cannot compute this program: {error.args[0]}") from None
         before, self.start, self.certificate = self.computing, started, certificate
         self.computing = self._computing(started, self.gathering.set_keys(started))
         if started.generation == 0:
@@ -275,7 +277,8 @@ class Member:
 
     def _on_layer(self, now: float, sender: PartyId, message: Layer) -> list[Effect]:
         if self.computing is None:
-            if len(self._early) >= MAX_EARLY or self.gathering is None:
+            seated = self.gathering is not None and point_of(self.gathering.seats, sender) is not None
+            if not seated or sum(other == sender for other, _ in self._early) >= MAX_EARLY // self.plan.size:
                 raise UnexpectedMessage("a vector before its start")
             self._early.append((sender, message))
             return []

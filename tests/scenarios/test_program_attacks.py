@@ -10,12 +10,20 @@ import pytest
 from protocols.arithmetic import rns
 from protocols.arithmetic.xof import Xof
 from protocols.engine.boundary import deal
-from protocols.errors import MalformedMessage, ProtocolError, UnattributableFault, UnexpectedMessage
-from protocols.programs import dealing, results
-from protocols.programs.messages import FIRST, Attempt, Layer, Mark, OutputShare, RecoveryPart, Reseat
+from protocols.errors import MalformedMessage, UnattributableFault, UnexpectedMessage
+from protocols.programs import dealing, questions, results
+from protocols.programs.messages import (
+    FIRST,
+    Attempt,
+    Layer,
+    Mark,
+    OutputShare,
+    RecoveryPart,
+    Reseat,
+    StartProposal,
+)
 from protocols.programs.start import check_attempt
-from protocols.sessions import events
-from tests.scenarios.program_pump import Pump, job, keys_of
+from tests.scenarios.program_pump import Pump, keys_of
 from tests.scenarios.test_program_sessions import LINE, TABLES, WORK, value
 
 
@@ -157,3 +165,53 @@ def test_in_mode_a_a_lost_member_is_replaced_by_one_that_holds_the_mark_itself()
     handed = Attempt(0, 1, Mark(0, 7), (1, 2, 4, 5), (1, 2), (4,))
     with pytest.raises(MalformedMessage, match="mode A"):
         check_attempt(pump.plan, handed)
+
+
+def test_one_member_cannot_fill_the_room_for_the_vectors_of_the_others() -> None:
+    pump = _running()
+    member, liar, honest = pump.machines[pump.party(1)].member, pump.party(3), pump.party(2)
+    none = np.zeros(0, dtype=np.uint64)
+    refused = 0
+    for number in range(1, 65):
+        for layer in range(40):
+            try:
+                member.receive(pump.now, liar, Layer(number, layer, 0, none))
+            except UnexpectedMessage:
+                refused += 1
+    assert refused == 64 * 40 - 64
+    with pytest.raises(UnexpectedMessage, match="no vector"):
+        member.receive(pump.now, liar, Layer(1, 0, 1 << 16, none))
+    member.receive(pump.now, honest, Layer(1, 0, 0, none))  # there is room for it
+
+
+def test_vectors_before_the_start_are_kept_for_each_member_apart() -> None:
+    pump = Pump(WORK, TABLES)
+    machine = pump.machines[pump.party(1)]
+    machine.start(0.0)
+    none = np.zeros(0, dtype=np.uint64)
+    for _ in range(64):
+        machine.receive(0.0, pump.party(3), Layer(0, 0, 0, none))
+    with pytest.raises(UnexpectedMessage):
+        machine.receive(0.0, pump.party(3), Layer(0, 0, 0, none))
+    machine.receive(0.0, pump.party(2), Layer(0, 0, 0, none))
+
+
+def test_a_member_that_was_proposed_another_roster_computes_the_certified_one() -> None:
+    pump = Pump(WORK, TABLES)
+
+    def hook(pump, sender, to, message):
+        if isinstance(message, StartProposal) and to == pump.party(3):
+            inputs = message.start.inputs[1:]
+            roster = questions.Roster(
+                tuple(pump.plan.owners.index(e.dealer) for e in inputs), tuple(e.rows for e in inputs)
+            )
+            graph = questions.compiled(pump.work, roster, pump.plan.committee()).graph.digest()
+            return StartProposal(replace(message.start, inputs=inputs, graph=graph))
+        return message
+
+    pump.hook = hook
+    pump.run()
+    assert value(pump) == np.median(LINE)
+    member = pump.machines[pump.party(3)].member
+    assert member.start is not None
+    assert member.program.graph.digest() == member.start.graph
