@@ -287,18 +287,12 @@ class Programs:
 
     async def _write_ledger(self, plan: ProgramPlan, machine: ProgramParty) -> None:
         """Tell the owner's ledger how the use ended; an unclear end counts as opened."""
-        outcome, me = machine.outcome, self._keys.party
-        if me not in plan.owners:
+        me = self._keys.party
+        use = known_use(machine.outcome, asked_by_us=plan.initiator == me)
+        if me not in plan.owners or use is None:
             return
-        roster: tuple[PartyId, ...] = ()
-        if isinstance(outcome, ProgramOpened):
-            roster = tuple(entry.dealer for entry in outcome.inputs)
-        elif isinstance(outcome, Finished) and outcome.opened:
-            roster = outcome.roster
-        elif not (isinstance(outcome, events.Aborted) and outcome.definite and plan.initiator == me):
-            return
+        opened, roster = use
         try:
-            opened = bool(roster)
             await self._in_room(lambda: self._room.record_use(plan, opened=opened, roster=roster))
         except MeshError as error:
             log.warning("ledger", why=error.sentence())
@@ -311,6 +305,21 @@ class Programs:
     def _lost(self, plan: ProgramPlan, linked: set[PartyId]) -> PeersLost:
         me = self._keys.party
         return PeersLost(tuple(party for party in plan.parties if party != me and party not in linked))
+
+
+def known_use(outcome: object, *, asked_by_us: bool) -> tuple[bool, tuple[PartyId, ...]] | None:
+    """Whether the outputs were opened, and over whose values; None where the owner cannot know.
+
+    Only our own definite abort gives a use back. An asker that says "opened" and kept the certificate from us
+    has opened something over a roster that we do not know.
+    """
+    if isinstance(outcome, ProgramOpened):
+        return True, tuple(entry.dealer for entry in outcome.inputs)
+    if isinstance(outcome, Finished) and outcome.opened and outcome.roster:
+        return True, outcome.roster
+    if isinstance(outcome, events.Aborted) and outcome.definite and asked_by_us:
+        return False, ()
+    return None
 
 
 def _encoded(
