@@ -201,7 +201,8 @@ class Initiator:
         )
         if self._generation == 0 and len(entries) < self.plan.least:
             words = f"{len(entries)} of {self.plan.least} required sites dealt their values"
-            return self.abort("C-301", words) if final else []
+            hopeless = len(set(self.plan.owners) - self.declined.keys()) < self.plan.least
+            return self.abort("C-301", words) if final or hopeless else []
         keys = common_keys(self._holdings, here, self.plan.size)
         if sum(key != NOTHING for key in keys) <= self.plan.threshold:
             return self._too_few() if final else []

@@ -102,6 +102,21 @@ def test_a_graph_of_ones_own_with_outputs_for_different_parties() -> None:
     assert low < high
 
 
+def test_a_required_owner_that_declines_ends_the_session_without_waiting_for_it() -> None:
+    def program(**x) -> None:
+        (x["0:a"] + x["1:a"]).reveal_to(name="sum")
+
+    graph = trace(program, **{f"{place}:a": fixed((1,), 0, 1) for place in (0, 1)})
+    owners = sorted(keys_of(i).party for i in (0, 1))
+    place = owners.index(keys_of(0).party)
+    values = {0: (split.encoded_program(graph, place, {f"{place}:a": np.array([0.5])}), 0), 1: None}
+    pump = Pump(own(graph, 1), [{"a": []}, {"a": []}], graph=graph, values=values)
+    outcome = pump.run()
+    assert isinstance(outcome, events.Aborted), outcome
+    assert (outcome.code, outcome.definite) == ("C-301", True)
+    assert pump.now < pump.plan.collect_ms / 1000
+
+
 def test_a_graph_that_was_not_approved_is_not_computed() -> None:
     graph = trace(lambda **x: x["0:a"].reveal_to(name="all"), **{"0:a": fixed((1,), 0, 1)})
     other = trace(lambda **x: (x["0:a"] * 2).reveal_to(name="all"), **{"0:a": fixed((1,), 0, 1)})
