@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS confirmed (
 ) STRICT;
 """
 MAX_ENDED = 4096
+"""Of each reason: orders about vaults that never stood here push out none about those that did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +135,17 @@ class VaultStore:
             _write(self._fragments / name, bytes(SecretBox(data_key).encrypt(share)))
             self._db.execute("INSERT OR REPLACE INTO fragments VALUES (?, ?, ?)", (vault, generation, origin))
 
-    def fragment(self, vault: bytes, generation: int) -> tuple[bytes, bytes] | None:
-        """(origin, share) of a generation, or None if there is none. Raises DataError C-650."""
+    def fragment(
+        self, vault: bytes, generation: int, origin: bytes | None = None
+    ) -> tuple[bytes, bytes] | None:
+        """(origin, share) of a generation, or None if there is none. Raises DataError C-650.
+
+        Give the `origin` wherever it is known: rounds that failed leave fragments of the same generation.
+        """
         row = self._db.execute(
-            "SELECT origin FROM fragments WHERE vault = ? AND generation = ?", (vault, generation)
+            "SELECT origin FROM fragments "
+            "WHERE vault = ? AND generation = ? AND origin = coalesce(?, origin)",
+            (vault, generation, origin),
         ).fetchone()
         if row is None:
             return None
@@ -155,7 +163,7 @@ class VaultStore:
                     fix="restore the folder as a whole, keys and vaults of one time",
                 ) from None
 
-    def erase_fragments(self, vault: bytes, *, below: int | None = None, keep: bytes | None = None) -> None:
+    def erase_fragments(self, vault: bytes, below: int | None = None, keep: bytes | None = None) -> None:
         """Destroy fragments: all, those of generations below one, and at that one all but `keep`'s origin."""
         rows = self._db.execute(
             "SELECT generation, origin FROM fragments WHERE vault = ?", (vault,)
@@ -229,9 +237,9 @@ class VaultStore:
                     "INSERT OR REPLACE INTO ended VALUES (?, ?, ?, ?, ?)", (vault, name, at, reason, proof)
                 )
                 self._db.execute(
-                    "DELETE FROM ended WHERE vault IN (SELECT vault FROM ended ORDER BY at DESC "
-                    "LIMIT -1 OFFSET ?)",
-                    (MAX_ENDED,),
+                    "DELETE FROM ended WHERE vault IN (SELECT vault FROM ended WHERE reason = ? "
+                    "ORDER BY at DESC LIMIT -1 OFFSET ?)",
+                    (reason, MAX_ENDED),
                 )
             except BaseException:
                 self._db.execute("ROLLBACK")

@@ -114,3 +114,24 @@ def test_ledger_votes_and_own_vaults_survive_a_restart(tmp_path: Path) -> None:
     assert again.held() == ()
     again.forget_own(VAULT)
     assert again.own() == ()
+
+
+def test_a_fragment_of_a_failed_round_is_not_taken_for_the_certified_one(tmp_path: Path) -> None:
+    """A crash between a certificate and the erasure leaves both."""
+    store = VaultStore(tmp_path, KEY)
+    store.put_fragment(VAULT, 1, b"a" * 32, b"of a failed round")
+    store.put_fragment(VAULT, 1, b"z" * 32, b"certified")
+    assert store.fragment(VAULT, 1, b"z" * 32) == (b"z" * 32, b"certified")
+    assert store.fragment(VAULT, 1, b"b" * 32) is None
+
+
+def test_orders_about_vaults_that_never_stood_here_push_no_tombstone_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.data.vault.MAX_ENDED", 8)
+    store = VaultStore(tmp_path, KEY)
+    store.end(VAULT, "cardio", 1.0, "erased by its owner", b"proof")
+    for index in range(20):
+        store.end(bytes([index]) * 32, "x", 2.0 + index, "erased before it was certified here", b"proof")
+    assert store.ended(VAULT)[0].proof == b"proof"
+    assert len(store.ended()) == 9

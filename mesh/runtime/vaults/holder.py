@@ -17,6 +17,7 @@ import numpy as np
 import structlog
 import trio
 
+from mesh.data.errors import DataError
 from mesh.data.vault import HeldRow, VaultStore
 from mesh.overlay.view import View
 from mesh.runtime.vaults.talk import Post
@@ -45,6 +46,7 @@ from protocols.vault.messages import (
     is_order,
 )
 from protocols.vault.standing import ACK, Deposit, Standing, check_standing, deposit_subject, is_valid
+from protocols.vault.standing import origin as origin_of
 from protocols.vault.terms import SignedTerms, Terms, check_terms
 from protocols.wire import codec
 
@@ -187,6 +189,8 @@ class Holder:
             return
         standing = Standing(codec.decode(SignedTerms, row.terms), message.deposit, ())
         check_standing(standing, self._mesh)
+        if sum(party in self._view().by_party for party in standing.members) < standing.terms.terms.quorum:
+            raise UnexpectedMessage("a vault of holders that we do not know")
         found = await self.stored(self.store.fragment, row.vault, 0)
         if found is None or found[0] != message.deposit.dealing:
             raise MalformedMessage("the certificate of another dealing", blame=sender)
@@ -307,8 +311,13 @@ class Holder:
         return (await self.fragment(standing))[0]
 
     async def fragment(self, standing: Standing) -> tuple[Elements | None, bytes]:
-        """The share, and the secret seed of its renewal, which is erased with it."""
-        found = await self.stored(self.store.fragment, bytes(standing.vault), standing.generation)
+        """The share, and the secret seed of its renewal. One torn by a crash is none: renewing mends that."""
+        vault, made = bytes(standing.vault), bytes(origin_of(standing))
+        try:
+            found = await self.stored(self.store.fragment, vault, standing.generation, made)
+        except DataError as error:
+            log.error("a vault's share is lost", vault=standing.vault.short(), why=error.sentence())
+            found = None
         if found is None:
             return None, b""
         body = found[1]
@@ -325,10 +334,9 @@ class Holder:
         gone = await self.stored(self.store.ended, bytes(terms.vault))
         concerned = row is not None or self._keys.party in {seat.party for seat in terms.seats}
         if concerned and (not gone or gone[0].proof is None):
-            proof = codec.encode(message)
-            await self.stored(
-                self.store.end, bytes(terms.vault), terms.name, self._clock(), "erased by its owner", proof
-            )
+            proof, held = codec.encode(message), row is not None and row.standing is not None
+            why = "erased by its owner" if held else "erased before it was certified here"
+            await self.stored(self.store.end, bytes(terms.vault), terms.name, self._clock(), why, proof)
             log.info("vault erased", vault=terms.vault.short(), owner=self._view().name(terms.owner))
         me = self._keys.party
         word = erased(self._keys.signing_seed, me, terms.vault, int(self._clock()))

@@ -18,7 +18,7 @@ from mesh.data.room import DataRoom
 from mesh.overlay.view import View
 from mesh.runtime.vaults.holder import Holder
 from protocols.arithmetic.field import Elements
-from protocols.errors import MeshError
+from protocols.errors import MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions.plan import Plan
 from protocols.vault import joint as joints
@@ -27,6 +27,7 @@ from protocols.vault.joint import PREFIX, VaultJoint
 TOLD_S = 3.0
 """How long a session that begins waits for its explanation; both travel at the same time."""
 MAX_TOLD = 64
+MAX_TOLD_BY_ONE = 8
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,16 @@ class Joints:
         self._told: OrderedDict[str, VaultJoint] = OrderedDict()
         self._bell = trio.Event()
 
-    async def tell(self, message: VaultJoint) -> None:
-        """Keep it, if its proofs hold. Raises MalformedMessage."""
+    async def tell(self, sender: PartyId, message: VaultJoint) -> None:
+        """Keep it, if it is the sender's own, about us, and its proofs hold. Raises ProtocolError."""
+        if sender != message.reading.requester:
+            raise UnexpectedMessage("a sum of somebody else")
         await trio.to_thread.run_sync(joints.check_joint, message, self._mesh)
+        if self._me not in message.dealers:
+            raise UnexpectedMessage("a sum in which we deal nothing")
+        of_one = [name for name, told in self._told.items() if told.reading.requester == sender]
+        if len(of_one) >= MAX_TOLD_BY_ONE:
+            del self._told[of_one[0]]
         self._told[PREFIX + message.name.hex()] = message
         while len(self._told) > MAX_TOLD:
             self._told.popitem(last=False)

@@ -106,6 +106,9 @@ class Keeper:
         """Look for what is due, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            for row in await self._holder.stored(self._store.held):
+                if row.standing is not None:  # a crash may have come between a certificate and the erasure
+                    await self._erase_old(standing_of(row.standing))
             while True:
                 for row in await self._holder.stored(self._store.held):
                     if row.standing is not None:
@@ -115,10 +118,9 @@ class Keeper:
     async def _look(self, row: HeldRow, standing: Standing) -> None:
         vault = standing.vault
         epoch = self._epoch_of.setdefault(vault, self._epoch())
-        running = self._running.get(vault)
-        wanted = self.wanted(standing)
-        if running is not None:
+        if vault in self._running:
             return
+        wanted = self.wanted(standing)
         old = self._clock() >= row.renewed + self._least_s
         if self._holder.is_over(row) or not self._may_begin(standing):
             return
@@ -127,9 +129,8 @@ class Keeper:
 
     def _may_begin(self, standing: Standing) -> bool:
         """With fewer than a quorum of the holders here nothing could be decided."""
-        here = self._links() | {self._keys.party}
-        enough = len(here & set(standing.members)) >= standing.terms.terms.quorum
-        return enough and len(self._running) < MAX_RUNNING
+        here = (self._links() | {self._keys.party}) & set(standing.members)
+        return len(here) >= standing.terms.terms.quorum and len(self._running) < MAX_RUNNING
 
     def wanted(self, standing: Standing) -> tuple[Seat, ...]:
         """The seats with those that the mesh has given up replaced by the next gateways in rank."""
@@ -186,7 +187,8 @@ class Keeper:
             if self._keys.party not in {seat.party for seat in wanted}:
                 raise UnexpectedMessage("we do not see why we should take this seat")
             await self._begin(standing, wanted)
-        if place.vault in self._running:
+        running = self._running.get(place.vault)
+        if running is not None and running.machine.standing.generation == place.generation:
             await self.receive(sender, message)
 
     async def on_uses(self, sender: PartyId, message: VaultUses) -> None:
@@ -213,14 +215,16 @@ class Keeper:
 
     async def _consider(self, sender: PartyId, message: Standing, rows: Sequence[HeldRow]) -> None:
         """A vault that we hold nothing certified of: we may have a share, or be wanted as a substitute."""
+        every, terms = await self._holder.stored(self._store.held), message.terms.terms
+        known_here = sum(party in self._view().by_party for party in message.members)
+        if not rows and (self._holder.no_room(every, terms) or known_here < terms.quorum):
+            raise UnexpectedMessage("a vault of holders that we do not know, or more than we may hold")
+        known = self._candidates.get(message.vault)
         if message.seat_of(self._keys.party) is not None:
             await self.adopt(message)
-            return
-        every = await self._holder.stored(self._store.held)
-        if rows or message.seat_of(sender) is None or self._holder.no_room(every, message.terms.terms):
-            raise UnexpectedMessage("a vault that is no concern of ours, or more than we may hold")
-        known = self._candidates.get(message.vault)
-        if known is None or known.standing.generation < message.generation:
+        elif rows or message.seat_of(sender) is None:
+            raise UnexpectedMessage("a vault that is no concern of ours")
+        elif known is None or known.standing.generation < message.generation:
             self._candidates[message.vault] = _Candidate(message)
             while len(self._candidates) > MAX_CANDIDATES:
                 self._candidates.popitem(last=False)
@@ -353,21 +357,22 @@ class Keeper:
             await self._holder.stored(self._store.offered, row)
             await self._take_uses(standing)
         await self._holder.stored(self._store.certified, vault, body, now)
-        erase = partial(
-            self._store.erase_fragments, vault, below=standing.generation, keep=bytes(origin(standing))
-        )
-        await self._holder.stored(erase)
+        await self._erase_old(standing)
         await self._holder.stored(self._store.forget_votes, vault, standing.generation)
         self._epoch_of[standing.vault] = self._epoch()
         self._candidates.pop(standing.vault, None)
         log.info("vault renewed", vault=standing.vault.short(), generation=standing.generation)
+
+    async def _erase_old(self, standing: Standing) -> None:
+        below, keep = standing.generation, bytes(origin(standing))
+        await self._holder.stored(self._store.erase_fragments, bytes(standing.vault), below, keep)
 
     async def _take_uses(self, standing: Standing) -> None:
         """Readings that more old holders report than could all be lying."""
         candidate = self._candidates.get(standing.vault)
         reported: dict[Use, list[Reading]] = {}
         for readings in candidate.uses.values() if candidate else ():
-            for use, reading in {use_of(reading): reading for reading in readings}.items():
+            for use, reading in {use_of(one): one for one in readings}.items():
                 reported.setdefault(use, []).append(reading)
         for alike in reported.values():
             if len(alike) > standing.terms.terms.threshold:
@@ -375,9 +380,8 @@ class Keeper:
                 await self._holder.stored(self._store.use, bytes(standing.vault), self._clock(), body)
 
     def _lost(self, machine: Renewal) -> frozenset[PartyId]:
-        here = self._links() | {self._keys.party}
         parties = {*machine.standing.members, *(seat.party for seat in machine.wanted)}
-        return frozenset(parties - here)
+        return frozenset(parties - self._links() - {self._keys.party})
 
 
 def _newest(bodies: Sequence[bytes]) -> tuple[Reading, ...]:

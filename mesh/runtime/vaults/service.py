@@ -220,11 +220,11 @@ class Vaults:
             case VaultOrder():
                 await holder.on_order(sender, message)
             case VaultErased():
-                await self._on_erased(message)
+                await self._on_erased(sender, message)
             case Standing():
                 await self._keeper.on_standing(sender, message)
             case VaultJoint():
-                await self.joints.tell(message)
+                await self.joints.tell(sender, message)
             case VaultUses():
                 await self._keeper.on_uses(sender, message)
             case _ if isinstance(message, RENEWAL_MESSAGES):
@@ -298,9 +298,9 @@ class Vaults:
             await self.holder.stored(self.store.forget_own, row.vault)
         return infos.of_own(self.view(), row, standing, confirmed, {})
 
-    async def _on_erased(self, message: VaultErased) -> None:
+    async def _on_erased(self, sender: PartyId, message: VaultErased) -> None:
         rows = await self.holder.stored(self.store.own, None, bytes(message.vault))
-        if not rows or not is_erased(message):
+        if not rows or message.party != sender or not is_erased(message):
             raise UnexpectedMessage("a confirmation that nobody waits for, or a forged one")
         await self.holder.stored(
             self.store.confirm, bytes(message.vault), bytes(message.party), codec.encode(message)

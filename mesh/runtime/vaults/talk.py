@@ -6,6 +6,7 @@ What a machine publishes is heard (and stored) before the effects after it are s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -20,6 +21,8 @@ from protocols.vault.messages import VaultBadShare, VaultConsent, VaultDecline, 
 log = structlog.get_logger("coppice.vault")
 
 MAILBOX = 256
+MAIL_OF_ONE = 8
+"""Messages of one party that one conversation takes: honest ones need two or three."""
 
 Outcome = TypeVar("Outcome", covariant=True)
 
@@ -64,10 +67,14 @@ class Talk(Generic[Outcome]):
         self._machine = machine
         self._post = post
         self._hear = hear
+        self._heard: Counter[PartyId] = Counter()
         self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object | None]](MAILBOX)
 
     def deliver(self, sender: PartyId, message: object) -> None:
-        """Mail; beyond the bound it is dropped."""
+        """Mail; beyond the bounds, of each sender and of all, it is dropped."""
+        self._heard[sender] += 1
+        if self._heard[sender] > MAIL_OF_ONE:
+            return
         try:
             self._send.send_nowait((sender, message))
         except trio.WouldBlock:
