@@ -380,6 +380,7 @@ class SessionParty:
             return []
         self._closed = self._closed or Closed(last.code, last.reason)
         self._forget()
+        self._adders.clear()  # what is not stored any more must not bind us either: no proposal from here on
         self.outcome = events.Aborted(last.code, last.reason, definite=True)
         tells = proof is not None and (self.initiator is not None or self.root.speaks(self.lost))
         return [Publish(self.outcome), *([Broadcast(self.plan.parties, proof)] if tells else [])]

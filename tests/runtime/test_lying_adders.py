@@ -23,8 +23,6 @@ LENGTH = 5000
 ROUND = JobSpec(
     "rows", (QuerySpec("update", "*", (float(LENGTH), 1.0, 16.0, 1.0, 0.0)),), min_sites=4, timeout_s=60.0
 )
-TRIES = 20
-"""Who adds is drawn; with four nodes the asker is first once in four times, and does not lie to itself."""
 
 
 async def test_a_false_sum_is_replaced_by_the_next_ranks(
@@ -54,15 +52,15 @@ async def test_a_false_sum_is_replaced_by_the_next_ranks(
         return lane._tell(VectorsAdded(effect.stage, name))
 
     monkeypatch.setattr(BulkLane, "_add", add)
-    for _ in range(TRIES):
-        info = await nodes[0].ended(await nodes[0].service.submit(ROUND))
+    for asker in nodes[:2]:  # an epoch's first adder is drawn; if it asks itself, it has nobody to lie to
+        info = await asker.ended(await asker.service.submit(ROUND))
         assert info.result is not None, info.error
-        found = np.load(nodes[0].node.results.path(info.id, 0))
+        found = np.load(asker.node.results.path(info.id, 0))
         assert np.allclose(found, np.arange(LENGTH) % 1000 / 32767, atol=1e-9)
         if liars:
             break
     assert liars
-    assert nodes[0].node.counters["faults_named"] >= 1
+    assert asker.node.counters["faults_named"] >= 1
 
 
 def test_a_store_says_so_when_it_has_not_what_an_audit_asks_for(tmp_path):

@@ -48,6 +48,21 @@ SESSIONS = {
         latency_s=(0.02, 0.4),
         skew=0.001,
     ),
+    "an adder proposed after a certain end, and differently once restored": Scenario(
+        seed=1013353,
+        devices=6,
+        min_sites=2,
+        collect_s=2.0,
+        latency_s=(0.001, 0.005),
+        loss=0.03,
+        in_order=True,
+        skew=0.05,
+        crashes=(
+            Crash(3, 5.740708696227838, 7.482599410780659, 6.271522158193406, True),
+            Crash(2, 0.013203880958034531, 1.3526702525185326, -1.0, in_step=True),
+            Crash(1, 0.09911178473249976, 1.1878973443563823, 5.2314910311063265, True),
+        ),
+    ),
 }
 
 
