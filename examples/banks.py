@@ -140,9 +140,7 @@ def main() -> None:
     print(
         f"{one.rows} payments, {one.frauds} frauds · area under precision-recall (luck: {one.base_rate:.3f})"
     )
-    print(
-        f"on training rows {one.counted:.3f} by secure counts · pooled {one.counted_pooled:.3f}"
-    )
+    print(f"on training rows {one.counted:.3f} by secure counts · pooled {one.counted_pooled:.3f}")
     print(f"together {one.together:.3f} · pooled {one.pooled:.3f} · alone: {alone} · {one.seconds:.1f} s")
 
 
