@@ -20,13 +20,14 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 import trio
 
+from mesh.runtime.effects import carry_out
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.postman import Postman
 from mesh.runtime.vectors.bulk import BULK_MESSAGES, BulkLane
 from mesh.runtime.vectors.store import VectorPiece, VectorStore
 from protocols.errors import MalformedMessage, MeshError, ProtocolError
 from protocols.identifiers import PartyId
-from protocols.machine import Broadcast, Combine, Effect, Fingerprint, Persist, Publish, Send, Transfer
+from protocols.machine import Broadcast, Combine, Effect, Fingerprint, Publish, Send, Transfer
 from protocols.sessions import events
 from protocols.sessions.durable import DurableParty
 
@@ -223,31 +224,23 @@ class Driver:
         return await trio.to_thread.run_sync(function, *arguments)
 
     async def _carry_out(self, effects: Sequence[Effect]) -> None:
-        """In order; records that follow one another are stored together."""
-        records: list[object] = []
-        for effect in effects:
-            if isinstance(effect, Persist):
-                records.append(effect.record)
-                continue
-            if records:
-                await self._journal.persist(self.session, records)
-                records = []
-            match effect:
-                case Send():
-                    self._post((effect.to,), effect.message)
-                case Broadcast():
-                    self._post(effect.to, effect.message)
-                case Publish():
-                    self._told = self._told or isinstance(effect.event, events.Opened | events.Aborted)
-                    self._report(effect.event)
-                case Transfer() if self.bulk is not None:
-                    self.bulk.transfer(effect)
-                case Combine() if self.bulk is not None:
-                    self.bulk.combine(effect)
-                case Fingerprint() if self.bulk is not None:
-                    self.bulk.fingerprint(effect)
-        if records:
-            await self._journal.persist(self.session, records)
+        await carry_out(self._journal, self.session, effects, self._do)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._post((effect.to,), effect.message)
+            case Broadcast():
+                self._post(effect.to, effect.message)
+            case Publish():
+                self._told = self._told or isinstance(effect.event, events.Opened | events.Aborted)
+                self._report(effect.event)
+            case Transfer() if self.bulk is not None:
+                self.bulk.transfer(effect)
+            case Combine() if self.bulk is not None:
+                self.bulk.combine(effect)
+            case Fingerprint() if self.bulk is not None:
+                self.bulk.fingerprint(effect)
 
     def _post(self, to: tuple[PartyId, ...], message: object) -> None:
         plan = self.machine.plan

@@ -25,7 +25,7 @@ from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.planner import PlanLimits, is_beacon
 from mesh.overlay.sortition import Standing
 from mesh.overlay.view import View
-from mesh.runtime import background
+from mesh.runtime import background, judging
 from mesh.runtime.aftermath import Aftermath
 from mesh.runtime.driver import Driver
 from mesh.runtime.jobs.inputs import Inputs
@@ -39,7 +39,7 @@ from mesh.runtime.training.runs import Runs
 from mesh.runtime.vectors import masked
 from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic.field import Elements
-from protocols.errors import MalformedMessage, MeshError, Refused, UnattributableFault, UnexpectedMessage
+from protocols.errors import MalformedMessage, MeshError, UnattributableFault, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.learning.rounds import Round
 from protocols.machine import Effect
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("coppice.session")
 
-LOOKS = 4
-LOOK_AGAIN_S = 0.25
 RECONNECT_S = 3.0
 """After a start links come up one by one; nobody is taken for lost that long who was not linked before."""
 
@@ -207,7 +205,7 @@ class Sessions:
         try:
             if await trio.to_thread.run_sync(self._journal.knows, plan.session):
                 return
-            await self._judge_patiently(plan)
+            await judging.patiently(lambda: self._judge(plan))
             store = masked.open_store(self._spool, plan)
             contribution, refusal = await self._consent(plan)
             name = NO_VECTOR
@@ -306,17 +304,6 @@ class Sessions:
             self._report(plan, events.Aborted(error.code, str(error.args[0]), definite=False))
             return
         self._report(plan, replace(opened, total=total))
-
-    async def _judge_patiently(self, plan: Plan) -> None:
-        """Others may have heard sooner than we who came or went: what our view refuses is looked at again."""
-        for _ in range(LOOKS - 1):
-            try:
-                self._judge(plan)
-            except Refused:
-                await trio.sleep(LOOK_AGAIN_S)
-            else:
-                return
-        self._judge(plan)
 
     def _judge(self, plan: Plan) -> None:
         """Raise MalformedMessage or Refused unless we may take part."""

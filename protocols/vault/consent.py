@@ -1,10 +1,14 @@
 """Whether the owner's terms allow a reading: what every holder judges by itself, from its own ledger.
 
 A quorum of holders must consent before any of them sends a share, so the owner's rules hold as long as at
-most T holders are dishonest. Two readings share an honest holder that knew both, hence no two of them
-isolate fewer than `min_sites` owners by their difference. `max_uses` is counted by each holder: with h = N-T
-honest ones and quorums of q, of which at least q-T are honest, at most max_uses * h / (q-T) < 2 max_uses
-readings happen, and exactly max_uses when all holders are asked, as our requester does.
+most T holders are dishonest. Two readings under the same seats share an honest holder that knew both, hence
+no two of them isolate fewer than `min_sites` owners by their difference. `max_uses` is counted by each
+holder: with h = N-T honest ones and quorums of q, of which at least q-T are honest, at most max_uses * h /
+(q-T) < 2 max_uses readings happen, and exactly max_uses when all holders are asked, as our requester does.
+
+Limit: a holder that took a seat over knows an earlier reading only if more than T of the old holders report
+it, and only the newest. Across a change of seats both rules are therefore weaker: a reading that just q
+holders consented to may be unknown to the newcomer and to the honest ones that were not asked.
 
 The same requester asking the same of the same vaults and sites again learns nothing new: it is one use.
 """

@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 import structlog
 import trio
 
+from mesh.runtime.effects import carry_out
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.postman import Postman
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
-from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.programs import keeping
 from protocols.programs.messages import InputPart, Layer, Mark, StartCertificate, StartProposal
 from protocols.programs.party import Finished, ProgramParty
@@ -179,25 +180,17 @@ class ProgramDriver:
             log.warning("a mark is not kept", session=self.session.short(), why=error.sentence())
 
     async def _carry_out(self, effects: Sequence[Effect]) -> None:
-        """In order; records that follow one another are stored together."""
-        records: list[object] = []
-        for effect in effects:
-            if isinstance(effect, Persist):
-                records.append(effect.record)
-                continue
-            if records:
-                await self._journal.persist(self.session, records)
-                records = []
-            match effect:
-                case Send():
-                    self._post((effect.to,), effect.message)
-                case Broadcast():
-                    self._post(effect.to, effect.message)
-                case Publish():
-                    self._told = self._told or isinstance(effect.event, Outcome)
-                    self._report(effect.event)
-        if records:
-            await self._journal.persist(self.session, records)
+        await carry_out(self._journal, self.session, effects, self._do)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._post((effect.to,), effect.message)
+            case Broadcast():
+                self._post(effect.to, effect.message)
+            case Publish():
+                self._told = self._told or isinstance(effect.event, Outcome)
+                self._report(effect.event)
 
     def _post(self, to: tuple[PartyId, ...], message: object) -> None:
         plan = self.machine.plan

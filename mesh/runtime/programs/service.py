@@ -19,6 +19,7 @@ from mesh.data import asking
 from mesh.data.room import DataRoom
 from mesh.overlay import program_check
 from mesh.overlay.program_planner import ProgramLimits
+from mesh.runtime import judging
 from mesh.runtime.driver import Driver
 from mesh.runtime.jobs.inputs import Inputs
 from mesh.runtime.journal import Journal, Unfinished
@@ -30,7 +31,7 @@ from mesh.settings import Config
 from protocols.arithmetic.rns import Residues
 from protocols.circuits import graph as graphs
 from protocols.circuits.graph import Graph
-from protocols.errors import MalformedMessage, MeshError, Refused, UnexpectedMessage
+from protocols.errors import MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import PartyId, SessionId
 from protocols.machine import Effect
 from protocols.programs import questions, split
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger("coppice.program")
 
 PROGRAM_MESSAGES = NETWORK_MESSAGES
-LOOKS = 4
-LOOK_AGAIN_S = 0.25
 MAX_LIVE = 8
 
 Listener = Callable[[ProgramPlan, object], None]
@@ -175,7 +174,7 @@ class Programs:
         try:
             if await trio.to_thread.run_sync(self._journal.knows, plan.session):
                 return
-            await self._judge_patiently(plan)
+            await judging.patiently(lambda: self._judge(plan))
             graph = graph or await self._graph(plan)
             refusal = ""
             if values is None:
@@ -238,17 +237,6 @@ class Programs:
             self.counters["faults_named"] += 1
         for listener in list(self.listeners):
             listener(plan, event)
-
-    async def _judge_patiently(self, plan: ProgramPlan) -> None:
-        """Others may have heard sooner than we who came or went: what our view refuses is looked at again."""
-        for _ in range(LOOKS - 1):
-            try:
-                self._judge(plan)
-            except Refused:
-                await trio.sleep(LOOK_AGAIN_S)
-            else:
-                return
-        self._judge(plan)
 
     def _judge(self, plan: ProgramPlan) -> None:
         """Raise MalformedMessage or Refused unless we may take part."""
