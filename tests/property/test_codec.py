@@ -369,50 +369,6 @@ def test_whole_numbers_are_accepted_for_floats_and_come_back_as_floats() -> None
     assert message.weight == 3.0
 
 
-@dataclass(frozen=True)
-class Unbounded:
-    values: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class UnboundedText:
-    value: str
-
-
-@dataclass(frozen=True)
-class UnboundedVector:
-    values: FieldVector
-
-
-@dataclass(frozen=True)
-class Ambiguous:
-    value: int | bool
-
-
-@dataclass(frozen=True)
-class Mapping:
-    value: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Misbounded:
-    value: Annotated[int, AtMost(3)]
-
-
-@dataclass(frozen=True)
-class Endless:
-    next: Endless | None
-
-
-@pytest.mark.parametrize(
-    "cls", [Unbounded, UnboundedText, UnboundedVector, Ambiguous, Mapping, Misbounded, Endless, int, Digest]
-)
-def test_a_schema_without_bounds_is_refused_before_any_message(cls: type) -> None:
-    for _ in range(2):
-        with pytest.raises(LocalMisuse):
-            codec.decode(cls, b"\x80")
-
-
 def test_an_8_megabyte_vector_takes_milliseconds() -> None:
     bulk = Bulk(Xof(bytes(32), "bulk").elements(1 << 20))
     best = math.inf
