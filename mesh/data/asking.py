@@ -19,6 +19,7 @@ from protocols.wire.digest import digest
 if TYPE_CHECKING:
     from mesh.data.catalog import Catalog, DatasetInfo
     from mesh.data.ledger import Entry, Page
+    from protocols.identifiers import PartyId
     from protocols.programs.plan import ProgramPlan
     from protocols.sessions.plan import Job, Plan
 
@@ -91,6 +92,11 @@ def inputs(job: Job) -> tuple[str, ...]:
     return tuple(name.hex() for name in job.inputs)
 
 
+def fewest(plan: AnyPlan) -> int:
+    """Sites without which nothing is opened: more than the job's for a program that names its owners."""
+    return int(getattr(plan, "least", plan.job.min_sites))
+
+
 def edges(earlier: Iterable[Use]) -> dict[str, frozenset[float]]:
     """Edges of all histograms answered before, by column."""
     found: dict[str, frozenset[float]] = {}
@@ -111,11 +117,31 @@ def approval(plan: AnyPlan, info: DatasetInfo, queries: Sequence[Asked]) -> dict
         "inputs": list(inputs(plan.job)),
         "reveals": [item for query in queries for item in names.reveals(query.statistic, query.column)],
         "min_sites": plan.job.min_sites,
+        "least": fewest(plan),
         "threshold": min(stage.threshold for stage in plan.stages),
         "sites": sorted(party.hex() for party in plan.dealers),
         "rows": info.rows,
         "data_digest": info.digest,
     }
+
+
+def ending(
+    plan: AnyPlan, roster: Sequence[PartyId], answers: Sequence[dict[str, object]]
+) -> dict[str, object]:
+    """What was opened, as the ledger keeps it; without a roster any that the plan allows may have been."""
+    sites = sorted(party.hex() for party in (roster or plan.dealers))
+    return {"roster": sites, "answers": list(answers), "known": bool(roster)}
+
+
+def note_certified(page: Page, at: float, plan: AnyPlan, roster: Sequence[PartyId]) -> None:
+    """Write down, once and for a standing approval only, what a session opens if it opens anything."""
+    session = plan.session.hex()
+    approval = page.approval(session)
+    if approval is None or page.standing(session) != "approved":
+        return
+    if all(entry.kind != "certified" for entry in page.entries(session=session)):
+        body: dict[str, object] = {"roster": sorted(party.hex() for party in roster)}
+        page.append(at, "certified", approval.dataset, session, body)
 
 
 def approved(page: Page, catalog: Catalog, plan: AnyPlan) -> DatasetInfo:

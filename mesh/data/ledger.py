@@ -4,7 +4,8 @@ Each entry's hash covers its content and the hash before it, so that an entry ch
 inserted later is found by `verify`. Cutting off the newest entries cannot be seen from the file alone;
 whoever needs that keeps the `head` elsewhere.
 
-Kinds: `approved` (before anything leaves the device), `result` (what was opened, over which sites),
+Kinds: `approved` (before anything leaves the device), `certified` (over which sites it is opened, if at all),
+`result` (what was opened, over which sites),
 `released` (the session ended and nothing was opened: the use is given back), `policy`, `dataset`, `note`
 (words about our own rows: values cut to the clip, one class only).
 Invariant: an approval is durable before it is answered; if it cannot be written, the answer is no.
@@ -199,10 +200,12 @@ class Page:
                 approved[entry.session] = _use(entry)
             elif entry.kind == "released":
                 released.add(entry.session)
-            elif entry.kind == "result" and entry.session in approved:
+            elif entry.kind in ("certified", "result") and entry.session in approved:
                 # Certain knowledge that something was opened outweighs an earlier release.
                 released.discard(entry.session)
-                approved[entry.session] = replace(approved[entry.session], sites=_sites(entry, "roster"))
+                if entry.body.get("known", True):
+                    known = replace(approved[entry.session], sites=_sites(entry, "roster"), certain=True)
+                    approved[entry.session] = known
         return tuple(use for session, use in approved.items() if session not in released)
 
 
@@ -229,7 +232,18 @@ def _use(entry: Entry) -> Use:
         data_digest,
         tuple(map(str, inputs)),
         fewest,
+        certain=False,
+        fewest=_least(entry, fewest),
+        requester=str(entry.body.get("requester", "")),
     )
+
+
+def _least(entry: Entry, min_sites: int) -> int:
+    """Sites without which the session opens nothing; entries of earlier versions name `min_sites` alone."""
+    least = entry.body.get("least", min_sites)
+    if not isinstance(least, int):
+        raise _damaged(entry.seq)
+    return least
 
 
 def _sites(entry: Entry, key: str) -> frozenset[str]:

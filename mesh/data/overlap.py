@@ -13,11 +13,20 @@ the rounds of a training run; how much two nearly equal models tell about a site
 privacy budget only.
 
 Who is counted is known only at the end: a site can drop out, or be dropped by whoever collects. So a plan is
-judged by all rosters it can end with, from `fewest` of its sites to all of them. The same sites again are
-harmless only if it is all of them or nothing.
+judged by all rosters it can end with, from `fewest` of its sites to all of them, and so is an earlier session
+whose end this owner does not know (`Use.certain`): whoever collected may have kept the smaller roster to
+itself. A certificate or the proof that nothing was opened settles it (`ledger`). The same sites again are
+harmless only if it is all of them or nothing, both times.
 
-Limit: pairs are judged, not combinations of three and more jobs; `max_uses` bounds those. An earlier
-session whose end is unknown counts with all the sites of its plan.
+The least difference in closed form. Let c sites be in both plans, and at least m of the first and m' of the
+second be counted. What is counted beyond the c common ones is the first's or the second's alone, so rosters
+differ by at least max(0, m-c) + max(0, m'-c), and by no more when both count all common sites. If that is 0
+they may be equal; then they can differ by exactly 1 as soon as either has any choice: a site that is not
+common to add, or a common one to leave out.
+
+Limit: pairs are judged, not combinations of three and more jobs; `max_uses` bounds those.
+
+Symbols: c, m, m' as above.
 """
 
 from __future__ import annotations
@@ -33,7 +42,11 @@ _ABOUT_ONE_MODEL = names.OF_MODEL - {"gram"}
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One approved job: what it (may have) revealed over which sites, from which state of our file."""
+    """One approved job: what it (may have) revealed over which sites, from which state of our file.
+
+    `certain`: exactly `sites` were counted, if anything was opened at all. Otherwise it is any `fewest` or
+    more of them, and `requester` knows best how it ended.
+    """
 
     session: str
     at: float
@@ -43,6 +56,14 @@ class Use:
     digest: str
     inputs: tuple[str, ...] = ()
     min_sites: int = 2
+    certain: bool = True
+    fewest: int = 2
+    requester: str = ""
+
+    @property
+    def least(self) -> int:
+        """The least number of sites that were counted, as far as we know."""
+        return len(self.sites) if self.certain else min(self.fewest, len(self.sites))
 
 
 def conflict(
@@ -59,22 +80,15 @@ def conflict(
 
     `fewest` of `sites` may end up in the answer; None: it is over exactly these.
     """
+    least = len(sites) if fewest is None else min(fewest, len(sites))
     for use in earlier:
         column = _shared(use.queries, queries, use.inputs == inputs)
         if column is None:
             continue
-        apart = len(use.sites ^ sites)
-        if 0 < apart < policy.min_sites:
-            return (
-                f"session {use.session[:8]} answered on {column!r} over sites that differ by {apart} < "
-                f"{policy.min_sites}; the difference would be theirs alone"
-            )
-        if 0 < least_apart(use.sites, sites, len(sites) if fewest is None else fewest) < policy.min_sites:
-            return (
-                f"session {use.session[:8]} answered on {column!r}, and this job may end with sites that "
-                f"differ from its by fewer than {policy.min_sites}; ask for all {len(sites)} sites or none"
-            )
-        if apart == 0 and use.digest != digest and abs(rows - use.rows) < policy.min_rows:
+        if 0 < least_apart(use.sites, sites, use.least, least) < policy.min_sites:
+            return _words(use, column, sites, least, policy)
+        alike = forced_apart(use.sites, sites, use.least, least) == 0
+        if alike and use.digest != digest and abs(rows - use.rows) < policy.min_rows:
             return (
                 f"session {use.session[:8]} answered on {column!r} over the same sites, and our file has "
                 f"changed by {abs(rows - use.rows)} rows < {policy.min_rows} since"
@@ -82,15 +96,41 @@ def conflict(
     return None
 
 
-def least_apart(before: frozenset[str], sites: frozenset[str], fewest: int) -> int:
-    """Least number, above 0, of sites by which `before` and a choice of at least `fewest` of `sites` differ.
+def _words(use: Use, column: str, sites: frozenset[str], least: int, policy: Policy) -> str:
+    """Why the two are too close, and what would be allowed: for our owner, and for whoever asks."""
+    apart, short = len(use.sites ^ sites), use.session[:8]
+    if not use.certain and not 0 < least_apart(use.sites, sites, len(use.sites), least) < policy.min_sites:
+        return (
+            f"how session {short} ended is not known here: it may have answered on {column!r} over any "
+            f"{use.least} to {len(use.sites)} of its sites, and with this job tell about fewer than "
+            f"{policy.min_sites}; once {use.requester[:8] or 'its requester'} or another of its parties is "
+            f"linked and shows its end to us, ask again"
+        )
+    if 0 < apart < policy.min_sites:
+        return (
+            f"session {short} answered on {column!r} over sites that differ by {apart} < "
+            f"{policy.min_sites}; the difference would be theirs alone"
+        )
+    return (
+        f"session {short} answered on {column!r}, and this job may end with sites that "
+        f"differ from its by fewer than {policy.min_sites}; ask for all {len(sites)} sites or none"
+    )
 
-    0 if they cannot differ.
+
+def forced_apart(before: frozenset[str], sites: frozenset[str], least: int, fewest: int) -> int:
+    """How many sites any `least` of `before` and `fewest` of `sites` differ by at least; see the module."""
+    common = len(before & sites)
+    return max(0, least - common) + max(0, fewest - common)
+
+
+def least_apart(before: frozenset[str], sites: frozenset[str], least: int, fewest: int) -> int:
+    """Least number, above 0, by which a choice of `least` or more of `before` and one of `fewest` or more of
+    `sites` can differ; 0 if they cannot differ.
     """
-    kept, gone, fresh = len(before & sites), len(before - sites), len(sites - before)
-    if gone or fewest > kept:
-        return gone + max(0, fewest - kept)
-    return 1 if fresh or fewest < kept else 0
+    forced = forced_apart(before, sites, least, fewest)
+    if forced:
+        return forced
+    return 1 if before != sites or min(least, fewest) < len(before & sites) else 0
 
 
 def is_repeated(earlier: Iterable[Use], queries: Sequence[Asked], inputs: tuple[str, ...] = ()) -> bool:

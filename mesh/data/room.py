@@ -227,10 +227,8 @@ class DataRoom:
             )
             decision = policy.evaluate(rules, request)
             if decision.allowed and rules is not None and rules.overlap != "allow":
-                inputs, fewest = asking.inputs(plan.job), plan.job.min_sites
-                words = overlap.conflict(
-                    rules, earlier, queries, sites, info.rows, info.digest, inputs, fewest
-                )
+                ends = asking.inputs(plan.job), asking.fewest(plan)
+                words = overlap.conflict(rules, earlier, queries, sites, info.rows, info.digest, *ends)
                 if words is not None and rules.overlap == "refuse":
                     return deny("overlap", words)
                 decision = Decision(True, "", "", (words,) if words else ())
@@ -331,7 +329,7 @@ class DataRoom:
         """Write down how an approved session ended; returns warnings about what it gives away.
 
         `opened=False` is for a definite abort only: it gives the use back, unless a result is ever recorded.
-        Without a record or a roster all dealers of the plan count as opened. Raises DataError C-622.
+        Without a record or a roster any sites that the plan may end with count as opened. Raises C-622.
         """
         session = plan.session.hex()
         with self._ledger.writing() as page:
@@ -343,18 +341,22 @@ class DataRoom:
             if not opened:
                 page.append(self._clock(), "released", name, session, {})
                 return ()
-            sites = sorted(party.hex() for party in (roster or plan.dealers))
             earlier = [use for use in page.uses(name) if use.session != session]
-            body: dict[str, object] = {"roster": sites, "answers": list(answers)}
+            body = asking.ending(plan, roster, answers)
             page.append(self._clock(), "result", name, session, body)
             used = next(use for use in page.uses(name) if use.session == session)
-        rules = self.show_policy(name) if name in self._catalog.all() else None
+        rules = self.show_policy(name) if self.has(name) else None
         if rules is None:
             return ()
         words = overlap.conflict(
             rules, earlier, used.queries, used.sites, used.rows, used.digest, used.inputs
         )
         return (words,) if words else ()
+
+    def record_certified(self, plan: AnyPlan, roster: Sequence[PartyId]) -> None:
+        """An approved session opens, if anything, over exactly these sites. Raises DataError C-622."""
+        with self._ledger.writing() as page:
+            asking.note_certified(page, self._clock(), plan, roster)
 
     # Ledger
 
