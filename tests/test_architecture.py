@@ -9,7 +9,6 @@ import ast
 import functools
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,28 +109,26 @@ class Module:
     def package(self) -> str:
         return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
 
-    def imports(self) -> Iterator[tuple[int, str]]:
+    @functools.cached_property
+    def imports(self) -> tuple[tuple[int, str], ...]:
         """Every imported name, `from a import b` as `a.b`; imports for type checkers only do not count."""
-        skipped = {
-            id(inner)
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-            for statement in node.body
-            for inner in ast.walk(statement)
-        }
-        for node in ast.walk(self.tree):
-            if id(node) in skipped:
-                continue
+        found: list[tuple[int, str]] = []
+        waiting: list[ast.AST] = [self.tree]
+        while waiting:
+            node = waiting.pop()
             if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield node.lineno, alias.name
+                found += [(node.lineno, alias.name) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 base = node.module or ""
                 if node.level:
                     package = self.package.split(".")[: len(self.package.split(".")) - node.level + 1]
                     base = ".".join([*package, base]).strip(".")
-                for alias in node.names:
-                    yield node.lineno, f"{base}.{alias.name}"
+                found += [(node.lineno, f"{base}.{alias.name}") for alias in node.names]
+            elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+                waiting += node.orelse
+            elif not isinstance(node, ast.expr):
+                waiting += ast.iter_child_nodes(node)
+        return tuple(sorted(found))
 
 
 def _modules() -> list[Module]:
@@ -169,7 +166,7 @@ def _violations(module: Module) -> list[str]:
     room = _room_of(module.name)
     allowed = _MAY_IMPORT[room] | {room}
     found = []
-    for line, imported in module.imports():
+    for line, imported in module.imports:
         target = _target(imported)
         if target is None or _is_package_of(target, module.name):
             continue
@@ -205,7 +202,7 @@ def test_only_the_network_room_imports_libp2p() -> None:
     found = [
         f"{module.path.relative_to(ROOT)}:{line}"
         for module in MODULES
-        for line, imported in module.imports()
+        for line, imported in module.imports
         if imported.split(".")[0] == "libp2p" and not _inside(module.name, "mesh.net")
     ]
     # tools may measure the library itself
@@ -220,7 +217,7 @@ def test_the_interface_of_the_network_does_not_know_libp2p() -> None:
 
 def _impurities(module: Module) -> list[str]:
     found = []
-    for line, imported in module.imports():
+    for line, imported in module.imports:
         first = imported.split(".")[0]
         foreign = _target(imported) is None and first not in sys.stdlib_module_names
         if imported in _HARMLESS:

@@ -113,7 +113,7 @@ verb="${1:-help}"
 case "$verb" in
     demo) need run; exec "$venv/bin/python" "$root/node.py" demo "$@" ;;
     run) need run; exec "$venv/bin/python" "$root/node.py" "$@" ;;
-    test) need dev; cd "$root"; exec "$venv/bin/python" -m pytest -m 'not long' "$@" ;;
+    test) need dev; cd "$root"; exec "$venv/bin/python" -m pytest -m 'not long' -n auto --maxprocesses 4 --dist loadfile "$@" ;;
     setup) need "${1:-run}" ;;
     lock) make_locks ;;
     *) sed -n '4,8p' "${BASH_SOURCE[0]}" | cut -c3- >&2; [ "$verb" = help ] || exit 2 ;;
