@@ -18,6 +18,18 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class Certified:
+    """To an owner: if anything is opened, it is over these owners' values."""
+
+    roster: tuple[PartyId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """To an owner: proven, nothing was computed and nothing will be (`renouncing`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reseated:
     """Substitutes take the seats of members that are gone."""
 

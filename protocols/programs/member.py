@@ -12,8 +12,8 @@ from protocols.circuits.cost import within_limits
 from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Effect, Persist, Publish, Send
-from protocols.programs import questions, results, start
+from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from protocols.programs import questions, renouncing, results, start
 from protocols.programs.computing import Computing, Registers
 from protocols.programs.gathering import Gathering
 from protocols.programs.handing import Handing
@@ -180,7 +180,9 @@ class Member:
         if not gathering.holds(proposed):
             raise UnexpectedMessage("a proposal counts what we do not hold")
         subject = start.start_digest(self.plan.session, proposed)
-        voted = self._votes.setdefault(proposed.generation, subject)
+        voted = self._votes.get(proposed.generation, subject)
+        if voted == renouncing.subject(self.plan):
+            raise UnexpectedMessage("a proposal after we were told that there is none")
         if voted != subject:
             raise MalformedMessage("two starts are proposed for one generation", blame=sender)
         try:
@@ -190,9 +192,19 @@ class Member:
         if program.graph.digest() != proposed.graph:
             raise MalformedMessage("the proposed graph is not the job's", blame=sender)
         self.program = program
+        self._votes[proposed.generation] = subject
         ballot = start.cast(self.keys, gathering.point - 1, subject)
         vote = StartVote(proposed.generation, subject, ballot)
         return [Persist(StartVoted(proposed.generation, subject)), Send(sender, vote)]
+
+    def renounce(self) -> list[Effect]:
+        """The session is over before we voted: let the owners know that it stays so."""
+        point = point_of(self.plan.seats, self.keys.party)
+        if point is None or self._votes or self.first is not None:
+            return []
+        subject = self._votes[0] = renouncing.subject(self.plan)
+        ballot = renouncing.ballot(self.keys, self.plan, point - 1)
+        return [Persist(StartVoted(0, subject)), Broadcast(self.plan.owners, ballot)]
 
     def _fail(self, error: MeshError) -> list[Effect]:
         self.failure = (error.code, str(error.args[0])[:500])

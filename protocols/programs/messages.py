@@ -282,6 +282,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Renounced:
+    """Member to owners: its vote of the first generation is for no start at all. See `renouncing`."""
+
+    KIND: ClassVar[str] = "program-renounced"
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramDone:
     """Recipient to initiator, initiator to all: the outputs are known. `opened` False: given up."""
 
@@ -293,7 +301,8 @@ class ProgramDone:
 
 SESSION_MESSAGES: tuple[type, ...] = (
     ProgramDecline, KeyPart, InputPart, BadDealing, Holding, StartProposal, StartVote, StartCertificate,
-    Reseat, RecoveryPart, Attempt, Layer, Recount, Standing, OutputShare, Failed, ProgramDone,
+    Reseat, RecoveryPart, Attempt, Layer, Recount, Standing, OutputShare, Failed, Renounced,
+    ProgramDone,
 )  # fmt: skip
 """All that a program session accepts from the network."""
 NETWORK_MESSAGES: tuple[type, ...] = (ProgramOffer, *SESSION_MESSAGES)

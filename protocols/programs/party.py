@@ -22,6 +22,7 @@ from protocols.errors import MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.programs import start
+from protocols.programs.events import Certified, Unopened
 from protocols.programs.initiator import Initiator
 from protocols.programs.member import Member
 from protocols.programs.messages import (
@@ -31,6 +32,7 @@ from protocols.programs.messages import (
     OutputShare,
     ProgramDecline,
     ProgramDone,
+    Renounced,
     Standing,
     StartCertificate,
     StartVote,
@@ -39,6 +41,7 @@ from protocols.programs.owner import Owner
 from protocols.programs.plan import Limits, ProgramPlan
 from protocols.programs.recipient import ProgramOpened, Recipient
 from protocols.programs.records import ProgramBegun
+from protocols.programs.renouncing import Renunciations
 from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import PeersLost
@@ -90,6 +93,7 @@ class ProgramParty:
         told = {seat.party for seat in plan.recipients}
         self.recipient = Recipient(plan, keys, seed) if self.me in told else None
         self.initiator = Initiator(plan, graph) if plan.initiator == self.me else None
+        self._renunciations = Renunciations(plan)
         self._ends = float("inf")
 
     # -- the Machine contract -----------------------------------------------------------------------
@@ -175,6 +179,8 @@ class ProgramParty:
             return self._lose(now, frozenset(message.parties) - {self.me})
         if isinstance(message, StartCertificate):
             return self._on_certificate(now, sender, message)
+        if isinstance(message, Renounced):
+            return self._on_renounced(sender, message)
         if isinstance(message, OutputShare):
             if self.recipient is None:
                 raise UnexpectedMessage("output shares for somebody who is told nothing")
@@ -203,8 +209,11 @@ class ProgramParty:
 
     def _on_certificate(self, now: float, sender: PartyId, message: StartCertificate) -> list[Effect]:
         start.check_certificate(self.plan, message)
-        self.certificate = self.certificate or message
         effects: list[Effect] = []
+        if self.certificate is None:
+            self.certificate = message
+            if self.me in self.plan.owners:
+                effects.append(Publish(Certified(self._roster())))
         if self.recipient is not None:
             try:
                 program = self._compiler.compiled(message.start)
@@ -215,7 +224,7 @@ class ProgramParty:
             try:
                 effects += self.member.receive(now, sender, message)
             except UnexpectedMessage:
-                if self.recipient is None:
+                if self.recipient is None and not effects:
                     raise
         return effects
 
@@ -228,8 +237,22 @@ class ProgramParty:
             raise UnexpectedMessage("the end is told by the initiator")
         if self.outcome is None and not (message.opened and self.recipient is not None):
             self.outcome = Finished(message.opened, self._roster(), message.code, message.reason)
-            return [Publish(self.outcome)]
+            return [*([] if message.opened else self._renounced()), Publish(self.outcome)]
         return []
+
+    def _renounced(self) -> list[Effect]:
+        return self.member.renounce() if self.member else []
+
+    def _on_renounced(self, sender: PartyId, message: Renounced) -> list[Effect]:
+        if self.me not in self.plan.owners or self._renunciations.complete:
+            raise UnexpectedMessage("a ballot that we have no use for")
+        self._renunciations.take(sender, message)
+        return [Publish(Unopened())] if self._renunciations.complete else []
+
+    @property
+    def unopened(self) -> bool:
+        """Whether it is proven to us that nothing is ever opened."""
+        return self._renunciations.complete
 
     def _roster(self) -> tuple[PartyId, ...]:
         return () if self.certificate is None else tuple(e.dealer for e in self.certificate.start.inputs)
@@ -243,7 +266,7 @@ class ProgramParty:
             return [Send(self.plan.initiator, ProgramDone(True, "", ""))]
         if self.initiator is not None and self.initiator.aborted is not None:
             self.outcome = self.initiator.aborted
-            return [Publish(self.outcome)]
+            return [*self._renounced(), Publish(self.outcome)]
         if self.initiator is not None and self.recipient is None and self.initiator.phase == "over":
             self.outcome = Finished(True, self._roster())
             return [Publish(self.outcome)]
@@ -260,4 +283,4 @@ class ProgramParty:
             self.outcome = self.initiator.aborted
         else:
             self.outcome = events.Aborted("C-303", reason, definite=False)
-        return [*effects, Publish(self.outcome)]
+        return [*effects, *self._renounced(), Publish(self.outcome)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from mesh.runtime.journal import Unfinished
+from mesh.runtime.journal import LeftOpen, Unfinished
 from protocols.errors import LocalMisuse
 from protocols.machine import Effect
 from protocols.programs.keeping import Kept, restored
@@ -17,14 +15,9 @@ from protocols.wire import codec
 _RECORDS: dict[str, type] = {record.__name__: record for record in (*RECORDS, Kept)}
 
 
-def is_program(found: Unfinished) -> bool:
+def is_program(left: LeftOpen) -> bool:
     """Whether it is a program's session in which we may hold a seat."""
-    return bool(found.records) and found.records[0][0] == ProgramBegun.__name__
-
-
-def sums(found: Sequence[Unfinished]) -> list[Unfinished]:
-    """Those that are not programs."""
-    return [one for one in found if not is_program(one)]
+    return left.first == ProgramBegun.__name__
 
 
 def rebuilt(

@@ -22,7 +22,7 @@ from mesh.overlay.program_planner import ProgramLimits
 from mesh.runtime import judging
 from mesh.runtime.driver import Driver
 from mesh.runtime.jobs.inputs import Inputs
-from mesh.runtime.journal import Journal, Unfinished
+from mesh.runtime.journal import Journal, LeftOpen
 from mesh.runtime.postman import Postman
 from mesh.runtime.programs.driver import ProgramDriver
 from mesh.runtime.programs.resumption import is_program, rebuilt
@@ -35,6 +35,7 @@ from protocols.errors import MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import PartyId, SessionId
 from protocols.machine import Effect
 from protocols.programs import questions, split
+from protocols.programs.events import Certified, Unopened
 from protocols.programs.messages import NETWORK_MESSAGES, ProgramDecline, ProgramOffer
 from protocols.programs.party import Finished, ProgramParty
 from protocols.programs.plan import ProgramPlan
@@ -100,10 +101,10 @@ class Programs:
         """Run sessions until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for found in await trio.to_thread.run_sync(self._journal.unfinished):
-                if is_program(found):
-                    self._considering[found.session] = self._keys.party
-                    nursery.start_soon(self._resume, found)
+            for left in await trio.to_thread.run_sync(self._journal.left_open):
+                if is_program(left):
+                    self._considering[left.session] = self._keys.party
+                    nursery.start_soon(self._resume, left)
             task_status.started()
             await trio.sleep_forever()
 
@@ -196,17 +197,18 @@ class Programs:
             self._considering.pop(plan.session, None)
         await self._run(machine)
 
-    async def _resume(self, found: Unfinished) -> None:
+    async def _resume(self, left: LeftOpen) -> None:
         """Go on with a session that a crash or a stop left open; or end it, if it cannot be gone on with."""
         try:
+            found = await trio.to_thread.run_sync(self._journal.unfinished, left)
             now, limits = trio.current_time(), self.limits.cost
             machine, effects = await trio.to_thread.run_sync(rebuilt, self._keys, found, now, limits)
         except Exception as error:  # a record that breaks the machine ends this session, not the node
-            log.warning("program abandoned", session=found.session.short(), why=repr(error))
-            await self._journal.end(found.session, "abandoned by a restart")
+            log.warning("program abandoned", session=left.session.short(), why=repr(error))
+            await self._journal.end(left.session, "abandoned by a restart")
             return
         finally:
-            self._considering.pop(found.session, None)
+            self._considering.pop(left.session, None)
         log.info("program resumed", session=found.session.short(), records=len(found.records))
         self.counters["programs_resumed"] += 1
         await self._run(machine, effects)
@@ -235,6 +237,8 @@ class Programs:
             name = self._picture().view.name(event.party)
             log.warning("fault", party=name, fault=event.fault, proven=event.proven)
             self.counters["faults_named"] += 1
+        if isinstance(event, Certified | Unopened) and self._nursery is not None:
+            self._nursery.start_soon(self._note, plan, event)
         for listener in list(self.listeners):
             listener(plan, event)
 
@@ -273,8 +277,18 @@ class Programs:
     async def _in_room(self, function: Callable[..., T], *arguments: object) -> T:
         return await trio.to_thread.run_sync(function, *arguments, limiter=self._data_lock)
 
+    async def _note(self, plan: ProgramPlan, event: Certified | Unopened) -> None:
+        """What is certain of a use of our data, as soon as it is: the next job may be judged by it."""
+        try:
+            if isinstance(event, Certified):
+                await self._in_room(self._room.record_certified, plan, event.roster)
+            else:
+                await self._in_room(lambda: self._room.record_use(plan, opened=False))
+        except MeshError as error:
+            log.warning("ledger", why=error.sentence())
+
     async def _write_ledger(self, plan: ProgramPlan, machine: ProgramParty) -> None:
-        """Tell the owner's ledger how the use ended; an unclear end counts as opened."""
+        """Tell the owner's ledger how the use ended; an unclear one counts as opened (see `_note`)."""
         me = self._keys.party
         use = known_use(machine.outcome, asked_by_us=plan.initiator == me)
         if me not in plan.owners or use is None:
