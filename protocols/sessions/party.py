@@ -143,8 +143,12 @@ class SessionParty:
         """The earliest of all roles' deadlines."""
         if self.outcome is not None:
             return self.bulk.deadline
-        dues = [self._progress.deadline, *(role.deadline for role in self._roles())]
-        return min([self._ends, *(due for due in dues if due is not None)])
+        earliest = self._ends
+        for role in (self._progress, *self._roles()):
+            due = role.deadline
+            if due is not None and due < earliest:
+                earliest = due
+        return earliest
 
     @property
     def proof(self) -> Result | AbortProof | None:

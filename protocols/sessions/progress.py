@@ -45,14 +45,18 @@ class Progress:
         self._passed = dict.fromkeys(stages, 0)
         self._start = float("inf")
         self.banned: frozenset[PartyId] = frozenset()
+        self.deadline: float | None = None
+        """When the next rank is passed over."""
 
     def start(self, now: float) -> None:
         """The session begins for us."""
         self._start = now
+        self._look()
 
     def certified(self, stage: int) -> None:
         """The stage has its certificate: its adders did what they are for."""
         self._open.discard(stage)
+        self._look()
 
     def ban(self, adder: PartyId) -> None:
         """An adder of the root whose sum failed its audit is passed over from now on (see `auditor`)."""
@@ -63,17 +67,16 @@ class Progress:
         slow = self.plan.stages[stage].adders[: self._passed.get(stage, 0)]
         return self.banned.union(slow) if stage == self.plan.root else frozenset(slow)
 
-    @property
-    def deadline(self) -> float | None:
-        """When the next rank is passed over."""
-        return min((due for stage in self._open if (due := self._due(stage)) is not None), default=None)
-
     def expire(self, now: float) -> Collection[int]:
         """Stages in which somebody is passed over from now on."""
         changed = [stage for stage in self._open if (due := self._due(stage)) is not None and due <= now]
         for stage in changed:
             self._passed[stage] += 1
+        self._look()
         return changed
+
+    def _look(self) -> None:
+        self.deadline = min((due for s in self._open if (due := self._due(s)) is not None), default=None)
 
     def _due(self, stage: int) -> float | None:
         rank = self._passed[stage]

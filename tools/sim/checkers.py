@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tools.sim.world import World
 
 SLACK_S = 1.0
+WEIGHED_EVERY = 32
 MAX_ITEMS = 350
 """Things one machine may keep for each seat of each stage: dealings, shares, ballots, early messages."""
 MAX_DURABLE_ITEMS = 8000
@@ -267,7 +268,7 @@ class BoundedMemory(Checker):
 
     def end(self) -> list[str]:
         flooded = any(name == "flood" for _, name in self.world.scenario.byzantine)
-        if not flooded and self.world.scenario.seed % 16:
+        if not flooded and self.world.scenario.seed % WEIGHED_EVERY:
             return []  # weighing costs as much as the session
         wrong = []
         seats = sum(stage.size for stage in self.world.plan.stages)

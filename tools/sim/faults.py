@@ -60,11 +60,11 @@ class Faults:
             return False
         if to in self.crashed or (sender in self.crashed and (sender, to) in self._torn):
             return True
-        one, other = self.world.index[sender], self.world.index[to]
-        return any(
-            cut.start_s <= self.world.now < cut.end_s and (one in cut.side) != (other in cut.side)
-            for cut in self.world.scenario.cuts
-        )
+        index, now = self.world.index, self.world.now
+        for cut in self.world.scenario.cuts:
+            if cut.start_s <= now < cut.end_s and (index[sender] in cut.side) != (index[to] in cut.side):
+                return True
+        return False
 
     # -- crashes -------------------------------------------------------------------------------------
 

@@ -33,8 +33,8 @@ def keys_of(index: int) -> PartyKeys:
 
 
 def parties_of(scenario: Scenario) -> list[PartyKeys]:
-    """Everybody in the simulated mesh; two more than a committee has seats."""
-    return [keys_of(index) for index in range(max(scenario.size[0] + 2, scenario.devices))]
+    """Everybody in the simulated mesh: more than a committee has seats, so that there are substitutes."""
+    return [keys_of(index) for index in range(max(scenario.size[0] + scenario.spare, scenario.devices))]
 
 
 def inputs_of(scenario: Scenario, plan: Plan) -> dict[PartyId, Elements]:

@@ -54,6 +54,7 @@ class Scenario:
     seed: int
     size: tuple[int, int] = (4, 1)
     clusters: int = 0
+    spare: int = 2
     devices: int = 5
     length: int = 1
     min_sites: int = 2
@@ -90,20 +91,25 @@ class Scenario:
         return sum(bool(kind) for kind in kinds) + sum(len(items) for items in many)
 
 
-def draw(seed: int) -> Scenario:
-    """The scenario of `seed`."""
+def draw(seed: int, small: bool = False) -> Scenario:
+    """The scenario of `seed`.
+
+    `small`: three devices, one committee of three, one statistic, and nobody who comes back from its journal
+    (that would be two sessions in one: the first is replayed); the mix of all other faults is the same.
+    """
     dice = random.Random(seed)
-    size = dice.choices([(3, 1), (4, 1), (7, 2)], [3, 14, 1])[0]
-    clusters = dice.choices([0, 1, 2], [14, 3, 1])[0]
-    parties = max(size[0] + 2, 5)
-    devices = dice.randint(3, parties)
+    size = (3, 1) if small else dice.choices([(3, 1), (4, 1), (7, 2)], [3, 14, 1])[0]
+    clusters = 0 if small else dice.choices([0, 1, 2], [14, 3, 1])[0]
+    parties = 4 if small else max(size[0] + 2, 5)
+    devices = 3 if small else dice.randint(3, parties)
     base = Scenario(
         seed,
         size=size,
         clusters=clusters,
+        spare=1 if small else 2,
         devices=devices,
-        length=dice.choice([1, 1, 1, 3]),
-        min_sites=dice.choice([2, 2, 3]),
+        length=1 if small else dice.choice([1, 1, 1, 3]),
+        min_sites=2 if small else dice.choice([2, 2, 3]),
     )
     if dice.random() < 0.1:
         return base
@@ -120,7 +126,7 @@ def draw(seed: int) -> Scenario:
         skew=dice.choice([0.0, 0.001, 0.05]),
         slow=tuple(i for i in range(parties) if chance() < 0.04),
         declining=tuple(i for i in range(devices) if chance() < 0.06),
-        crashes=_draw_crashes(dice, parties),
+        crashes=_draw_crashes(dice, parties, 0.0 if small else 0.7),
         cuts=_draw_cuts(dice, parties),
         byzantine=_draw_byzantine(dice, size, clusters, parties),
     )
@@ -131,14 +137,14 @@ def _moment(dice: random.Random) -> float:
     return dice.uniform(0.0, 0.1) if dice.random() < 0.5 else dice.expovariate(1.0)
 
 
-def _draw_crashes(dice: random.Random, parties: int) -> tuple[Crash, ...]:
+def _draw_crashes(dice: random.Random, parties: int, restoring: float) -> tuple[Crash, ...]:
     count = dice.choices([0, 1, 2, 3], [9, 7, 3, 1])[0]
     crashes = []
     for index in dice.sample(range(parties), count):
         at_s = _moment(dice)
         noticed = -1.0 if dice.random() < 0.2 else at_s + dice.uniform(0.0, 3.0)
         back = at_s + dice.uniform(0.2, 6.0) if dice.random() < 0.3 else -1.0
-        restores = back >= 0 and dice.random() < 0.7
+        restores = back >= 0 and dice.random() < restoring
         crashes.append(Crash(index, at_s, noticed, back, restores, dice.random() < 0.5))
     return tuple(crashes)
 

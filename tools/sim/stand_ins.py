@@ -34,7 +34,6 @@ from protocols import sessions
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage
 from protocols.identifiers import PartyId
-from protocols.sessions.messages import Roster
 from protocols.sharing import consistency
 from protocols.wire import codec, sealing
 from protocols.wire.sealing import OVERHEAD_BYTES, Disclosure, SealBroken
@@ -120,20 +119,29 @@ def open_disclosed(
 
 _challenge: Final = consistency.challenge
 _encode: Final = codec.encode
-_encodings: dict[int, tuple[Roster, bytes]] = {}
+_encodings: dict[int, tuple[object, bytes]] = {}
+_afresh: list[bool] = []
 
 
 def encode(value: Any) -> bytes:
-    """As `codec.encode`; remembers the encodings of rosters, which every machine hashes again and again."""
-    if type(value) is not Roster:
-        return _encode(value)
+    """As `codec.encode`; remembers the encodings of objects, which every receiver's journal asks for again."""
     known = _encodings.get(id(value))
-    if known is None:
-        if len(_encodings) > 256:
+    if known is None or _afresh:
+        if len(_encodings) > 1024:
             _encodings.clear()
-        known = (value, _encode(value))  # holding the roster keeps its id from being used again
+        known = (value, _encode(value))  # holding the object keeps its id from being used again
         _encodings[id(value)] = known
     return known[1]
+
+
+@contextlib.contextmanager
+def encoding_afresh() -> Iterator[None]:
+    """Encode from nothing in the body of a `with`: shows a machine that changes what it said or heard."""
+    _afresh.append(True)
+    try:
+        yield
+    finally:
+        _afresh.pop()
 
 
 _STATEMENTS: Final[dict[str, Callable[..., object]]] = {
