@@ -8,7 +8,7 @@ The protocol, from the bottom up (docs of each module hold the details and the p
  3. `committee`           who sends in which round, and a party's seat: its streams of masks.
  4. `opening`             v = sum of summands, each hidden by an additive zero.
  5. `multiply`            xy + r opened once; truncation comes with it.
- 6. `binary`, `carry`     64 lanes a word; replicated bits; the carry of a sum of masked terms.
+ 6. `binary`, `carry`     64 lanes a word; shared bits (`bitshares`); the carry of a sum of masked terms.
  7. `compare`, `randombit`  from a masked opening to a shared bit, and back into the field;
     `lookahead` saves rounds, `decompose` gives all bits and exact floors.
  8. `program`             steps, their layers, exact cost; `evaluator` runs one layer a round.
@@ -18,7 +18,7 @@ The protocol, from the bottom up (docs of each module hold the details and the p
 11. `checked`, `pieces`   the openings of mode A.
 
 State. Between two layers a party holds registers and nothing else: (layer number, registers) is what
-is journalled. Shares in Shamir form can be reshared to a new committee; replicated bits and masks
+is journalled. Shares in Shamir form can be reshared to a new committee; bits over Z_2 and masks
 cannot, so a layer before which only Shamir shares and public values are alive is a checkpoint. A
 member that falls silent is replaced from there by one outside the quorum, which followed along.
 

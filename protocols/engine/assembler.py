@@ -112,7 +112,7 @@ class Assembler:
         )
 
     def random_bits(self, count: int) -> tuple[int, int]:
-        """([rho] mod M, rho's replicated bits)."""
+        """([rho] mod M, rho's bits over Z_2)."""
         sign = self.append(Signs((), (self.register(),), count))
         share, bits = self.register(), self.register()
         self.append(Spread((sign,), (share, bits), count))

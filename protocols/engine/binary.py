@@ -1,13 +1,14 @@
-"""Replicated bits, 64 lanes to a word, and the gate that multiplies them.
+"""Shared bits, 64 lanes to a word, and the gate that multiplies them.
 
-A register of bits is uint64 (held, planes, words): for each held set its summands over Z_2 of
+A register of bits is uint64 (rows, planes, words): the rows of a sharing over Z_2 (`bitshares`) of
 `planes` bits of every lane. Lane e of `count` is bit e div words of word e mod words, so a plane is
-packed and unpacked by shifts of whole rows. Xor is local; a public bit is xor-ed into set 0.
+packed and unpacked by shifts of whole rows. Xor is local.
 
-Gate. xy = xor over pairs (A, B) of x_A y_B. |A and B| >= n-2t and the quorum misses at most n-2t-1
-members, so some member of the quorum knows both; one is appointed for each pair. Member i thus has a
-summand w_i of xy. Sets draw R_A; members open e = xor of (w_i + zero_i + the R_A they answer for)
-= xy + R to all; then R_A, with e xor-ed into set 0, is a fresh replicated sharing of xy.
+Gate, replicated (for the other sharing see `bitshares`). xy = xor over pairs (A, B) of x_A y_B.
+|A and B| >= n-2t and the quorum misses at most n-2t-1 members, so some member of the quorum knows both;
+one is appointed for each pair. Member i thus has a summand w_i of xy. Sets draw R_A; members open
+e = xor of (w_i + zero_i + the R_A they answer for)
+= xy + R to all; then R, with the public e xor-ed in, is a fresh sharing of xy.
 R_{A*} is uniform to the corrupted members, hence e is, and the summands are hidden but for their sum.
 One bit a gate to each member, one round, any local bilinear form for the price of its output.
 
@@ -24,9 +25,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from protocols.engine import pieces
+from protocols.engine import bitshares, pieces
+from protocols.engine.bitshares import own_duty
 from protocols.engine.committee import Committee, Duty, Seat
-from protocols.engine.pieces import own_duty
 from protocols.engine.program import Round, Values, Words
 
 _STAGES = [
@@ -75,29 +76,26 @@ def unpack(plane: Words, count: int) -> npt.NDArray[np.bool_]:
 
 
 def xor_public(seat: Seat, bits: Words, public: Words | np.uint64) -> Words:
-    """A copy of `bits` with public planes (or one word for all) xor-ed in: by the holders of set 0."""
+    """A copy of `bits` with public planes (or one word for all) xor-ed in."""
     out = bits.copy()
-    if 0 in seat.keys.held:
-        out[seat.keys.held.index(0)] ^= public
+    for row in bitshares.public_rows(seat.committee, seat.point):
+        out[row] ^= public
     return out
 
 
 def known_to_set(seat: Seat, index: int, known: Words | None, count: int, words: int) -> Words:
-    """Planes that the members of one set know, as a replicated sharing; others pass None."""
-    out = np.zeros((len(seat.keys.held), count, words), dtype=np.uint64)
-    if known is not None:
-        out[seat.keys.held.index(index)] = known
-    return out
+    """Planes that the members of one set know, as a sharing; others pass None."""
+    return bitshares.from_sets(seat, (count, words), [] if known is None else [(index, known)])
 
 
 def summands(seat: Seat, bits: Words) -> Words:
-    """(held, ...) -> what this seat answers for (...) of shared bits."""
+    """(rows, ...) -> what this seat answers for (...) of shared bits."""
     rows = list(_duty(seat).rows)
     return np.asarray(np.bitwise_xor.reduce(bits[rows], axis=0))
 
 
 def product(seat: Seat, x: Words, y: Words) -> Words:
-    """What this seat answers for of x & y: (held, ...) and (held, ...) -> (...)."""
+    """What this seat answers for of x & y: (rows, ...) and (rows, ...) -> (...)."""
     out = np.zeros(x.shape[1:], dtype=np.uint64)
     for row, others in _duty(seat).pairs:
         factor = y[others[0]]
@@ -118,7 +116,7 @@ class Gate(Round):
     lanes: int
 
     def portable(self) -> tuple[bool, ...]:
-        """Replicated bits are bound to the keys of this committee."""
+        """Shared bits are bound to the keys of this committee."""
         return (False,) * len(self.outputs)
 
     @abstractmethod
@@ -131,7 +129,7 @@ class Gate(Round):
 
     @abstractmethod
     def complete(self, seat: Seat, values: Values, form: Words) -> Values:
-        """Outputs from the form's fresh sharing (held, width, words) and linear terms."""
+        """Outputs from the form's fresh sharing (rows, width, words) and linear terms."""
 
     def prepared(self, seat: Seat, step: int, values: Values) -> Values:
         """What `form` and `complete` get as values; a gate of random bits draws them here."""
@@ -144,7 +142,7 @@ class Gate(Round):
         return pieces.words(committee, point, self.width() * words_for(self.lanes))
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
-        """Open w + R; keep R_A."""
+        """Open w + R; keep the sharing of R."""
         known = self.prepared(seat, step, values)
         size = self.width() * words_for(self.lanes)
         return pieces.publish(seat, step, size, lambda part: self.form(part, known), fresh=True)

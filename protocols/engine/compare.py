@@ -5,7 +5,7 @@ each r_j drawn by one member ("single") alone and r_B by the set B of all others
 set), hides x once it is opened as c = x + 2^k + r, |x| < 2^k, each term below 2^(k+1+KAPPA): the term of
 a block without corrupted members is uniform and KAPPA bits longer than x. Then
 x + 2^k = (c - r_B) + (-r_1) + ... + (-r_t) mod 2^(k+1), and x < 0 iff plane k of this sum is 0.
-  - c - r_B mod 2^(k+1) is known to B: a replicated sharing of its bits without a message;
+  - c - r_B mod 2^(k+1) is known to B: a sharing of its bits without a message (`bitshares`);
   - -r_j mod 2^(k+1) does not depend on c: its single shares the bits in the round of the opening, as
     e_j = bits + sum over sets A of its own of R_A. A* is among them when j is honest, so e_j is uniform.
 With t = 1 there are two terms, given as monomials of groups (`carry`): a comparison of 40 bits takes 4
@@ -27,7 +27,7 @@ import numpy as np
 
 from protocols.arithmetic import rns
 from protocols.arithmetic.xof import Xof
-from protocols.engine import pieces
+from protocols.engine import bitshares, pieces
 from protocols.engine.binary import known_to_set, planes, product, summands, unpack, words_for, xor_public
 from protocols.engine.carry import grouped, layout_planes
 from protocols.engine.checked import opened_residues
@@ -62,7 +62,7 @@ class Terms(Round):
             )
 
     def portable(self) -> tuple[bool, ...]:
-        """Replicated bits are bound to the keys of this committee."""
+        """Shared bits are bound to the keys of this committee."""
         return (False,) * len(self.outputs)
 
     def roles(self, committee: Committee, step: int) -> tuple[tuple[int, ...], int, int]:
@@ -110,8 +110,7 @@ class Terms(Round):
         if seat.point in singles:
             term, low = self._draw(seat.private_stream(step, "single"))
             bits = grouped(planes(np.uint64(0) - low, self.planes), self.w)
-            fresh = self._fresh(seat, step, seat.point)
-            dealt = (bits ^ np.bitwise_xor.reduce(fresh, axis=0)).ravel()
+            dealt = bits.ravel() ^ self._mask(seat, step)
         if seat.point not in (*singles, speaker):
             return np.zeros(0, dtype=np.uint64), block_low
         assert term is not None
@@ -121,14 +120,20 @@ class Terms(Round):
         return np.concatenate([rns.add(rns.add(value, term), zeros).ravel(), dealt]), block_low
 
     def _fresh(self, seat: Seat, step: int, dealer: int) -> Words:
-        """R_A for the held sets that have the dealer in them, zero planes for the others."""
+        """The sharing of R = sum of the R_A of the sets that have the dealer in them."""
         shape = (layout_planes(self.planes - 1, self.w), words_for(self.count))
-        out = np.zeros((len(seat.keys.held), *shape), dtype=np.uint64)
-        for row, index in enumerate(seat.keys.held):
-            if dealer in seat.committee.sets.sets[index]:
-                stream = seat.set_stream(index, step, f"dealt by {dealer}")
-                out[row] = np.frombuffer(stream.read(8 * shape[0] * shape[1]), dtype="<u8").reshape(shape)
-        return out
+        sets = seat.committee.sets.sets
+        among = [index for index in seat.keys.held if dealer in sets[index]]
+        return bitshares.drawn(seat, shape, step, f"dealt by {dealer}", among)
+
+    def _mask(self, seat: Seat, step: int) -> Words:
+        """The R under which this seat deals: it is in every set that draws for it."""
+        size = self.layout_words()
+        mask = np.zeros(size, dtype=np.uint64)
+        for index in seat.keys.held:
+            stream = seat.set_stream(index, step, f"dealt by {seat.point}")
+            mask ^= np.frombuffer(stream.read(8 * size), dtype="<u8")
+        return mask
 
     def finish(
         self, seat: Seat, step: int, values: Values, kept: Any, payloads: Mapping[int, Words]
@@ -163,7 +168,7 @@ class SetTerms(Round):
     planes: int
 
     def portable(self) -> tuple[bool, ...]:
-        """Replicated bits are bound to the keys of this committee."""
+        """Shared bits are bound to the keys of this committee."""
         return (False,) * len(self.outputs)
 
     def layout_words(self) -> int:

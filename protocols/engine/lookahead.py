@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from protocols.engine import pieces
+from protocols.engine import bitshares, pieces
 from protocols.engine.binary import Gate, product, summands, words_for
 from protocols.engine.carry import WIDEST, groups
 from protocols.engine.committee import Committee, Seat
@@ -119,9 +119,7 @@ class Prepared(Gate):
         if values:
             return values
         shape = (2 * self.r - 1, self.nodes, words_for(self.lanes))
-        size = 8 * shape[0] * shape[1] * shape[2]
-        streams = [seat.set_stream(index, step, "factors") for index in seat.keys.held]
-        return (np.stack([np.frombuffer(s.read(size), dtype="<u8").reshape(shape) for s in streams]),)
+        return (bitshares.drawn(seat, shape, step, "factors", seat.keys.held),)
 
     def form(self, seat: Seat, values: Values) -> Words:
         """M_U = M_{first half} M_{second half}."""
@@ -131,7 +129,7 @@ class Prepared(Gate):
         return product(seat, left, right).reshape(self.width(), -1)
 
     def complete(self, seat: Seat, values: Values, form: Words) -> Values:
-        """(held, subsets so far, nodes, words)."""
+        """(rows, subsets so far, nodes, words)."""
         del seat
         fresh = form.reshape(form.shape[0], -1, self.nodes, form.shape[2])
         return (np.concatenate([values[0], fresh], axis=1),)
@@ -151,7 +149,7 @@ class Lookahead(Round):
         return -(-self.m // self.r)
 
     def portable(self) -> tuple[bool, ...]:
-        """Replicated bits are bound to the keys of this committee."""
+        """Shared bits are bound to the keys of this committee."""
         return (False,)
 
     def _size(self) -> int:
@@ -163,12 +161,12 @@ class Lookahead(Round):
         return pieces.words(committee, point, self._size())
 
     def _split(self, gp: Words) -> tuple[Words, Words]:
-        """g and p as (held, r, nodes, words); missing low groups are zeros, which carry nothing."""
-        held, words, missing = gp.shape[0], gp.shape[2], self.nodes * self.r - self.m
-        zeros = np.zeros((held, missing + 1, words), dtype=np.uint64)
+        """g and p as (rows, r, nodes, words); missing low groups are zeros, which carry nothing."""
+        rows, words, missing = gp.shape[0], gp.shape[2], self.nodes * self.r - self.m
+        zeros = np.zeros((rows, missing + 1, words), dtype=np.uint64)
         carry = np.concatenate([zeros[:, 1:], gp[:, : self.m]], axis=1)
         propagate = np.concatenate([zeros, gp[:, self.m :]], axis=1)
-        shape = (held, self.nodes, self.r, words)
+        shape = (rows, self.nodes, self.r, words)
         return carry.reshape(shape).swapaxes(1, 2), propagate.reshape(shape).swapaxes(1, 2)
 
     def begin(self, seat: Seat, step: int, values: Values) -> tuple[Words, Any]:
@@ -193,7 +191,7 @@ class Lookahead(Round):
 
 
 def _expanded(seat: Seat, term: Subset, d: Words, masks: Words, index: dict[Subset, int]) -> Words:
-    """prod over the term of (d_v + m_v): (held, nodes, words)."""
+    """prod over the term of (d_v + m_v): (rows, nodes, words)."""
     out = np.zeros((masks.shape[0], *masks.shape[2:]), dtype=np.uint64)
     for size in range(len(term) + 1):
         for subset in combinations(term, size):
@@ -203,6 +201,7 @@ def _expanded(seat: Seat, term: Subset, d: Words, masks: Words, index: dict[Subs
                     public = public & d[v]
             if subset:
                 out ^= masks[:, index[subset]] & public
-            elif 0 in seat.keys.held:
-                out[seat.keys.held.index(0)] ^= public
+            else:
+                for row in bitshares.public_rows(seat.committee, seat.point):
+                    out[row] ^= public
     return out

@@ -1,9 +1,10 @@
-"""Opening a bilinear form of replicated bits: summands in mode P, vouched pieces in mode A.
+"""Opening a bilinear form of shared bits: summands in mode P, vouched pieces in mode A.
 
 A form w of shared bits is an xor over pairs (A, B) of held sets of products x_A y_B, plus terms of single
 sets. Who answers for a pair must be in A, in B and in the quorum.
 
-Mode P. One member answers for each pair (`own_duty`). It sends its summand plus an additive zero.
+Mode P. One member answers for each pair of rows (`bitshares.own_duty`). It sends its summand plus an
+additive zero.
 
 Mode A, m >= 3t+1 members. Groups are all (m-2t)-subsets of the quorum: at least t+1 members, one of them
 honest. A, B and the quorum share m-2t members and more, so each pair is given to one group inside; the piece
@@ -31,29 +32,25 @@ from functools import cache
 
 import numpy as np
 
+from protocols.engine import bitshares
 from protocols.engine.checked import Deviation
 from protocols.engine.committee import Committee, Duty, Seat
 from protocols.engine.program import Words
 from protocols.errors import LocalMisuse
-from protocols.sharing.replicated import owner
 
 MOST_GROUPS = 64
 """Pieces of one gate in mode A; beyond, their bits cost more than they are worth."""
-
-MOST_BIT_SETS = 128
-"""Key sets up to which bits are shared by sets: (10, 3) has 120. The work of a gate grows with the square."""
 
 _DIGEST_WORDS = 2
 
 
 def check_size(committee: Committee) -> None:
-    """Raise LocalMisuse for a committee too large to compute with replicated bits."""
-    sets, groups = len(committee.sets.sets), math.comb(len(committee.quorum), 2 * committee.t)
-    name = f"({committee.n}, {committee.t})"
-    if sets > MOST_BIT_SETS:
+    """Raise LocalMisuse for a committee too large to compute with shared bits."""
+    groups, name = math.comb(len(committee.quorum), 2 * committee.t), f"({committee.n}, {committee.t})"
+    if committee.n > bitshares.WIDEST_COMMITTEE:
         raise LocalMisuse(
-            f"comparisons in {name} would share every bit over {sets} key sets; {MOST_BIT_SETS} are the most",
-            fix="take a committee of at most (10, 3), or a program of sums and products alone",
+            f"comparisons among {committee.n} members would need a larger field",
+            fix=f"take at most {bitshares.WIDEST_COMMITTEE} members",
         )
     if committee.checked and groups > MOST_GROUPS:
         raise LocalMisuse(
@@ -66,23 +63,6 @@ def _members(committee: Committee, *indices: int) -> list[int]:
     """Of the quorum, in all these sets."""
     sets = committee.sets.sets
     return [point for point in committee.quorum if all(point in sets[index] for index in indices)]
-
-
-@cache
-def own_duty(committee: Committee, point: int) -> Duty:
-    """Mode P: the pairs and sets this member answers for alone."""
-    sets, held = committee.sets, committee.sets.held(point)
-    table = []
-    for row, a in enumerate(held):
-        rows = []
-        for other, b in enumerate(held):
-            present = _members(committee, a, b)
-            if present[(a + b) % len(present)] == point:
-                rows.append(other)
-        if rows:
-            table.append((row, tuple(rows)))
-    single = tuple(row for row, a in enumerate(held) if owner(sets, a, committee.quorum) == point)
-    return Duty(tuple(table), single)
 
 
 @cache
@@ -152,16 +132,15 @@ def words(committee: Committee, point: int, size: int) -> int:
 def publish(
     seat: Seat, step: int, size: int, form: Callable[[Seat], Words], *, fresh: bool
 ) -> tuple[Words, Words | None]:
-    """(payload, masks R (held, size) if `fresh`) for opening form + R; `form` gets answering seats."""
+    """(payload, masks R (rows, size) if `fresh`) for opening form + R; `form` gets answering seats."""
     if seat.committee.checked:
         return _publish_pieces(seat, step, size, form, fresh)
     masks = None
     if fresh:
-        streams = [seat.set_stream(index, step, "gate") for index in seat.keys.held]
-        masks = np.stack([np.frombuffer(stream.read(8 * size), dtype="<u8") for stream in streams])
+        masks = bitshares.drawn(seat, (size,), step, "gate", seat.keys.held)
     if seat.point not in seat.committee.quorum:
         return np.zeros(0, dtype=np.uint64), masks
-    duty = own_duty(seat.committee, seat.point)
+    duty = bitshares.own_duty(seat.committee, seat.point)
     payload = form(seat.answering(duty)).ravel() ^ seat.zeros(step, seat.committee.quorum).words(size)
     if masks is not None and duty.rows:
         payload ^= np.bitwise_xor.reduce(masks[list(duty.rows)], axis=0)

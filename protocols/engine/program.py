@@ -6,7 +6,7 @@ the number of rounds before it can be known; rounds = the largest depth of an ou
 rounds every step runs as late as it can, which keeps few registers alive, and all round steps of one
 layer share one message. The bytes a member sends are a sum over steps known from shapes alone.
 
-Checkpoints. Shamir shares and public values outlive a change of quorum or committee; replicated bits
+Checkpoints. Shamir shares and public values outlive a change of quorum or committee; shared bits
 and masks do not. A layer before which only the former are alive is a checkpoint: from there the program
 goes on with other members. Running late makes the boundary between two comparisons one.
 
@@ -30,7 +30,7 @@ from protocols.errors import LocalMisuse
 
 Words = npt.NDArray[np.uint64]
 Values = tuple[Any, ...]
-"""Contents of registers: residues (2, *shape), bit planes (held, planes, words), limbs, masks."""
+"""Contents of registers: residues (2, *shape), bit planes (rows, planes, words), limbs, masks."""
 
 
 @dataclass(frozen=True)

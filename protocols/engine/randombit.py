@@ -6,8 +6,8 @@ which, a uniform sign; rho = (r / sqrt(a) + 1) / 2. a = 0 happens with probabili
 would give a rho that is no bit; it is not handled. The inverse root is a^((p-3)/4) = a^(2^59 - 1), because
 (a^((p-3)/4))^2 a = a^((p-1)/2) = 1 for a square.
 Then c = rho + m is opened in the same field, m = sum_A m_A with m_A < 2^bits and |sets| 2^bits < p - 1, so
-over the integers; c hides rho up to 2^-bits, bits >= 50 for every supported committee. As integers
-rho = c - m, hence [rho] mod M = c - [m], and over Z_2 rho = c + sum_A m_A: replicated bits.
+over the integers; c hides rho up to 2^-bits, bits >= 50 up to (13, 4), >= 47 in all. As integers
+rho = c - m, hence [rho] mod M = c - [m], and over Z_2 rho = c + sum_A m_A: bits known to sets (`bitshares`).
 
 Symbols: rho the bit, r random, a its square, m mask, m_A its summands, c opened.
 """
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from protocols.arithmetic import field, rns
+from protocols.engine import bitshares
 from protocols.engine.binary import pack, words_for, xor_public
 from protocols.engine.checked import opened_elements
 from protocols.engine.committee import Committee, Seat, lagrange
@@ -111,12 +112,12 @@ class Signs(Round):
 
 @dataclass(frozen=True)
 class Spread(Round):
-    """rho mod p -> ([rho] mod M, rho's replicated bits)."""
+    """rho mod p -> ([rho] mod M, rho's bits over Z_2)."""
 
     count: int
 
     def portable(self) -> tuple[bool, ...]:
-        """The share is, the replicated bits are not."""
+        """The share is, the bits are not."""
         return (True, False)
 
     def words(self, committee: Committee, step: int, point: int) -> int:
@@ -132,7 +133,8 @@ class Spread(Round):
         senders = seat.committee.linear_senders(step)
         bits = 60 - len(seat.committee.sets.sets).bit_length()
         masks = seat.masks(step, bits).draw(self.count)
-        low = np.stack([pack(word & np.uint64(1)) for word in masks.words[:, 0]])
+        ones = [pack(word & np.uint64(1)) for word in masks.words[:, 0]]
+        low = bitshares.from_sets(seat, ones[0].shape, zip(seat.keys.held, ones, strict=True))
         kept = (replicated.to_shamir(seat.keys, masks), low[:, None])
         if seat.point not in senders:
             return np.zeros(0, dtype=np.uint64), kept

@@ -93,7 +93,7 @@ def key_sets(n: int, t: int) -> KeySets:
 class SetKeys:
     """The keys one party holds; its `repr` shows none of them."""
 
-    __slots__ = ("_keys", "_pairs", "point", "sets")
+    __slots__ = ("_keys", "_pairs", "held", "point", "sets")
 
     def __init__(self, sets: KeySets, point: int, keys: Mapping[int, bytes]) -> None:
         held = sets.held(point)
@@ -103,16 +103,13 @@ class SetKeys:
             )
         self.sets = sets
         self.point = point
+        self.held = held
+        """Indices of the sets whose keys are here."""
         self._keys = dict(keys)
         self._pairs: dict[int, bytes] = {}
 
     def __repr__(self) -> str:
         return f"SetKeys(n={self.sets.n}, t={self.sets.t}, point={self.point}, …)"
-
-    @property
-    def held(self) -> tuple[int, ...]:
-        """Indices of the sets whose keys are here."""
-        return tuple(sorted(self._keys))
 
     def stream(self, index: int, label: str, *context: bytes) -> Xof:
         """What the members of set `index` draw together."""

@@ -206,8 +206,8 @@ def test_committees_that_cannot_check_are_refused() -> None:
         whole(3, 1, "A")
     with pytest.raises(LocalMisuse, match="not built"):
         whole(7, 2, "B")
-    c = Calculator(whole(13, 4))
-    with pytest.raises(LocalMisuse, match="715 key sets"):
+    c = Calculator(whole(13, 4, "A"))
+    with pytest.raises(LocalMisuse, match="opens every bit in 1287 pieces"):
         c.negative(c.given((3,), -1, 1))
     c = Calculator(whole(10, 3, "A"))
     with pytest.raises(LocalMisuse, match="210 pieces"):

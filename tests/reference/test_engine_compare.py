@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import galois
 import numpy as np
 import pytest
 
 from protocols.arithmetic import field, rns
-from protocols.engine import binary, carry, lookahead, randombit
+from protocols.engine import binary, bitshares, carry, lookahead, randombit
 from protocols.engine.assembler import Assembler
 from protocols.engine.committee import Committee, whole
 from protocols.errors import LocalMisuse
 from tools.bench.engine_lockstep import deal, reconstruct, run, seats
 
-SHAPES = [whole(3, 1), whole(4, 1), whole(5, 2), whole(7, 2), whole(7, 3), Committee(7, 2, (1, 3, 4, 6, 7))]
+SHAPES = [
+    whole(3, 1),
+    whole(4, 1),
+    whole(5, 2),
+    whole(7, 2),
+    whole(7, 3),
+    whole(9, 4),
+    Committee(7, 2, (1, 3, 4, 6, 7)),
+]
 IDS = [f"{c.n},{c.t},{len(c.quorum)}" for c in SHAPES]
 
 
@@ -45,17 +54,41 @@ def test_normal_forms_are_carry_and_propagate() -> None:
                 assert value(propagate, a, b) == (a ^ b == (1 << w) - 1)
 
 
+def reconstructed_bits(committee: Committee, registers: dict[int, np.ndarray]) -> np.ndarray:
+    """Planes (planes, words) behind registers of all members, which must agree; `galois` is the oracle."""
+    if bitshares.replicated_bits(committee):
+        planes: dict[int, np.ndarray] = {}
+        for point, register in registers.items():
+            for row, index in enumerate(committee.sets.held(point)):
+                assert np.array_equal(planes.setdefault(index, register[row]), register[row])
+        return np.bitwise_xor.reduce(np.stack(list(planes.values())), axis=0)
+    m = bitshares.degree(committee.n)
+    gf = galois.GF(2**m, irreducible_poly=bitshares.IRREDUCIBLE[m])
+    lanes = {}
+    for point, register in registers.items():
+        rows = np.unpackbits(register.astype("<u8").view(np.uint8), axis=-1, bitorder="little")
+        lanes[point] = gf(sum(rows[a].astype(np.uint8) << a for a in range(m)))
+    points, size = sorted(lanes), committee.t + 1
+    found = []
+    for used in (points[:size], points[-size:]):
+        weights = {i: np.prod(gf([j for j in used if j != i])) for i in used}
+        weights = {i: w / np.prod(gf([j ^ i for j in used if j != i])) for i, w in weights.items()}
+        value = gf(np.zeros(lanes[used[0]].shape, dtype=np.uint8))
+        for i in used:
+            value = value + weights[i] * lanes[i]
+        assert np.asarray(value).max() == 1
+        found.append(np.packbits(np.asarray(value), axis=-1, bitorder="little").view("<u8"))
+    assert np.array_equal(*found)
+    return found[0]
+
+
 @pytest.mark.parametrize("committee", SHAPES, ids=IDS)
 def test_random_bits_are_bits_and_agree_in_both_forms(committee: Committee) -> None:
     build = Assembler(committee)
     share, bits = build.random_bits(200)
     done = run(build.program(share, bits), seats(committee), {})
     values = rns.to_ints(reconstruct({p: out[0] for p, out in done.outputs.items()}, committee.t))
-    planes: dict[int, np.ndarray] = {}
-    for point, out in done.outputs.items():
-        for row, index in enumerate(committee.sets.held(point)):
-            assert np.array_equal(planes.setdefault(index, out[1][row]), out[1][row])
-    joint = np.bitwise_xor.reduce(np.stack(list(planes.values())), axis=0)[0]
+    joint = reconstructed_bits(committee, {point: out[1] for point, out in done.outputs.items()})[0]
     assert np.array_equal(binary.unpack(joint, 200), values == 1)
     assert set(values.tolist()) == {0, 1}
     assert 60 < values.sum() < 140
@@ -103,6 +136,26 @@ def test_both_trees_agree(monkeypatch: pytest.MonkeyPatch) -> None:
             shares = {p: out[0] for p, out in done.outputs.items()}
             assert rns.to_ints(reconstruct(shares, committee.t)).tolist() == (x < 0).astype(int).tolist()
     lookahead.best_width.cache_clear()
+
+
+def test_products_in_small_fields() -> None:
+    for m in range(2, 9):
+        gf = galois.GF(2**m, irreducible_poly=bitshares.IRREDUCIBLE[m])
+        for a in range(1, 1 << m, 3):
+            assert bitshares.times(a, bitshares.inverse(a, m), m) == 1
+            assert [bitshares.times(a, b, m) for b in range(1 << m)] == (gf(a) * gf(range(1 << m))).tolist()
+
+
+def test_large_committees_compare() -> None:
+    """(13, 4) has 715 key sets; a register has four rows whatever their number is."""
+    committee = Committee(13, 4, (1, 2, 4, 5, 6, 8, 9, 10, 12))
+    x = np.array([0, 1, -1, 255, -255])
+    build = Assembler(committee)
+    register = build.input()
+    program = build.program(build.bit_share(build.negative(register, x.size, 8)))
+    done = run(program, seats(committee), {register: deal(rns.from_ints(x), committee)})
+    bits = rns.to_ints(reconstruct({p: out[0] for p, out in done.outputs.items()}, committee.t))
+    assert bits.tolist() == (x < 0).astype(int).tolist()
 
 
 def test_too_wide_a_comparison_is_refused() -> None:
