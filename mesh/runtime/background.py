@@ -33,11 +33,13 @@ def _give_way() -> None:
 
 
 _threads = ThreadPoolExecutor(THREADS, "background", _give_way)
+_turns = trio.CapacityLimiter(THREADS)
+"""Trio's own threads, of which the journal needs one, do not wait for long arithmetic of others."""
 
 
 async def run(function: Callable[..., T], *arguments: object) -> T:
     """What `function` returns; it runs in a background thread."""
-    return await trio.to_thread.run_sync(_wait, function, arguments)
+    return await trio.to_thread.run_sync(_wait, function, arguments, limiter=_turns)
 
 
 def _wait(function: Callable[..., T], arguments: tuple[object, ...]) -> T:

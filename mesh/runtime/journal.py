@@ -4,8 +4,9 @@ SQLite in WAL mode with synchronous=FULL: a commit survives power loss; a torn l
 by SQLite, as if it had never been asked for, and then nothing that depends on it was sent. One writer
 task commits whatever is waiting in one transaction, so that sessions share the cost of a sync.
 
-After a restart, what unfinished sessions had stored is handed out (`unfinished`) for their machines to be
-rebuilt from; which records those need before they speak is decided in protocols.sessions.durable.
+After a restart all sessions are known at once (`knows`, `left_open`); what one of those left open had stored
+is read when its turn comes (`unfinished`), for its machine to be rebuilt from. Which records machines need
+before they speak is decided in protocols.sessions.durable.
 
 Secrets at rest. Records hold shares and seeds, so each is sealed (XSalsa20-Poly1305) under a key of its
 session alone, drawn at its beginning and itself sealed under a key derived from the node's identity: with a
@@ -60,6 +61,15 @@ KEEP_SESSIONS = 10_000
 Statement = tuple[str, tuple[object, ...]]
 _CUT = "cut off the log"
 """No SQL: asks for it once the transaction is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOpen:
+    """A session that a crash left open, none of its records read yet; `first` names its first one's class."""
+
+    session: SessionId
+    started: float
+    first: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,21 +244,26 @@ class Journal:
         )
         return [(SessionId(session), bytes(plan)) for session, plan in rows]
 
-    def unfinished(self) -> list[Unfinished]:
+    def left_open(self) -> list[LeftOpen]:
         """Sessions that a crash left open, oldest first, to be gone on with or ended. Raises JournalFull."""
-        found = []
-        rows = self._read("SELECT session, started, key FROM sessions WHERE ended IS NULL ORDER BY started")
-        for name, started, sealed in rows:
-            session = SessionId(name)
-            stored = self._read("SELECT kind, body FROM records WHERE session = ? ORDER BY id", (name,))
-            try:
-                self._keys[session] = box = SecretBox(self._box.decrypt(sealed or b""))
-                records = tuple((str(kind), bytes(box.decrypt(body))) for kind, body in stored)
-            except (CryptoError, ValueError, TypeError):
-                records = ()
-            damaged = not records and (bool(stored) or not sealed)  # the first record precedes every word
-            found.append(Unfinished(session, started, records, damaged))
-        return found
+        rows = self._read(
+            "SELECT session, started, ifnull((SELECT kind FROM records WHERE records.session = "
+            "sessions.session ORDER BY id LIMIT 1), '') FROM sessions WHERE ended IS NULL ORDER BY started"
+        )
+        return [LeftOpen(SessionId(name), started, first) for name, started, first in rows]
+
+    def unfinished(self, left: LeftOpen) -> Unfinished:
+        """All of one of them. Raises JournalFull."""
+        name = (bytes(left.session),)
+        stored = self._read("SELECT kind, body FROM records WHERE session = ? ORDER BY id", name)
+        ((sealed,),) = self._read("SELECT key FROM sessions WHERE session = ?", name) or [(None,)]
+        try:
+            self._keys[left.session] = box = SecretBox(self._box.decrypt(sealed or b""))
+            records = tuple((str(kind), bytes(box.decrypt(body))) for kind, body in stored)
+        except (CryptoError, ValueError, TypeError):
+            records = ()
+        damaged = not records and (bool(stored) or not sealed)  # the first record precedes every word
+        return Unfinished(left.session, left.started, records, damaged)
 
     def _read(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         try:

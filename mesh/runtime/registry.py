@@ -51,6 +51,10 @@ class Registry:
         """Live or over."""
         return session in self.live or session in self._ended
 
+    def is_expected(self, session: SessionId) -> bool:
+        """Whether somebody has talked about it already."""
+        return session in self._early
+
     def busy(self) -> list[Driver]:
         """Sessions that have yet to end. The others only linger so that everybody hears of the end; when
         there are many of those, as in a training run of quick rounds, the oldest go."""

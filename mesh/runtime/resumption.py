@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from mesh.runtime.journal import Unfinished
+import structlog
+import trio
+
+from mesh.runtime import background
+from mesh.runtime.journal import Journal, JournalFull, LeftOpen, Unfinished
 from mesh.runtime.vectors import masked
 from mesh.runtime.vectors.store import VectorStore
 from protocols.errors import LocalMisuse, MeshError
@@ -15,6 +20,8 @@ from protocols.sessions.messages import NO_VECTOR
 from protocols.sessions.plan import Plan
 from protocols.sessions.records import RECORDS, Begun
 from protocols.wire import codec
+
+log = structlog.get_logger("coppice.session")
 
 _RECORDS: dict[str, type] = {record.__name__: record for record in RECORDS}
 
@@ -35,6 +42,34 @@ def rebuilt(
     if ours != NO_VECTOR and (store is None or ours not in store):
         raise LocalMisuse("the masked vector that was dealt is not in the spool any more")
     return machine, effects, store
+
+
+async def gone_on_with(
+    journal: Journal, keys: PartyKeys, left: LeftOpen, spool: Path
+) -> tuple[DurableParty, VectorStore | None, list[Effect]] | None:
+    """The machine of a session that was left open, its vectors, and what it has to say first.
+
+    None, and an entry in the journal, if the session cannot be gone on with.
+    """
+    session = left.session
+    found: Unfinished | None = None
+    try:
+        found = await trio.to_thread.run_sync(journal.unfinished, left)
+        if not (found.records or found.damaged):
+            await journal.discard(session)
+            return None
+        times = trio.current_time(), time.time() - found.started
+        machine, effects, store = await background.run(rebuilt, keys, found, *times, spool)
+    except Exception as error:  # a record that breaks the machine ends this session, not the node
+        log.warning("session abandoned", session=session.short(), why=repr(error))
+        try:
+            await journal.abandon(session, plan_of(found) if found else None)
+        except JournalFull as full:
+            log.warning("journal", why=str(full))
+        masked.drop_store(spool, session)
+        return None
+    log.info("session resumed", session=session.short(), records=len(found.records))
+    return machine, store, effects
 
 
 def plan_of(found: Unfinished) -> Plan | None:

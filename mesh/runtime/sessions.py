@@ -7,7 +7,6 @@ the owner of our data; only then does a machine start. Whoever refuses says so t
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,11 +29,11 @@ from mesh.runtime.aftermath import Aftermath
 from mesh.runtime.driver import Driver
 from mesh.runtime.jobs.inputs import Inputs
 from mesh.runtime.jobs.inquiry import Inquiry
-from mesh.runtime.journal import Journal, Unfinished
+from mesh.runtime.journal import Journal, LeftOpen
 from mesh.runtime.postman import Postman
-from mesh.runtime.programs.resumption import sums
+from mesh.runtime.programs.resumption import is_program
 from mesh.runtime.registry import Registry
-from mesh.runtime.resumption import plan_of, rebuilt
+from mesh.runtime.resumption import gone_on_with
 from mesh.runtime.training.runs import Runs
 from mesh.runtime.vectors import masked
 from mesh.runtime.vectors.store import VectorStore
@@ -117,9 +116,10 @@ class Sessions:
         """Run sessions until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery, self._since = nursery, trio.current_time()
-            for found in sums(await trio.to_thread.run_sync(self._journal.unfinished)):
-                self._considering[found.session] = self._keys.party
-                nursery.start_soon(self._resume, found)
+            left = await trio.to_thread.run_sync(self._journal.left_open)
+            left = [one for one in left if not is_program(one)]
+            self._considering |= {one.session: self._keys.party for one in left}
+            nursery.start_soon(self._resume, left, nursery)
             task_status.started()
             nursery.start_soon(self.aftermath.run)
             await trio.sleep(RECONNECT_S)
@@ -262,24 +262,20 @@ class Sessions:
             self.registry.close(plan.session)
             await _discard(store)
 
-    async def _resume(self, found: Unfinished) -> None:
-        """Go on with a session that a crash or a stop left open; or end it, if it cannot be gone on with."""
-        try:
-            if not (found.records or found.damaged):
-                await self._journal.discard(found.session)
-                return
-            times = trio.current_time(), time.time() - found.started
-            machine, effects, store = await background.run(rebuilt, self._keys, found, *times, self._spool)
-        except Exception as error:  # a record that breaks the machine ends this session, not the node
-            log.warning("session abandoned", session=found.session.short(), why=repr(error))
-            await self._journal.abandon(found.session, plan_of(found))
-            masked.drop_store(self._spool, found.session)
-            return
-        finally:
-            self._considering.pop(found.session, None)
-        log.info("session resumed", session=found.session.short(), records=len(found.records))
-        self.counters["sessions_resumed"] += 1
-        await self._run(machine, store, effects)
+    async def _resume(self, left: list[LeftOpen], nursery: trio.Nursery) -> None:
+        """Go on with what a crash or a stop left open, one after another, while the node serves already.
+
+        Until its turn has come a session says nothing and its plan is refused as known, so nothing is
+        contradicted; the others tell again what it missed. Those that somebody talks to come first.
+        """
+        while left:
+            one = next((one for one in left if self.registry.is_expected(one.session)), left[0])
+            left.remove(one)
+            again = await gone_on_with(self._journal, self._keys, one, self._spool)
+            self._considering.pop(one.session, None)
+            if again is not None:
+                self.counters["sessions_resumed"] += 1
+                nursery.start_soon(self._run, *again)
 
     def _heard(self, plan: Plan, event: object) -> None:
         """Pass an event on; of a masked session the total once it is read, instead of the opened keys."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from mesh.runtime.journal import KEEP_SESSIONS, Journal, JournalFull
+from mesh.runtime.journal import KEEP_SESSIONS, Journal, JournalFull, Unfinished
 from protocols.errors import ConfigError
 from protocols.identifiers import SessionId
 from protocols.sessions.messages import AbortProof
@@ -20,6 +20,10 @@ from tests.runtime.memory_mesh import in_place
 __all__ = ["in_place"]
 SECRET = bytes(range(32))
 ONE, TWO = SessionId(bytes([1]) * 32), SessionId(bytes([2]) * 32)
+
+
+def everything(journal: Journal) -> list[Unfinished]:
+    return [journal.unfinished(left) for left in journal.left_open()]
 
 
 def rows(path: Path, question: str) -> list[tuple]:
@@ -47,7 +51,7 @@ async def test_what_returned_is_in_the_file(tmp_path, nursery):
     copied.mkdir()
     for file in tmp_path.glob("journal.db*"):
         shutil.copy(file, copied)
-    (found,) = Journal(copied / "journal.db", SECRET).unfinished()
+    (found,) = everything(Journal(copied / "journal.db", SECRET))
     assert found.session == ONE
     assert [codec.decode({"Dealt": Dealt, "Closed": Closed}[kind], body) for kind, body in found.records] == [
         Dealt(3),
@@ -76,7 +80,7 @@ async def test_a_torn_last_write_is_as_if_never_asked_for(tmp_path, nursery):
         again = Journal(torn / "journal.db", SECRET)
         assert again.knows(ONE)
         assert not again.knows(TWO)
-        assert [found.session for found in again.unfinished()] == [ONE]
+        assert [found.session for found in everything(again)] == [ONE]
     nursery.cancel_scope.cancel()
 
 
@@ -93,15 +97,15 @@ async def test_sessions_open_at_a_crash_are_handed_out_and_the_ended_ones_are_no
         nursery.cancel_scope.cancel()
     async with trio.open_nursery() as nursery:
         again = Journal(path, SECRET)
-        (found,) = again.unfinished()
+        (found,) = everything(again)
         assert (found.session, found.records) == (ONE, (("Dealt", codec.encode(Dealt(0))),))
         assert again.knows(ONE)
         await nursery.start(again.run)
         await again.persist(ONE, [Closed("C-302", "why")])  # it goes on under its old key
-        (found,) = again.unfinished()
+        (found,) = everything(again)
         assert [kind for kind, _ in found.records] == ["Dealt", "Closed"]
         await again.end(ONE, "Aborted")
-        assert again.unfinished() == []
+        assert everything(again) == []
         nursery.cancel_scope.cancel()
     assert rows(path, "SELECT outcome, key FROM sessions ORDER BY started") == [
         ("Aborted", None),
@@ -140,7 +144,7 @@ async def test_without_the_nodes_secret_the_records_cannot_be_read(tmp_path, nur
     await journal.begin(ONE)
     await journal.persist(ONE, [Dealt(0)])
     for secret in (None, bytes(32)):
-        (found,) = Journal(path, secret).unfinished()
+        (found,) = everything(Journal(path, secret))
         assert found.records == ()
         assert found.damaged
     nursery.cancel_scope.cancel()
@@ -150,7 +154,7 @@ async def test_a_session_in_which_nothing_was_said_is_forgotten(tmp_path, nurser
     journal = Journal(tmp_path / "journal.db", SECRET)
     await nursery.start(journal.run)
     await journal.begin(ONE)
-    (found,) = Journal(tmp_path / "journal.db", SECRET).unfinished()
+    (found,) = everything(Journal(tmp_path / "journal.db", SECRET))
     assert (found.records, found.damaged) == ((), False)
     await journal.discard(ONE)
     assert not journal.knows(ONE)
@@ -195,10 +199,10 @@ async def test_a_journal_of_an_earlier_version_is_gone_on_with(tmp_path, nursery
         old.execute("INSERT INTO sessions VALUES (?, 1.0, NULL, NULL)", (bytes(ONE),))
     journal = Journal(path, SECRET)
     await nursery.start(journal.run)
-    (found,) = journal.unfinished()
+    (found,) = everything(journal)
     assert found.records == ()
     await journal.end(ONE, "abandoned by a restart")
-    assert journal.unfinished() == []
+    assert everything(journal) == []
     nursery.cancel_scope.cancel()
 
 
@@ -268,7 +272,7 @@ async def test_after_its_end_the_journal_says_so(tmp_path):
     with pytest.raises(JournalFull):
         journal.knows(ONE)
     with pytest.raises(JournalFull):
-        journal.unfinished()
+        everything(journal)
 
 
 async def test_what_was_asked_for_before_the_end_is_written(tmp_path):

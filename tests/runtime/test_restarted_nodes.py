@@ -80,7 +80,7 @@ async def test_a_node_that_comes_back_after_the_end_learns_it_and_its_ledger_say
         assert entry.body["roster"] == counted[-1].body["roster"]
         end = back.journal.ending(driver.session)
         assert (end.outcome, end.proof_kind) == ("Opened", "result")
-        assert back.journal.unfinished() == []
+        assert back.journal.left_open() == []
         nursery.cancel_scope.cancel()
 
 
