@@ -32,7 +32,7 @@ def test_many_meshes_without_a_violation():
 
 
 def test_without_faults_the_electorate_is_everybody():
-    world = runner.simulate_mesh(CALM)
+    world = runner.simulate(CALM)
     assert not world.violations
     heads = {node.keeper.record for node in world.nodes.values()}
     assert len(heads) == 1
@@ -41,9 +41,9 @@ def test_without_faults_the_electorate_is_everybody():
 
 def test_one_seed_gives_one_course_of_events_in_every_process():
     program = (
-        "from tools.sim.runner import simulate_mesh\n"
+        "from tools.sim.runner import simulate\n"
         "from tools.sim.mesh_scenario import draw\n"
-        "print([simulate_mesh(draw(seed), True).digest() for seed in (2, 5)])\n"
+        "print([simulate(draw(seed), True).digest() for seed in (2, 5)])\n"
     )
     seen = set()
     for salt in ("1", "2"):

@@ -11,7 +11,7 @@ from protocols.engine import checked, pieces
 from protocols.programs.party import ProgramParty
 from tools.sim.__main__ import main
 from tools.sim.program_world import draw
-from tools.sim.runner import run, simulate_program
+from tools.sim.runner import run, simulate
 
 
 def test_some_programs_without_a_violation():
@@ -22,7 +22,7 @@ def test_some_programs_without_a_violation():
 
 
 def test_one_seed_gives_one_course_of_events():
-    first, again = (simulate_program(draw(5), tracing=True) for _ in range(2))
+    first, again = (simulate(draw(5), tracing=True) for _ in range(2))
     assert first.digest() == again.digest()
 
 

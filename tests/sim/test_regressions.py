@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tools.sim.mesh_scenario import Absence, MeshScenario
-from tools.sim.runner import simulate, simulate_mesh
+from tools.sim.runner import simulate
 from tools.sim.scenario import Crash, Cut, Scenario
 
 SESSIONS = {
@@ -89,4 +89,4 @@ MESHES = {
 
 @pytest.mark.parametrize("name", MESHES)
 def test_meshes(name):
-    assert not simulate_mesh(MESHES[name]).violations
+    assert not simulate(MESHES[name]).violations

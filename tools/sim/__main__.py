@@ -1,10 +1,11 @@
-"""`python -m tools.sim`: simulate sessions, or the mesh's membership and epochs, under faults.
+"""`python -m tools.sim`: simulate sessions, meshes or programs under faults.
 
     run --seeds N [--first S] [--json]     many sessions; the last line is one JSON object
-    run --mesh --seeds N …                 many meshes
+    run --small --seeds N …                many sessions of three devices and one committee of three
+    run --mesh --seeds N …                 many meshes: membership, epochs, beacon sessions
     run --programs --seeds N …             many programs of a committee
     run --scenario FILE                    the scenario of a TOML file (see `files`)
-    replay [--mesh|--programs] SEED        one seed, step by step; also --scenario FILE
+    replay [--mesh|…] SEED                 one seed, step by step; also --scenario FILE
     scale [--devices N] [--clusters C]     one big session without faults: cost per role
 
 Exit code 0: no violation; 1: a checker spoke up, with the seed, the commit and the command that replays it;
@@ -14,17 +15,19 @@ Exit code 0: no violation; 1: a checker spoke up, with the seed, the commit and 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from protocols.errors import MeshError
-from tools.sim import files, mesh_scenario, program_world, runner, scale
-from tools.sim.mesh_scenario import MeshScenario
-from tools.sim.mesh_world import MeshWorld
-from tools.sim.program_world import ProgramScenario, ProgramWorld
-from tools.sim.scenario import Scenario, draw
-from tools.sim.world import World
+from tools.sim import files, runner, scale
+from tools.sim.kinds import KINDS, AnyScenario, Kind
+
+YOUNG_OBJECTS: Final = 50_000
+"""A world is many objects that soon go together: looking for cycles among them more often costs a tenth."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,52 +67,46 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_kinds(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(kind="")
-    kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument(
-        "--mesh", dest="kind", action="store_const", const="--mesh ", help="membership and epochs"
-    )
-    kinds.add_argument(
-        "--programs", dest="kind", action="store_const", const="--programs ", help="committee computation"
-    )
-
-
-def _draw(kind: str, seed: int) -> Scenario | MeshScenario | ProgramScenario:
-    if kind == "--mesh ":
-        return mesh_scenario.draw(seed)
-    return program_world.draw(seed) if kind else draw(seed)
+    parser.set_defaults(kind=KINDS[0])
+    options = parser.add_mutually_exclusive_group()
+    for kind in KINDS[1:]:
+        options.add_argument(
+            f"--{kind.option}", dest="kind", action="store_const", const=kind, help=f"simulate {kind.what}"
+        )
 
 
 def _run(options: argparse.Namespace) -> int:
+    gc.set_threshold(YOUNG_OBJECTS)
+    kind: Kind = options.kind
     if options.scenario is not None:
-        again = f"replay --scenario {options.scenario}"
-        tally = runner.run([files.read(options.scenario)], lambda failure: _tell(failure, again))
+        scenarios: Iterable[AnyScenario] = [files.read(options.scenario)]
     else:
-        seeds = range(options.first, options.first + options.seeds)
-        scenarios = (_draw(options.kind, seed) for seed in seeds)
-        again = f"replay {options.kind}"
-        tally = runner.run(scenarios, lambda failure: _tell(failure, f"{again}{failure.seed}"))
+        scenarios = map(kind.draw, range(options.first, options.first + options.seeds))
+
+    def tell(failure: runner.Failure) -> None:
+        print(f"seed {failure.seed} commit {runner.commit()}: {failure.violations[0]}", file=sys.stderr)
+        print(f"  see it again: python -m tools.sim replay {_again(options, failure)}", file=sys.stderr)
+
+    tally = runner.run(scenarios, tell)
+    summary = {"kind": kind.option or "sessions", "commit": runner.commit(), **tally.summary()}
     if not options.json:
-        print(f"{tally.seeds} seeds, {tally.faults} faults, {len(tally.failures)} violations")
-    print(json.dumps(tally.summary()))
+        rate = f"{summary['seeds_per_second']} a second, {summary['seeds_per_cpu_second']} a second of CPU"
+        print(f"{tally.seeds} seeds of {kind.what}: {rate}")
+        print(f"{tally.faults} faults, {len(tally.failures)} violations")
+    print(json.dumps(summary))
     return 1 if tally.failures else 0
 
 
-def _tell(failure: runner.Failure, again: str) -> None:
-    print(f"seed {failure.seed} commit {runner.commit()}: {failure.violations[0]}", file=sys.stderr)
-    print(f"  see it again: python -m tools.sim {again}", file=sys.stderr)
+def _again(options: argparse.Namespace, failure: runner.Failure) -> str:
+    if options.scenario is not None:
+        return f"--scenario {options.scenario}"
+    return f"--{options.kind.option} {failure.seed}" if options.kind.option else str(failure.seed)
 
 
 def _replay(options: argparse.Namespace) -> int:
     given = options.scenario
-    scenario = files.read(given) if given is not None else _draw(options.kind, options.seed)
-    world: World | MeshWorld | ProgramWorld
-    if isinstance(scenario, MeshScenario):
-        world = runner.simulate_mesh(scenario, tracing=True)
-    elif isinstance(scenario, ProgramScenario):
-        world = runner.simulate_program(scenario, tracing=True)
-    else:
-        world = runner.simulate(scenario, tracing=True)
+    scenario = files.read(given) if given is not None else options.kind.draw(options.seed)
+    world = runner.simulate(scenario, tracing=True)
     print(f"seed {scenario.seed} commit {runner.commit()}")
     print(scenario)
     for line in world.trace or ():

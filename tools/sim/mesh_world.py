@@ -118,6 +118,16 @@ class MeshWorld:
         state.update(str(self.messages).encode())
         return state.hexdigest()
 
+    @property
+    def ending(self) -> str:
+        """Whether it stayed within what electorates bear."""
+        return "mesh" if self.in_model else "mesh with too many liars for an electorate"
+
+    @property
+    def restored(self) -> int:
+        """How many members came back from their journals."""
+        return sum(node.lives - 1 for node in self.nodes.values())
+
     # -- time ----------------------------------------------------------------------------------------
 
     def run(self) -> None:

@@ -37,6 +37,7 @@ from protocols.sessions.messages import PeersLost
 from protocols.sessions.plan import Job, Query, Seat
 from tools.sim.liars import mutated
 from tools.sim.mesh_plan import keys_of, seed_of
+from tools.sim.tracing import ending_of
 
 TOTAL_S: Final = 60.0
 LIMITS: Final = Limits(10_000, 1 << 34, 1 << 30)
@@ -107,6 +108,7 @@ class ProgramWorld:
         self.messages = 0
         self.violations: list[str] = []
         self.trace: list[str] | None = [] if tracing else None
+        self.restored = 0
         self.down: set[PartyId] = set()
         self.abstains: set[PartyId] = set()
         n, t = scenario.size
@@ -182,6 +184,11 @@ class ProgramWorld:
         lines += [f"{self.label(p)} {type(m.outcome).__name__}" for p, m in self.machines.items()]
         return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
+    @property
+    def ending(self) -> str:
+        """How the program ended for who asked."""
+        return ending_of(self.machines[self.plan.initiator].outcome)
+
     # -- falls ---------------------------------------------------------------------------------------
 
     def _fall(self, fall: Fall) -> None:
@@ -205,6 +212,7 @@ class ProgramWorld:
         else:
             self._note(f"{self.label(party)} is back with what it kept")
             self.machines[party] = machine
+            self.restored += 1
             self._call(party, lambda: effects)
         self._spread_news()
 

@@ -9,17 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from protocols.programs.recipient import ProgramOpened
-from protocols.sessions import events
 from tools.sim import memory
-from tools.sim.mesh_scenario import MeshScenario
+from tools.sim.kinds import AnyScenario, world_of
 from tools.sim.mesh_stand_ins import fast_overlay
-from tools.sim.mesh_world import MeshWorld
-from tools.sim.program_world import ProgramScenario, ProgramWorld
 from tools.sim.scenario import Scenario
 from tools.sim.stand_ins import fast_crypto
-from tools.sim.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +36,7 @@ class Tally:
     faults: int = 0
     messages: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
 
@@ -50,14 +47,20 @@ class Tally:
             "seeds": self.seeds,
             "violations": len(self.failures),
             "seconds": round(self.seconds, 3),
+            "cpu_seconds": round(self.cpu_seconds, 3),
             "sessions": self.sessions,
-            "seeds_per_second": round(self.seeds / self.seconds, 1) if self.seconds else 0.0,
+            "seeds_per_second": _rate(self.seeds, self.seconds),
+            "seeds_per_cpu_second": _rate(self.seeds, self.cpu_seconds),
             "restored": self.restored,
             "faults": self.faults,
             "messages": self.messages,
             "outcomes": dict(sorted(self.outcomes.items())),
             "failed_seeds": [failure.seed for failure in self.failures],
         }
+
+
+def _rate(count: int, seconds: float) -> float:
+    return round(count / seconds, 1) if seconds else 0.0
 
 
 @contextlib.contextmanager
@@ -67,75 +70,40 @@ def _stand_ins() -> Iterator[None]:
         yield
 
 
-def simulate(scenario: Scenario, tracing: bool = False) -> World:
-    """Run one session to its end, with the stand-ins in place."""
+def simulate(scenario: AnyScenario, tracing: bool = False) -> Any:
+    """Run one scenario to its end, with the stand-ins in place; gives the world of its kind."""
     with _stand_ins():
-        world = World(scenario, tracing)
+        world = world_of(scenario, tracing)
         world.run()
     return world
-
-
-def simulate_mesh(scenario: MeshScenario, tracing: bool = False) -> MeshWorld:
-    """Run one mesh to its end, with the stand-ins in place."""
-    with _stand_ins():
-        world = MeshWorld(scenario, tracing)
-        world.run()
-    return world
-
-
-def simulate_program(scenario: ProgramScenario, tracing: bool = False) -> ProgramWorld:
-    """Run one program to its end, with the stand-ins in place."""
-    with _stand_ins():
-        world = ProgramWorld(scenario, tracing)
-        world.run()
-    return world
-
-
-def _world(scenario: Scenario | MeshScenario | ProgramScenario) -> World | MeshWorld | ProgramWorld:
-    if isinstance(scenario, MeshScenario):
-        return MeshWorld(scenario)
-    return ProgramWorld(scenario) if isinstance(scenario, ProgramScenario) else World(scenario)
 
 
 def run(
-    scenarios: Iterable[Scenario | MeshScenario | ProgramScenario],
+    scenarios: Iterable[AnyScenario],
     failed: Callable[[Failure], None] = lambda _: None,
     stop_at: int = 0,
 ) -> Tally:
     """Run all `scenarios`; `failed` hears of each failure; stop after `stop_at` failures (0: never)."""
     tally = Tally()
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     with _stand_ins():
         for scenario in scenarios:
-            world = _world(scenario)
+            world = world_of(scenario)
             world.run()
             tally.seeds += 1
             tally.faults += scenario.faults
             tally.messages += world.messages
-            tally.outcomes[_outcome(world)] += 1
-            if isinstance(world, World):
-                tally.sessions += 1
-                tally.restored += len(world.faults.restored)
+            tally.outcomes[world.ending] += 1
+            tally.restored += world.restored
+            tally.sessions += isinstance(scenario, Scenario)
             if world.violations:
                 failure = Failure(scenario.seed, tuple(world.violations))
                 tally.failures.append(failure)
                 failed(failure)
                 if len(tally.failures) == stop_at:
                     break
-    tally.seconds = time.perf_counter() - begun
+    tally.seconds, tally.cpu_seconds = time.perf_counter() - begun, time.process_time() - used
     return tally
-
-
-def _outcome(world: World | MeshWorld | ProgramWorld) -> str:
-    """How the initiator's session or program ended; or whether a mesh stayed within what electorates bear."""
-    if isinstance(world, MeshWorld):
-        return "mesh" if world.in_model else "mesh with too many liars for an electorate"
-    outcome = world.machines[world.plan.initiator].outcome
-    if isinstance(outcome, events.Opened | ProgramOpened):
-        return "opened"
-    if isinstance(outcome, events.Aborted):
-        return f"{'definite' if outcome.definite else 'open'} {outcome.code}"
-    return "initiator gone"
 
 
 def commit() -> str:

@@ -124,7 +124,7 @@ _afresh: list[bool] = []
 
 
 def encode(value: Any) -> bytes:
-    """As `codec.encode`; remembers the encodings of objects, which every receiver's journal asks for again."""
+    """As `codec.encode`; remembers them by object, as every receiver's journal asks for the same again."""
     known = _encodings.get(id(value))
     if known is None or _afresh:
         if len(_encodings) > 1024:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocols.programs.recipient import ProgramOpened
 from protocols.sessions import events
 
 
@@ -14,6 +15,15 @@ def summary(outcome: object) -> str:
     if isinstance(outcome, events.Aborted):
         return f"aborted {outcome.code} {outcome.reason} definite={outcome.definite}"
     return "no outcome"
+
+
+def ending_of(outcome: object) -> str:
+    """How a session or program ended for its initiator, to be counted."""
+    if isinstance(outcome, events.Opened | ProgramOpened):
+        return "opened"
+    if isinstance(outcome, events.Aborted):
+        return f"{'definite' if outcome.definite else 'open'} {outcome.code}"
+    return "initiator gone"
 
 
 def place(message: Any) -> str:

@@ -37,7 +37,7 @@ from tools.sim.liars import BY_NAME
 from tools.sim.mesh_plan import VARIANTS, inputs_of, parties_of, plan_of, seed_of
 from tools.sim.scenario import Scenario
 from tools.sim.stand_ins import encoding_afresh
-from tools.sim.tracing import place, summary
+from tools.sim.tracing import ending_of, place, summary
 
 MAX_WAITING: Final = 256
 MAX_IDLE_TIMERS: Final = 50
@@ -147,6 +147,16 @@ class World:
     def say(self, sender: PartyId, to: PartyId, message: object) -> None:
         """Put a message on its way as it is."""
         self._post(sender, to, message)
+
+    @property
+    def ending(self) -> str:
+        """How the initiator's session ended."""
+        return ending_of(self.machines[self.plan.initiator].outcome)
+
+    @property
+    def restored(self) -> int:
+        """How many parties came back from their journals."""
+        return len(self.faults.restored)
 
     # -- time ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,66 @@
+"""What can be simulated: each kind draws its scenarios from a seed and runs them in a world of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from tools.sim import mesh_scenario, program_world, scenario
+from tools.sim.mesh_scenario import MeshScenario
+from tools.sim.mesh_world import MeshWorld
+from tools.sim.program_world import ProgramScenario, ProgramWorld
+from tools.sim.scenario import Scenario
+from tools.sim.world import World
+
+AnyScenario = Scenario | MeshScenario | ProgramScenario
+
+
+class AnyWorld(Protocol):
+    """What all worlds have in common."""
+
+    violations: list[str]
+    trace: list[str] | None
+    messages: int
+
+    def run(self) -> None:
+        """To the end of the scenario, or to the first violation."""
+
+    def digest(self) -> str:
+        """Equal for equal scenarios, in every process."""
+
+    @property
+    def ending(self) -> str:
+        """How it came out, in a word or two, to be counted."""
+
+    @property
+    def restored(self) -> int:
+        """How many parties came back from their journals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of simulation; `option` chooses it on the command line."""
+
+    option: str
+    what: str
+    draw: Callable[[int], AnyScenario]
+
+
+KINDS: Final = (
+    Kind("", "sessions", scenario.draw),
+    Kind("small", "small sessions: three devices, a committee of three", partial(scenario.draw, small=True)),
+    Kind("mesh", "meshes: membership, epochs and their beacon sessions", mesh_scenario.draw),
+    Kind("programs", "programs: committee computation", program_world.draw),
+)
+
+
+def world_of(drawn: AnyScenario, tracing: bool = False) -> AnyWorld:
+    """The world that runs a scenario."""
+    match drawn:
+        case MeshScenario():
+            return MeshWorld(drawn, tracing)
+        case ProgramScenario():
+            return ProgramWorld(drawn, tracing)
+    return World(drawn, tracing)
