@@ -139,11 +139,13 @@ def test_both_trees_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_products_in_small_fields() -> None:
-    for m in range(2, 9):
+    for m in range(2, 7):
         gf = galois.GF(2**m, irreducible_poly=bitshares.IRREDUCIBLE[m])
         for a in range(1, 1 << m, 3):
             assert bitshares.times(a, bitshares.inverse(a, m), m) == 1
-            assert [bitshares.times(a, b, m) for b in range(1 << m)] == (gf(a) * gf(range(1 << m))).tolist()
+            assert [bitshares.times(a, b, m) for b in range(1 << m)] == [
+                int(gf(a) * gf(b)) for b in range(1 << m)
+            ]
 
 
 def test_large_committees_compare() -> None:
