@@ -110,7 +110,7 @@ def sort(c: Calculator, x: Number) -> Number:
         low, high = ([pair[side] for pair in stage] for side in (0, 1))
         a, b = c.take(x, grid[:, low]), c.take(x, grid[:, high])
         step = c.mul(less(c, b, a), c.add(b, a, -1))  # b - a where they stand wrong, else 0
-        idle = [i for i in range(m) if i not in low and i not in high]
+        idle = np.setdiff1d(np.arange(m), [*low, *high]).tolist()
         joined = c.concatenate([c.add(a, step), c.add(b, step, -1), c.take(x, grid[:, idle])])
         order = np.empty((rows, m), dtype=np.int64)
         pairs = rows * len(low)
