@@ -37,7 +37,13 @@ CREATE TABLE IF NOT EXISTS fragments (
     vault BLOB NOT NULL, generation INTEGER NOT NULL, origin BLOB NOT NULL,
     PRIMARY KEY (vault, generation, origin)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS uses (vault BLOB NOT NULL, at REAL NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS ledger (
+    entry INTEGER PRIMARY KEY, vault BLOB NOT NULL, use BLOB NOT NULL, at REAL NOT NULL, body BLOB NOT NULL,
+    UNIQUE (vault, use)
+) STRICT;
+CREATE TABLE IF NOT EXISTS learning (
+    vault BLOB PRIMARY KEY, generation INTEGER NOT NULL, holders BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS ended (
     vault BLOB PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL, proof BLOB
 ) STRICT;
@@ -231,8 +237,7 @@ class VaultStore:
         with _explained(self._folder):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                for table in ("held", "uses", "votes"):
-                    self._db.execute(f"DELETE FROM {table} WHERE vault = ?", (vault,))  # noqa: S608 - fixed names
+                self._forget(vault)
                 self._db.execute(
                     "INSERT OR REPLACE INTO ended VALUES (?, ?, ?, ?, ?)", (vault, name, at, reason, proof)
                 )
@@ -249,8 +254,12 @@ class VaultStore:
     def drop(self, vault: bytes) -> None:
         """Erase a vault that we hold no longer, without a tombstone: it lives on elsewhere."""
         self.erase_fragments(vault)
-        self._run("DELETE FROM held WHERE vault = ?", vault)
-        self._run("DELETE FROM votes WHERE vault = ?", vault)
+        with _explained(self._folder):
+            self._forget(vault)
+
+    def _forget(self, vault: bytes) -> None:
+        for table in ("votes", "ledger", "learning", "held"):  # the row last: it says that there is something
+            self._db.execute(f"DELETE FROM {table} WHERE vault = ?", (vault,))  # noqa: S608 - fixed names
 
     def ended(self, vault: bytes | None = None, name: str | None = None) -> tuple[EndedRow, ...]:
         """Vaults that were erased here."""
@@ -262,15 +271,38 @@ class VaultStore:
 
     # -- ledger and votes -----------------------------------------------------------------------------
 
-    def use(self, vault: bytes, at: float, body: bytes) -> None:
-        """Write down a reading before consenting to it; the same one twice is one."""
-        if body not in self.uses(vault):
-            self._run("INSERT INTO uses VALUES (?, ?, ?)", vault, at, body)
+    def use(self, vault: bytes, use: bytes, at: float, body: bytes) -> None:
+        """Write down a reading before consenting to it; the same use twice is one."""
+        self._run("INSERT OR IGNORE INTO ledger VALUES (NULL, ?, ?, ?, ?)", vault, use, at, body)
 
-    def uses(self, vault: bytes) -> tuple[bytes, ...]:
-        """Readings consented to, oldest first."""
-        rows = self._db.execute("SELECT body FROM uses WHERE vault = ? ORDER BY at", (vault,))
+    def has_use(self, vault: bytes, use: bytes) -> bool:
+        """Whether a reading of this name is written down."""
+        found = self._db.execute("SELECT 1 FROM ledger WHERE vault = ? AND use = ?", (vault, use))
+        return found.fetchone() is not None
+
+    def count_uses(self, vault: bytes) -> int:
+        """How many different readings are written down."""
+        return int(self._db.execute("SELECT count(*) FROM ledger WHERE vault = ?", (vault,)).fetchone()[0])
+
+    def uses(self, vault: bytes, first: int = 0, most: int = -1) -> tuple[bytes, ...]:
+        """Readings in the order of writing, from the `first` one on, `most` of them (-1: all)."""
+        rows = self._db.execute(
+            "SELECT body FROM ledger WHERE vault = ? ORDER BY entry LIMIT ? OFFSET ?", (vault, most, first)
+        )
         return tuple(bytes(body) for (body,) in rows)
+
+    def learn(self, vault: bytes, generation: int, holders: bytes) -> None:
+        """We hold a seat since `generation` and do not know yet what was read before; these parties do."""
+        self._run("INSERT OR REPLACE INTO learning VALUES (?, ?, ?)", vault, generation, holders)
+
+    def learned(self, vault: bytes) -> None:
+        """The ledger is whole from now on."""
+        self._run("DELETE FROM learning WHERE vault = ?", vault)
+
+    def learning(self) -> dict[bytes, tuple[int, bytes]]:
+        """Vaults whose ledger is not whole here: (generation, holders)."""
+        rows = self._db.execute("SELECT vault, generation, holders FROM learning")
+        return {bytes(vault): (generation, bytes(holders)) for vault, generation, holders in rows}
 
     def vote(self, vault: bytes, generation: int, kind: str, body: bytes) -> None:
         """Store a record of a renewal before anybody hears of it."""

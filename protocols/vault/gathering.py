@@ -29,7 +29,7 @@ from protocols.vault.renewal_messages import (
     VaultDeal,
     VaultHeld,
 )
-from protocols.vault.standing import HELD, Standing, cast, is_valid
+from protocols.vault.standing import HELD, Standing, cast, history_of, is_valid
 from protocols.vault.terms import MASK_PAIRS
 from protocols.wire.digest import digest
 
@@ -56,6 +56,7 @@ class Gathering:
         self._keys = keys
         self._standing = standing
         self._terms = standing.terms.terms
+        self._history = history_of(standing)
         self._deals: dict[Digest, dict[int, tuple[Deal, Elements | None]]] = {}
         self._words: dict[tuple[Digest, int], Held] = {}
         self._spoken: Counter[PartyId] = Counter()
@@ -147,7 +148,7 @@ class Gathering:
         for word in words.values():
             alike.setdefault(word.entries, []).append(word)
         for entries, held in sorted(alike.items(), key=lambda item: (-len(item[1]), -len(item[0]))):
-            roster = Roster(self.place, seats, entries, tuple(held))
+            roster = Roster(self.place, self._history, seats, entries, tuple(held))
             if not (patient and len(held) < len(live)) and self.accepts(roster, seats):
                 return roster
         return None
@@ -163,8 +164,8 @@ class Gathering:
     def check_roster(self, roster: Roster) -> None:
         """Raise MalformedMessage unless the roster is well formed and a quorum of its seats holds it."""
         entries, size = [entry.seat for entry in roster.entries], len(self._standing.seats)
-        if roster.place != self.place or len(roster.seats) != size:
-            raise MalformedMessage("a roster of another place or size")
+        if (roster.place, roster.history, len(roster.seats)) != (self.place, self._history, size):
+            raise MalformedMessage("a roster of another place, history or size")
         if entries != sorted(set(entries)) or any(seat >= size for seat in entries):
             raise MalformedMessage("a roster's dealings are repeated, out of order or of no seat")
         if len(entries) <= 2 * self._terms.threshold:

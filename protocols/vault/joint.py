@@ -34,7 +34,8 @@ from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.plan import Plan
-from protocols.vault.consent import elements
+from protocols.vault import standing as standings
+from protocols.vault.consent import elements, use_of
 from protocols.vault.messages import Reading, consent_subject
 from protocols.vault.standing import CONSENT, Ballots, Standing, check_ballots, check_standing
 from protocols.vault.terms import MAX_HOLDERS
@@ -90,17 +91,26 @@ def check_joint(joint: VaultJoint, mesh: Digest) -> None:
         raise MalformedMessage("live sites are repeated, out of order, or without a data set")
     if len(set(joint.reading.vaults)) != len(joint.parts):
         raise MalformedMessage("a vault appears twice in a sum")
-    owners = {*sites, *(part.standing.terms.terms.owner for part in joint.parts)}
+    if joint.reading.owners != tuple(part.standing.terms.terms.owner for part in joint.parts):
+        raise MalformedMessage("the vaults are not of the owners that the reading names")
+    others = use_of(joint.reading).others
     for part in joint.parts:
-        terms = check_standing(part.standing, mesh)
-        if len(owners) < terms.consent.min_sites:
-            raise MalformedMessage(f"{len(owners)} owners where {terms.consent.min_sites} are wanted")
+        terms = part.standing.terms.terms
+        if terms.consent.min_sites > 1 and others < terms.consent.min_sites:
+            raise MalformedMessage(f"{others} owners where {terms.consent.min_sites} are wanted")
         if part.seats != tuple(sorted(set(part.seats))) or len(part.seats) != terms.threshold + 1:
             raise MalformedMessage("a vault is dealt by T+1 different seats, in order")
         if part.seats[-1] >= len(part.standing.seats):
             raise MalformedMessage("a vault is dealt by a seat that does not exist")
+    for part in joint.parts:
+        terms = check_standing(part.standing, mesh)
         subject = consent_subject(joint.reading, part.standing.vault, part.standing.generation)
         check_ballots(part.standing.seats, part.ballots, CONSENT, subject, terms.quorum)
+
+
+def proofs(joint: VaultJoint) -> int:
+    """How many signatures `check_joint` would check at most."""
+    return sum(standings.proofs(part.standing) + len(part.ballots) for part in joint.parts)
 
 
 def check_plan(joint: VaultJoint, plan: Plan) -> None:

@@ -22,7 +22,12 @@ from protocols.wire.envelope import check_statement, sign_statement
 
 Id = Annotated[bytes, Exactly(16)]
 Reason = Annotated[str, AtMost(512)]
-_ORDER, _ERASED = "vault order", "vault erased"
+_ORDER, _ERASED, _ASKED = "vault order", "vault erased", "vault asked"
+
+MAX_USES = 10_000
+"""Readings of one vault that a holder's ledger keeps; then its owner has to share it anew."""
+MAX_PIECE = 64
+"""Entries of a ledger in one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +111,21 @@ class Reading:
     sites: Annotated[tuple[PartyId, ...], AtMost(4096)]
     queries: Annotated[tuple[Query, ...], AtMost(64)]
     purpose: Annotated[str, AtMost(256)]
+    owners: Annotated[tuple[PartyId, ...], AtMost(16)]
+    """Whose the vaults are, in their order. A holder checks its own vault's; of a sum, `check_joint` all."""
 
     @property
     def name(self) -> Digest:
         """Covers everything."""
         return digest("vault reading", codec.encode(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A reading under its requester's signature: what a ledger keeps, so that nobody can invent one."""
+
+    reading: Reading
+    signature: Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +135,7 @@ class VaultAsk:
     KIND: ClassVar[str] = "vault-ask"
     vault: Digest
     generation: Generation
-    reading: Reading
+    asked: Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +192,51 @@ class VaultErased:
     signature: Signature
 
 
+@dataclass(frozen=True, slots=True)
+class VaultUsesAsk:
+    """Newcomer to an old holder: your ledger from its entry `first` on; I hold a seat since `generation`."""
+
+    KIND: ClassVar[str] = "vault-uses-ask"
+    vault: Digest
+    generation: Generation
+    first: Annotated[int, Between(0, MAX_USES)]
+
+
+@dataclass(frozen=True, slots=True)
+class VaultUses:
+    """Old holder to a newcomer: entries of its ledger from `first` on; `whole`: there are no more.
+
+    Said only by a holder that will consent to nothing in the generations before `generation`.
+    """
+
+    KIND: ClassVar[str] = "vault-uses"
+    vault: Digest
+    generation: Generation
+    first: Annotated[int, Between(0, MAX_USES)]
+    entries: Annotated[tuple[Asked, ...], AtMost(MAX_PIECE)]
+    whole: bool
+
+
 VAULT_MESSAGES: tuple[type, ...] = (
     VaultOffer, VaultReceipt, VaultDecline, VaultBadShare, VaultCertified, VaultFind, VaultFound,
     VaultAsk, VaultConsent, VaultRelease, VaultShare, VaultOrder, VaultErased, Standing,
+    VaultUsesAsk, VaultUses,
 )  # fmt: skip
 
 
 def consent_subject(reading: Reading, vault: Digest, generation: int) -> Digest:
     """What a consent signs."""
     return digest("vault consent", reading.name, vault, generation.to_bytes(4, "big"))
+
+
+def ask(signing_seed: bytes, reading: Reading) -> Asked:
+    """The requester's word that it asks this."""
+    return Asked(reading, sign_statement(signing_seed, _ASKED, reading.name))
+
+
+def is_asked(asked: Asked) -> bool:
+    """Whether the requester that the reading names signed it."""
+    return check_statement(asked.reading.requester, _ASKED, asked.reading.name, asked.signature)
 
 
 def order(signing_seed: bytes, terms: SignedTerms) -> VaultOrder:

@@ -41,6 +41,7 @@ from protocols.vault.messages import (
     VaultDecline,
     VaultRelease,
     VaultShare,
+    ask,
     consent_subject,
 )
 from protocols.vault.standing import CONSENT, Standing, cast, check_ballots, is_valid
@@ -66,7 +67,10 @@ class ReadingOpened:
 
 @dataclass(frozen=True, slots=True)
 class ReadingFailed:
-    """`denied`: the terms forbid it. Otherwise too few holders answered, or too many lied."""
+    """`denied`: the terms forbid it, as more than T holders say, of which one is honest at least.
+
+    Otherwise too few holders answered, or too many lied, and it may go better another time.
+    """
 
     denied: bool
     reason: str
@@ -88,7 +92,7 @@ class Reader:
         self._shares: dict[int, Elements] = {}
         self._reasons: dict[int, str] = {}
         self._released = False
-        self._denied = False
+        self._denied: set[int] = set()
         self._ends = float("inf")
 
     @property
@@ -99,8 +103,9 @@ class Reader:
     def start(self, now: float) -> list[Effect]:
         """Ask all holders."""
         self._ends = now + PATIENCE_S
-        ask = VaultAsk(self.standing.vault, self.standing.generation, self.reading)
-        return [Broadcast(self.standing.members, ask)]
+        asked = ask(self._keys.signing_seed, self.reading)
+        message = VaultAsk(self.standing.vault, self.standing.generation, asked)
+        return [Broadcast(self.standing.members, message)]
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """A consent, a share or a refusal. Raises ProtocolError."""
@@ -114,7 +119,7 @@ class Reader:
                 self._on_share(sender, seat, message)
             case VaultDecline():
                 self._reasons[seat] = message.reason
-                self._denied = self._denied or message.denied
+                self._denied |= {seat} if message.denied else set()
             case _:
                 raise UnexpectedMessage(f"a reading takes no {type(message).__name__}")
         return self._advance(now, over=False)
@@ -163,7 +168,7 @@ class Reader:
                 self._ends = min(self._ends, now + GRACE_S)
                 return []
             if over or len(self._consents) + len(open_) < quorum:
-                return self._fail(denied=self._denied)
+                return self._fail(denied=len(self._denied) > self._terms.threshold)
             return []
         open_ = [s for s in self._consents if s not in self._shares and s not in self._reasons]
         if open_ and not over:

@@ -13,7 +13,6 @@ from protocols.arithmetic.field import Elements
 from protocols.identifiers import Digest
 from protocols.sessions.messages import Ballot
 from protocols.vault.dealing import BadShare, Deal
-from protocols.vault.messages import Reading
 from protocols.vault.standing import Ballots, Generation, RoundIndex, Seats, Standing, View, outcome_name
 from protocols.vault.terms import MAX_HOLDERS
 from protocols.wire import codec
@@ -55,9 +54,13 @@ class Held:
 
 @dataclass(frozen=True)
 class Roster:
-    """What replaces a generation: these seats, by these dealings, which a quorum of the seats holds."""
+    """What replaces a generation: these seats, by these dealings, which a quorum of the seats holds.
+
+    `history` names all changes of seats before it (see `standing`).
+    """
 
     place: Place
+    history: Digest
     seats: Seats
     entries: Annotated[tuple[Entry, ...], AtMost(MAX_HOLDERS)]
     held: Annotated[tuple[Held, ...], AtMost(MAX_HOLDERS)]
@@ -71,7 +74,7 @@ class Roster:
     def outcome(self) -> Digest:
         """What ballots sign."""
         place = self.place
-        return outcome_name(place.vault, place.generation, place.round, self.seats, self.body)
+        return outcome_name(self.history, place.generation, place.round, self.seats, self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +185,6 @@ class VaultAck:
     outcome: Digest
     good: bool
     ballot: Ballot
-
-
-@dataclass(frozen=True, slots=True)
-class VaultUses:
-    """Old holder to a newcomer: the ledger, of which it takes what T+1 old holders say."""
-
-    KIND: ClassVar[str] = "vault-uses"
-    vault: Digest
-    readings: Annotated[tuple[Reading, ...], AtMost(256)]
 
 
 RENEWAL_MESSAGES: tuple[type, ...] = (

@@ -6,7 +6,9 @@
 
 A quorum is q > (N+T)/2, so two certificates of one generation would need an honest holder to sign twice, and
 every certificate has an honest majority of holders behind it that erased what came before. A standing keeps
-the successions that changed seats and the newest; those in between say nothing more.
+the successions that changed seats and the newest; those in between say nothing more. Each succession is
+signed over a digest of all changes of seats before it, so no change can be left out of a standing that is
+shown.
 
 Invariant: `check_standing` gives the same generation and seats to everybody, and a holder that was away
 learns from it that it was replaced.
@@ -109,11 +111,38 @@ def deposit_subject(vault: Digest, dealing: Digest) -> Digest:
 
 
 def outcome_name(
-    vault: Digest, generation: int, round_: int, seats: tuple[Seat, ...], body: Digest
+    history: Digest, generation: int, round_: int, seats: tuple[Seat, ...], body: Digest
 ) -> Digest:
     """Names a roster of a renewal: what replaces `generation`, by which dealings, held by whom."""
     listed = b"".join(codec.encode(seat) for seat in seats)
-    return digest("vault outcome", vault, generation.to_bytes(4, "big"), bytes([round_]), listed, body)
+    return digest("vault outcome", history, generation.to_bytes(4, "big"), bytes([round_]), listed, body)
+
+
+def history_of(standing: Standing, upto: int = MAX_SUCCESSIONS + 1) -> Digest:
+    """Digest of the vault and of all changes of seats in the first `upto` successions, in order."""
+    history, seats = standing.vault, standing.terms.terms.seats
+    for step in standing.successions[:upto]:
+        if step.seats != seats:
+            listed = b"".join(codec.encode(seat) for seat in step.seats)
+            history = digest("vault history", history, step.generation.to_bytes(4, "big"), listed)
+            seats = step.seats
+    return history
+
+
+def held_throughout(standing: Standing, party: PartyId, since: int) -> bool:
+    """Whether `party`, which held a seat in generation `since`, held one in all generations after it."""
+    return all(
+        any(seat.party == party for seat in step.seats)
+        for step in standing.successions
+        if step.generation > since
+    )
+
+
+def before(standing: Standing) -> tuple[PartyId, ...]:
+    """Who held the seats in the generation before the newest one."""
+    kept = standing.successions
+    seats = kept[-2].seats if len(kept) > 1 else standing.terms.terms.seats
+    return tuple(seat.party for seat in seats)
 
 
 def commit_subject(outcome: Digest, view: int) -> Digest:
@@ -150,25 +179,54 @@ def check_ballots(
             raise MalformedMessage(f"{label}: the ballot of seat {ballot.seat} is forged")
 
 
-def check_standing(standing: Standing, mesh: Digest) -> Terms:
-    """The terms, if every step is certified. Raises MalformedMessage at the first that is not."""
+def check_standing(standing: Standing, mesh: Digest, known: Standing | None = None) -> Terms:
+    """The terms, if every step is certified. Raises MalformedMessage at the first that is not.
+
+    Steps that `known`, a standing that was checked before, has as well are not checked again. The newest step
+    comes first: who is no quorum of its holders does not make us check all that it sends.
+    """
     terms = check_terms(standing.terms, mesh)
-    vault, needed = terms.vault, terms.quorum
-    check_ballots(
-        terms.seats, standing.deposit.ballots, ACK, deposit_subject(vault, standing.deposit.dealing), needed
-    )
-    seats, generation = terms.seats, 0
+    same = known is not None and (known.terms, known.deposit) == (standing.terms, standing.deposit)
+    shared = _shared(standing.successions, known.successions) if same and known is not None else 0
+    _check_shape(standing, terms)
+    for index in range(len(standing.successions) - 1, shared - 1, -1):
+        step, seats = standing.successions[index], _seats_before(standing, index)
+        history = history_of(standing, index)
+        outcome = outcome_name(history, step.generation - 1, step.round, step.seats, step.body)
+        check_ballots(step.seats, step.acks, ACK, ack_subject(outcome, True), terms.quorum)
+        check_ballots(seats, step.commits, COMMIT, commit_subject(outcome, step.view), terms.quorum)
+        check_seats(step.seats, terms.threshold)
+    if not same:
+        subject = deposit_subject(terms.vault, standing.deposit.dealing)
+        check_ballots(terms.seats, standing.deposit.ballots, ACK, subject, terms.quorum)
+    return terms
+
+
+def proofs(standing: Standing, known: Standing | None = None) -> int:
+    """How many signatures `check_standing` would check at most."""
+    shared = _shared(standing.successions, known.successions) if known is not None else 0
+    steps = standing.successions[shared:]
+    return 1 + len(standing.deposit.ballots) + sum(len(step.commits) + len(step.acks) for step in steps)
+
+
+def _shared(steps: tuple[Succession, ...], known: tuple[Succession, ...]) -> int:
+    """How many successions both begin with."""
+    pairs = enumerate(zip(steps, known, strict=False))
+    return next((index for index, (one, other) in pairs if one != other), min(len(steps), len(known)))
+
+
+def _check_shape(standing: Standing, terms: Terms) -> None:
+    generation = 0
     for step in standing.successions:
         if step.generation <= generation:
             raise MalformedMessage("the generations of a vault do not rise")
-        if len(step.seats) != len(seats):
+        if len(step.seats) != len(terms.seats):
             raise MalformedMessage("a succession changes the number of holders")
-        check_seats(step.seats, terms.threshold)
-        outcome = outcome_name(vault, step.generation - 1, step.round, step.seats, step.body)
-        check_ballots(seats, step.commits, COMMIT, commit_subject(outcome, step.view), needed)
-        check_ballots(step.seats, step.acks, ACK, ack_subject(outcome, True), needed)
-        seats, generation = step.seats, step.generation
-    return terms
+        generation = step.generation
+
+
+def _seats_before(standing: Standing, index: int) -> tuple[Seat, ...]:
+    return standing.successions[index - 1].seats if index else standing.terms.terms.seats
 
 
 def origin(standing: Standing) -> Digest:
@@ -176,7 +234,8 @@ def origin(standing: Standing) -> Digest:
     if not standing.successions:
         return standing.deposit.dealing
     step = standing.successions[-1]
-    return outcome_name(standing.vault, step.generation - 1, step.round, step.seats, step.body)
+    history = history_of(standing, len(standing.successions) - 1)
+    return outcome_name(history, step.generation - 1, step.round, step.seats, step.body)
 
 
 def advance(standing: Standing, step: Succession) -> Standing:

@@ -85,6 +85,11 @@ class Terms:
         return quorum(len(self.seats), self.threshold)
 
     @property
+    def witnesses(self) -> int:
+        """Ledgers of old holders that a newcomer needs: N-q+T+1 <= q (see `consent`)."""
+        return len(self.seats) - self.quorum + self.threshold + 1
+
+    @property
     def share_bytes(self) -> int:
         """What each holder keeps."""
         return 8 * self.width

@@ -64,7 +64,8 @@ async def test_confirmations_and_sums_come_from_those_they_are_about(
             with pytest.raises(UnexpectedMessage):
                 await vaults._handle(me, word)
         assert vaults.store.confirmed(vault) == {}
-        reading = Reading(b"r" * 16, owner.node.vaults.me, (vault,), (), (Query("mean", "bmi", ()),), "")
+        me_, mean = owner.node.vaults.me, (Query("mean", "bmi", ()),)
+        reading = Reading(b"r" * 16, me_, (vault,), (), mean, "", (me_,))
         part = Part(invented(attacker.node, 0), (0, 1), ())
         with pytest.raises(UnexpectedMessage, match="somebody else"):
             await attacker.node.vaults._handle(me, VaultJoint(reading, (part,)))

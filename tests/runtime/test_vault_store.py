@@ -92,9 +92,10 @@ def test_ledger_votes_and_own_vaults_survive_a_restart(tmp_path: Path) -> None:
     store = VaultStore(tmp_path, KEY)
     store.offered(held())
     store.certified(VAULT, b"standing", 9.0)
-    store.use(VAULT, 1.0, b"first")
-    store.use(VAULT, 2.0, b"first")
-    store.use(VAULT, 3.0, b"second")
+    store.use(VAULT, b"1", 1.0, b"first")
+    store.use(VAULT, b"1", 2.0, b"again")
+    store.use(VAULT, b"2", 0.5, b"second")
+    store.learn(VAULT, 3, b"holders")
     store.vote(VAULT, 0, "VoteCast", b"one")
     store.vote(VAULT, 1, "VoteCast", b"two")
     store.put_own(OwnRow(VAULT, "cardio", "/file", 1.0, b"standing", None))
@@ -105,13 +106,21 @@ def test_ledger_votes_and_own_vaults_survive_a_restart(tmp_path: Path) -> None:
     assert again.held(name="cardio")[0].renewed == 9.0
     assert again.held_bytes() == 1024
     assert again.uses(VAULT) == (b"first", b"second")
+    assert again.uses(VAULT, 1, 5) == (b"second",)
+    assert (again.count_uses(VAULT), again.has_use(VAULT, b"2"), again.has_use(VAULT, b"3")) == (
+        2,
+        True,
+        False,
+    )
+    assert again.learning() == {VAULT: (3, b"holders")}
     again.forget_votes(VAULT, 1)
     assert again.votes(VAULT, 0) == ()
     assert again.votes(VAULT, 1) == (("VoteCast", b"two"),)
     assert again.own("cardio")[0].standing == b"standing"
     assert again.confirmed(VAULT) == {b"p" * 32: b"word"}
     again.drop(VAULT)
-    assert again.held() == ()
+    assert again.held() == again.uses(VAULT) == ()
+    assert again.learning() == {}
     again.forget_own(VAULT)
     assert again.own() == ()
 

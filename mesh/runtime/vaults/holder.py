@@ -1,7 +1,8 @@
-"""What this node does as a holder: takes shares within what its person lets it hold, judges readings, erases.
+"""What this node does as a holder: takes shares within what its person lets it hold, keeps them, erases them.
 
-Everything here runs in one task, message by message. Stored before said: a share before its receipt, a use
-before its consent, an erasure before its confirmation. A vault that ended here is never taken again.
+Everything here runs in one task, message by message. Stored before said: a share before its receipt, an
+erasure before its confirmation. Readings are in `answering`, renewals in `keeper`. A vault that ended here is
+never taken again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import trio
 from mesh.data.errors import DataError
 from mesh.data.vault import HeldRow, VaultStore
 from mesh.overlay.view import View
+from mesh.runtime.vaults.allowance import Allowance
 from mesh.runtime.vaults.talk import Post
 from mesh.settings import Config
 from protocols.arithmetic.field import Elements
@@ -28,12 +30,9 @@ from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Send
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import Ballot
-from protocols.vault import consent, deposit, reading
-from protocols.vault.consent import Use
+from protocols.vault import deposit
 from protocols.vault.dealing import BadShare
 from protocols.vault.messages import (
-    Reading,
-    VaultAsk,
     VaultBadShare,
     VaultCertified,
     VaultFind,
@@ -41,7 +40,6 @@ from protocols.vault.messages import (
     VaultOffer,
     VaultOrder,
     VaultReceipt,
-    VaultRelease,
     erased,
     is_order,
 )
@@ -57,8 +55,6 @@ OFFER_S = 3600.0
 MAX_PER_OWNER = 64
 MAX_HELD = 1024
 """Vaults of all owners: each is looked at every second and renewed every epoch."""
-MAX_USES = 10_000
-"""Readings of one vault that a holder's ledger keeps; then its owner has to share it anew."""
 MAX_EARLY = 64
 """Vaults whose receipts may come before the offer."""
 SEED_BYTES = 32
@@ -79,8 +75,10 @@ class Holder:
         post: Post,
         view: Callable[[], View],
         clock: Callable[[], float],
+        allowance: Allowance,
     ) -> None:
         self.store = store
+        self._allowance = allowance
         self._keys = keys
         self._mesh = mesh
         self._limit = int(config.vault_hold_mb * 1e6)
@@ -112,7 +110,7 @@ class Holder:
             await self.stored(self.store.end, terms.vault, terms.name, self._clock(), "bad dealer", None)
             self._carry(deposit.refuse(self._keys, message, taken))
             return
-        if (held := await self._row(terms.vault)) is None:
+        if (held := await self.row(terms.vault)) is None:
             now = self._clock()
             row = HeldRow(
                 bytes(terms.vault), terms.name, bytes(terms.owner), codec.encode(message.terms), None, now,
@@ -132,7 +130,7 @@ class Holder:
 
     async def on_receipt(self, sender: PartyId, message: VaultReceipt) -> None:
         """A fellow holder has its share. With a quorum the vault stands, though its owner may be gone."""
-        row = await self._row(message.vault)
+        row = await self.row(message.vault)
         if row is None:
             if message.vault not in self._early and len(self._early) >= MAX_EARLY:
                 self._early.popitem(last=False)
@@ -182,7 +180,7 @@ class Holder:
 
     async def on_certified(self, sender: PartyId, message: VaultCertified) -> None:
         """The deposit is complete."""
-        row = await self._row(message.vault)
+        row = await self.row(message.vault)
         if row is None or row.owner != sender:
             raise UnexpectedMessage("a certificate that was not waited for")
         if row.standing is not None:  # the receipts of the others were here sooner
@@ -199,7 +197,7 @@ class Holder:
     async def on_bad_share(self, sender: PartyId, message: VaultBadShare) -> None:
         """A fellow holder shows what the owner dealt it: if that is true, nothing of it is kept."""
         terms = check_terms(message.terms, self._mesh)
-        row = await self._row(terms.vault)
+        row = await self.row(terms.vault)
         if row is None or (row.standing is not None and standing_of(row.standing).generation):
             raise UnexpectedMessage("a proof about a vault that we do not hold, or no longer from its owner")
         if not await trio.to_thread.run_sync(deposit.is_guilty, message):
@@ -207,7 +205,7 @@ class Holder:
         log.warning("fault", party=self._view().name(terms.owner), fault="dealt a bad share", proven=True)
         await self.stored(self.store.end, row.vault, terms.name, self._clock(), "bad dealer", None)
 
-    # -- readings -------------------------------------------------------------------------------------
+    # -- what we hold ---------------------------------------------------------------------------------
 
     async def on_find(self, sender: PartyId, message: VaultFind) -> None:
         """What we hold of that name or id; members may know that a vault exists."""
@@ -217,7 +215,7 @@ class Holder:
         gone = await self.stored(partial(self.store.ended, wanted, name))
         ended = tuple((Digest(row.vault), row.reason) for row in gone[-8:])
         shown = [(row, standing_of(row.standing)) for row in rows[-4:] if row.standing]
-        uses = [len(await self.stored(self.store.uses, row.vault)) for row, _ in shown]
+        uses = [await self.stored(self.store.count_uses, row.vault) for row, _ in shown]
         told = [count if row.owner == sender else 0 for count, (row, _) in zip(uses, shown, strict=True)]
         answer = VaultFound(
             message.id,
@@ -227,84 +225,6 @@ class Holder:
             tuple(told),
         )
         self._post((sender,), answer)  # also nothing is an answer
-
-    async def on_ask(self, sender: PartyId, message: VaultAsk) -> None:
-        """Judge a reading by the owner's terms and our ledger; write it down before consenting."""
-        standing, why = await self._standing_for(sender, message.vault, message.generation, message.reading)
-        if standing is None:
-            self._carry([deposit.decline(sender, message.reading.name, why)])
-            return
-        terms, use = standing.terms.terms, consent.use_of(message.reading)
-        bodies = await self.stored(self.store.uses, bytes(message.vault))
-        earlier = tuple(_use(body) for body in bodies)
-        if len(bodies) >= MAX_USES:
-            self._carry(
-                [deposit.decline(sender, message.reading.name, "max_uses: the ledger is full", denied=True)]
-            )
-            return
-        words = consent.refusal(terms, message.reading, self._view().name(sender), earlier, self._clock())
-        if words is not None:
-            self._carry([deposit.decline(sender, message.reading.name, words, denied=True)])
-            return
-        if use not in earlier:
-            body = codec.encode(message.reading)
-            await self.stored(self.store.use, bytes(message.vault), self._clock(), body)
-        seat = standing.seat_of(self._keys.party)
-        assert seat is not None
-        self._post((sender,), reading.consent(self._keys, standing, seat, message.reading))
-
-    async def on_release(self, sender: PartyId, message: VaultRelease) -> None:
-        """Send our share of an answer that a quorum of the holders consented to."""
-        standing, why = await self._standing_for(sender, message.vault, message.generation, message.reading)
-        if standing is None:
-            self._carry([deposit.decline(sender, message.reading.name, why)])
-            return
-        reading.check_release(standing, sender, message)
-        member = self._view().by_party.get(sender)
-        if member is None:
-            raise UnexpectedMessage("a requester that we do not know")
-        bodies = await self.stored(self.store.uses, bytes(message.vault))
-        if consent.use_of(message.reading) not in {_use(body) for body in bodies}:
-            raise UnexpectedMessage("a release of a reading that we did not consent to")
-        share = await self.share(standing)
-        if share is None:
-            self._carry([deposit.decline(sender, message.reading.name, "this holder has no share now")])
-            return
-        seat = standing.seat_of(self._keys.party)
-        assert seat is not None
-        key = member.certificate.sealing_key
-        self._post((sender,), reading.release(standing, seat, share, message, key, os.urandom(32)))
-
-    async def _standing_for(
-        self, sender: PartyId, vault: Digest, generation: int, wanted: Reading
-    ) -> tuple[Standing | None, str]:
-        """Our standing if the message is the requester's own and about what we hold now, else why not."""
-        if wanted.requester != sender or vault not in wanted.vaults:
-            raise MalformedMessage("a reading of somebody else, or of another vault", blame=sender)
-        row = await self._row(vault)
-        if row is None or row.standing is None:
-            gone = await self.stored(self.store.ended, bytes(vault))
-            return None, gone[0].reason if gone else "this node holds no share of it"
-        if self.is_over(row):
-            await self.expire()
-            return None, "expired"
-        standing = standing_of(row.standing)
-        if standing.generation != generation or standing.seat_of(self._keys.party) is None:
-            return None, f"it is in generation {standing.generation} now"
-        return standing, ""
-
-    async def share_for(self, wanted: Reading, standing: Standing) -> Elements:
-        """Our share for a sum over several vaults. Raises UnexpectedMessage unless we consented to it."""
-        ours, why = await self._standing_for(wanted.requester, standing.vault, standing.generation, wanted)
-        if ours is None:
-            raise UnexpectedMessage(why)
-        bodies = await self.stored(self.store.uses, bytes(standing.vault))
-        if consent.use_of(wanted) not in {_use(body) for body in bodies}:
-            raise UnexpectedMessage("this holder did not consent to that reading")
-        share = await self.share(ours)
-        if share is None:
-            raise UnexpectedMessage("this holder has no share now")
-        return share
 
     async def share(self, standing: Standing) -> Elements | None:
         """Our share (width,) of a standing's generation, or None while we have none."""
@@ -330,7 +250,7 @@ class Holder:
         terms = check_terms(message.terms, self._mesh)
         if not is_order(message):
             raise MalformedMessage("an order to erase that the owner did not give", blame=sender)
-        row = await self._row(terms.vault)
+        row = await self.row(terms.vault)
         gone = await self.stored(self.store.ended, bytes(terms.vault))
         concerned = row is not None or self._keys.party in {seat.party for seat in terms.seats}
         if concerned and (not gone or gone[0].proof is None):
@@ -373,7 +293,8 @@ class Holder:
             elif peer in {seat.party for seat in message.terms.terms.seats}:
                 self._post((peer,), message)
 
-    async def _row(self, vault: Digest) -> HeldRow | None:
+    async def row(self, vault: Digest) -> HeldRow | None:
+        """What is held here of a vault, if anything."""
         rows = await self.stored(self.store.held, bytes(vault))
         return rows[0] if rows else None
 
@@ -389,10 +310,6 @@ class Holder:
 def standing_of(body: bytes) -> Standing:
     """A stored standing, decoded once."""
     return codec.decode(Standing, body)
-
-
-def _use(body: bytes) -> Use:
-    return consent.use_of(codec.decode(Reading, body))
 
 
 def _is_id(name: str) -> bool:

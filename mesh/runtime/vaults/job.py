@@ -54,8 +54,9 @@ class VaultJob:
             self._work.phase("asking", f"asking who holds {spec.dataset}")
             standing = await located(self._vaults, spec.dataset.removeprefix(PREFIX))
             reading = Reading(
-                os.urandom(16), self._vaults.me, (standing.vault,), (), job.queries, spec.purpose
-            )
+                os.urandom(16), self._vaults.me, (standing.vault,), (), job.queries, spec.purpose,
+                (standing.terms.terms.owner,),
+            )  # fmt: skip
             self._work.phase(
                 "reading",
                 f"{len(standing.seats)} holders, generation {standing.generation}: asking for consent",

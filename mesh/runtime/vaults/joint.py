@@ -56,7 +56,8 @@ class JointJob(Calculation):
             sites = await self._sites(live, job)
             if len(ids) + len(sites) < job.min_sites:
                 raise _too_few(len(ids), len(sites), job.min_sites)
-            reading = Reading(os.urandom(16), vaults.me, ids, sites, job.queries, spec.purpose)
+            owners = tuple(standing.terms.terms.owner for standing in standings)
+            reading = Reading(os.urandom(16), vaults.me, ids, sites, job.queries, spec.purpose, owners)
             parts = [await self._part(standing, reading, avoided) for standing in standings]
             if None in parts:
                 error = ThresholdLost("too few holders answered", definite=True, fix="see: coppice peers")

@@ -16,13 +16,15 @@ import trio
 from mesh.data import asking
 from mesh.data.room import DataRoom
 from mesh.overlay.view import View
-from mesh.runtime.vaults.holder import Holder
+from mesh.runtime.vaults.allowance import Allowance
+from mesh.runtime.vaults.answering import Answering
 from protocols.arithmetic.field import Elements
 from protocols.errors import MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions.plan import Plan
 from protocols.vault import joint as joints
 from protocols.vault.joint import PREFIX, VaultJoint
+from protocols.wire.digest import digest
 
 TOLD_S = 3.0
 """How long a session that begins waits for its explanation; both travel at the same time."""
@@ -50,21 +52,42 @@ class Judged(Plan):
 
 
 def judged_by_owner(message: VaultJoint, plan: Plan) -> Judged:
-    """What the owner of live rows is asked: all of these sites and vaults or nothing."""
-    vaults = (PartyId(bytes(vault)) for vault in message.reading.vaults)
-    company = tuple(sorted((*message.reading.sites, *vaults)))
+    """What the owner of live rows is asked: all of these sites and vaults or nothing.
+
+    The vaults of one owner count as one site, and those of the requester not at all.
+    """
+    company = tuple(sorted((*message.reading.sites, *_sites_of(message))))
     job = replace(plan.job, dataset=message.dataset, min_sites=len(company))
     shown = {entry.name: getattr(plan, entry.name) for entry in fields(Plan)}
     return Judged(**(shown | {"job": job}), of=plan.session, company=company)
 
 
+def _sites_of(message: VaultJoint) -> list[PartyId]:
+    """One name for each owner's vaults in the sum: the vault's id if it is one."""
+    owned: dict[PartyId, list[Digest]] = {}
+    for vault, owner in zip(message.reading.vaults, message.reading.owners, strict=True):
+        owned.setdefault(owner, []).append(vault)
+    owned.pop(message.reading.requester, None)
+    return [
+        PartyId(bytes(one[0] if len(one) == 1 else digest("vaults", *sorted(one)))) for one in owned.values()
+    ]
+
+
 class Joints:
     """What sessions over vaults add up, as their requesters told this node."""
 
-    def __init__(self, me: PartyId, mesh: Digest, holder: Holder, view: Callable[[], View]) -> None:
+    def __init__(
+        self,
+        me: PartyId,
+        mesh: Digest,
+        answering: Answering,
+        view: Callable[[], View],
+        allowance: Allowance,
+    ) -> None:
         self._me = me
         self._mesh = mesh
-        self._holder = holder
+        self._answering = answering
+        self._allowance = allowance
         self._view = view
         self._told: OrderedDict[str, VaultJoint] = OrderedDict()
         self._bell = trio.Event()
@@ -73,9 +96,14 @@ class Joints:
         """Keep it, if it is the sender's own, about us, and its proofs hold. Raises ProtocolError."""
         if sender != message.reading.requester:
             raise UnexpectedMessage("a sum of somebody else")
-        await trio.to_thread.run_sync(joints.check_joint, message, self._mesh)
         if self._me not in message.dealers:
             raise UnexpectedMessage("a sum in which we deal nothing")
+        for part in message.parts:
+            vault = part.standing.vault
+            if self._me in part.dealers and not await self._answering.consented(vault, message.reading):
+                raise UnexpectedMessage("a sum that we did not consent to")
+        self._allowance.charge(sender, joints.proofs(message))
+        await trio.to_thread.run_sync(joints.check_joint, message, self._mesh)
         of_one = [name for name, told in self._told.items() if told.reading.requester == sender]
         if len(of_one) >= MAX_TOLD_BY_ONE:
             del self._told[of_one[0]]
@@ -116,5 +144,5 @@ class Joints:
         shares: dict[Digest, Elements] = {}
         for part in message.parts:
             if self._me in part.dealers:
-                shares[part.standing.vault] = await self._holder.share_for(message.reading, part.standing)
+                shares[part.standing.vault] = await self._answering.share_for(message.reading, part.standing)
         return joints.summand(message, self._me, shares, own)

@@ -12,7 +12,7 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -20,7 +20,9 @@ import trio
 
 from mesh.data.vault import HeldRow
 from mesh.overlay.view import Status, View
+from mesh.runtime.vaults.allowance import Allowance
 from mesh.runtime.vaults.holder import SEED_BYTES, Holder, standing_of
+from mesh.runtime.vaults.ledger import Ledger
 from mesh.runtime.vaults.talk import Post
 from mesh.settings import Config
 from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
@@ -28,21 +30,25 @@ from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Seat
-from protocols.vault.consent import Use, use_of
-from protocols.vault.gathering import Liar
-from protocols.vault.messages import Reading
+from protocols.vault.gathering import Liar, seat_in
 from protocols.vault.renewal import Renewal
 from protocols.vault.renewal_messages import (
     AckCast,
     PendingShare,
     Renewed,
     VaultDeal,
-    VaultUses,
     ViewEntered,
     VoteCast,
     place_of,
 )
-from protocols.vault.standing import MAX_SUCCESSIONS, Standing, check_standing, origin
+from protocols.vault.standing import (
+    MAX_SUCCESSIONS,
+    Standing,
+    check_standing,
+    held_throughout,
+    origin,
+    proofs,
+)
 from protocols.wire import codec
 from protocols.wire.digest import digest
 
@@ -53,7 +59,6 @@ MAX_RUNNING = 8
 LONGEST_S = 120.0
 MAX_CANDIDATES = 64
 MAILBOX = 1024
-MAX_LEDGER_BYTES = 1 << 20
 _RECORDS: dict[str, type] = {cls.__name__: cls for cls in (VoteCast, ViewEntered, AckCast)}
 
 
@@ -62,14 +67,6 @@ class _Running:
     machine: Renewal
     send: trio.MemorySendChannel[tuple[PartyId, object]]
     mail: trio.MemoryReceiveChannel[tuple[PartyId, object]]
-
-
-@dataclass(slots=True)
-class _Candidate:
-    """A vault in which we may become a substitute, and what old holders say of its ledger."""
-
-    standing: Standing
-    uses: dict[PartyId, tuple[Reading, ...]] = field(default_factory=dict)
 
 
 class Keeper:
@@ -86,7 +83,11 @@ class Keeper:
         epoch: Callable[[], int],
         links: Callable[[], set[PartyId]],
         clock: Callable[[], float],
+        ledger: Ledger,
+        allowance: Allowance,
     ) -> None:
+        self._ledger = ledger
+        self._allowance = allowance
         self._keys = keys
         self._mesh = mesh
         self._least_s = config.vault_renew_s
@@ -98,7 +99,7 @@ class Keeper:
         self._links = links
         self._clock = clock
         self._running: dict[Digest, _Running] = {}
-        self._candidates: OrderedDict[Digest, _Candidate] = OrderedDict()
+        self._candidates: OrderedDict[Digest, Standing] = OrderedDict()
         self._epoch_of: dict[Digest, int] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -113,6 +114,7 @@ class Keeper:
                 for row in await self._holder.stored(self._store.held):
                     if row.standing is not None:
                         await self._look(row, standing_of(row.standing))
+                await self._ledger.fetch()
                 await trio.sleep(LOOK_S)
 
     async def _look(self, row: HeldRow, standing: Standing) -> None:
@@ -180,7 +182,7 @@ class Keeper:
                 raise UnexpectedMessage("this vault was renewed a moment ago")
             await self._begin(standing, self.wanted(standing))
         elif place.vault in self._candidates and isinstance(message, VaultDeal):
-            standing = self._candidates[place.vault].standing
+            standing = self._candidates[place.vault]
             wanted = self.wanted(standing)
             if standing.generation != place.generation or len(self._running) >= MAX_RUNNING:
                 raise UnexpectedMessage("a dealing for another generation than we know")
@@ -191,16 +193,11 @@ class Keeper:
         if running is not None and running.machine.standing.generation == place.generation:
             await self.receive(sender, message)
 
-    async def on_uses(self, sender: PartyId, message: VaultUses) -> None:
-        """An old holder's ledger of a vault that we may take a seat in."""
-        candidate = self._candidates.get(message.vault)
-        if candidate is None or candidate.standing.seat_of(sender) is None:
-            raise UnexpectedMessage("a ledger that we do not need")
-        candidate.uses[sender] = message.readings
-
     async def on_standing(self, sender: PartyId, message: Standing) -> None:
-        """Somebody shows who holds a vault. Raises MalformedMessage if it proves nothing."""
-        await trio.to_thread.run_sync(check_standing, message, self._mesh)
+        """Somebody shows who holds a vault. Raises MalformedMessage if it proves nothing.
+
+        Signatures are checked of what would change something, and no more of one party's than its allowance.
+        """
         if await self._holder.stored(self._store.ended, bytes(message.vault)):
             return
         rows = await self._holder.stored(self._store.held, bytes(message.vault))
@@ -209,9 +206,15 @@ class Keeper:
             return
         ours = standing_of(rows[0].standing)
         if ours.generation > message.generation:
-            self._post((sender,), ours)
+            if sender in ours.everyone:
+                self._post((sender,), ours)
         elif ours.generation < message.generation:
+            await self._check(sender, message, ours)
             await self.adopt(message)
+
+    async def _check(self, sender: PartyId, message: Standing, known: Standing | None) -> None:
+        self._allowance.charge(sender, proofs(message, known))
+        await trio.to_thread.run_sync(check_standing, message, self._mesh, known)
 
     async def _consider(self, sender: PartyId, message: Standing, rows: Sequence[HeldRow]) -> None:
         """A vault that we hold nothing certified of: we may have a share, or be wanted as a substitute."""
@@ -221,11 +224,17 @@ class Keeper:
             raise UnexpectedMessage("a vault of holders that we do not know, or more than we may hold")
         known = self._candidates.get(message.vault)
         if message.seat_of(self._keys.party) is not None:
+            await self._check(sender, message, known)
             await self.adopt(message)
-        elif rows or message.seat_of(sender) is None:
+        elif rows:  # an offer to us that was never certified here, and by now others have its seats
+            await self._check(sender, message, known)
+            if message.generation:
+                await self.adopt(message)
+        elif message.seat_of(sender) is None:
             raise UnexpectedMessage("a vault that is no concern of ours")
-        elif known is None or known.standing.generation < message.generation:
-            self._candidates[message.vault] = _Candidate(message)
+        elif known is None or known.generation < message.generation:
+            await self._check(sender, message, known)
+            self._candidates[message.vault] = message
             while len(self._candidates) > MAX_CANDIDATES:
                 self._candidates.popitem(last=False)
 
@@ -251,8 +260,6 @@ class Keeper:
         newcomers = [seat.party for seat in wanted if seat.party not in standing.members]
         if newcomers and standing.seat_of(self._keys.party) is not None:
             self._post(newcomers, standing)
-            bodies = await self._holder.stored(self._store.uses, bytes(vault))
-            self._post(newcomers, VaultUses(vault, _newest(bodies)))
         log.info("vault renewal", vault=vault.short(), generation=generation, newcomers=len(newcomers))
         self._nursery.start_soon(self._drive, self._running[vault])
 
@@ -351,12 +358,17 @@ class Keeper:
             await self._holder.stored(self._store.drop, vault)
             log.info("vault passed on", vault=standing.vault.short(), generation=standing.generation)
             return
-        if not await self._holder.stored(self._store.held, vault):
+        held = await self._holder.row(standing.vault)
+        newcomer = not _stayed(held, standing, self._keys.party)
+        if newcomer:
+            await self._ledger.learn(standing, self._keys.party)
+        if held is None:
             signed = codec.encode(standing.terms)
             row = HeldRow(vault, terms.name, bytes(terms.owner), signed, None, now, now, terms.share_bytes)
             await self._holder.stored(self._store.offered, row)
-            await self._take_uses(standing)
         await self._holder.stored(self._store.certified, vault, body, now)
+        if newcomer:
+            await self._ledger.fetch()
         await self._erase_old(standing)
         await self._holder.stored(self._store.forget_votes, vault, standing.generation)
         self._epoch_of[standing.vault] = self._epoch()
@@ -367,32 +379,18 @@ class Keeper:
         below, keep = standing.generation, bytes(origin(standing))
         await self._holder.stored(self._store.erase_fragments, bytes(standing.vault), below, keep)
 
-    async def _take_uses(self, standing: Standing) -> None:
-        """Readings that more old holders report than could all be lying."""
-        candidate = self._candidates.get(standing.vault)
-        reported: dict[Use, list[Reading]] = {}
-        for readings in candidate.uses.values() if candidate else ():
-            for use, reading in {use_of(one): one for one in readings}.items():
-                reported.setdefault(use, []).append(reading)
-        for alike in reported.values():
-            if len(alike) > standing.terms.terms.threshold:
-                body = codec.encode(alike[0])
-                await self._holder.stored(self._store.use, bytes(standing.vault), self._clock(), body)
-
     def _lost(self, machine: Renewal) -> frozenset[PartyId]:
         parties = {*machine.standing.members, *(seat.party for seat in machine.wanted)}
         return frozenset(parties - self._links() - {self._keys.party})
 
 
-def _newest(bodies: Sequence[bytes]) -> tuple[Reading, ...]:
-    """The newest readings of a ledger that fit into one message."""
-    kept, size = [], 0
-    for body in reversed(bodies[-256:]):
-        size += len(body)
-        if size > MAX_LEDGER_BYTES:
-            break
-        kept.append(codec.decode(Reading, body))
-    return tuple(reversed(kept))
+def _stayed(held: HeldRow | None, standing: Standing, me: PartyId) -> bool:
+    """Whether we have held a seat in every generation since the one that we know."""
+    if held is None:
+        return False
+    known = standing_of(held.standing) if held.standing else None
+    seated = known.seat_of(me) if known else seat_in(standing.terms.terms.seats, me)
+    return seated is not None and held_throughout(standing, me, known.generation if known else 0)
 
 
 def _stays(view: View, party: PartyId) -> bool:

@@ -25,10 +25,13 @@ from mesh.runtime.overlay_driver import OverlayDriver
 from mesh.runtime.postman import Postman
 from mesh.runtime.vaults import infos
 from mesh.runtime.vaults import owner as vault_owner
+from mesh.runtime.vaults.allowance import Allowance
+from mesh.runtime.vaults.answering import Answering
 from mesh.runtime.vaults.finder import Finder
 from mesh.runtime.vaults.holder import Holder
 from mesh.runtime.vaults.joints import Joints
 from mesh.runtime.vaults.keeper import Keeper
+from mesh.runtime.vaults.ledger import Ledger
 from mesh.runtime.vaults.talk import Talk, conversation_of
 from mesh.settings import Config
 from protocols.arithmetic.xof import derive
@@ -51,11 +54,13 @@ from protocols.vault.messages import (
     VaultReceipt,
     VaultRelease,
     VaultShare,
+    VaultUses,
+    VaultUsesAsk,
     is_erased,
     order,
 )
 from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
-from protocols.vault.renewal_messages import RENEWAL_MESSAGES, VaultUses
+from protocols.vault.renewal_messages import RENEWAL_MESSAGES
 from protocols.vault.standing import Standing
 from protocols.vault.terms import sign_terms
 from protocols.wire import codec
@@ -72,7 +77,7 @@ TICK_S = 30.0
 CONFIRM_S = 3.0
 FLUSH_S = 1.0
 
-VAULT_MAIL: tuple[type, ...] = (*VAULT_MESSAGES, *RENEWAL_MESSAGES, VaultUses, VaultJoint)
+VAULT_MAIL: tuple[type, ...] = (*VAULT_MESSAGES, *RENEWAL_MESSAGES, VaultJoint)
 """All messages about vaults."""
 
 _ANSWERS = (VaultReceipt, VaultDecline, VaultConsent, VaultShare, VaultBadShare)
@@ -103,12 +108,17 @@ class Vaults:
         self._clock = clock
         wrapping = derive(identity.keys.sealing.reveal(), "vaults at rest")
         self.store = VaultStore(folder / "vaults", wrapping)
-        self.holder = Holder(self.keys, self._mesh, config, self.store, self.post, self.view, clock)
+        allowance = Allowance(trio.current_time)
+        self.holder = Holder(
+            self.keys, self._mesh, config, self.store, self.post, self.view, clock, allowance
+        )
+        ledger = Ledger(self.store, self.holder.stored, self.post, self.view, clock, allowance)
+        self._answering = Answering(self.keys, self.holder, ledger, self.post, self.view, clock, allowance)
         self._keeper = Keeper(
             self.keys, self._mesh, config, self.holder, self.post, self.view,
-            lambda: overlay.keeper.record.epoch, self._links, clock,
+            lambda: overlay.keeper.record.epoch, self._links, clock, ledger, allowance,
         )  # fmt: skip
-        self.joints = Joints(self.me, self._mesh, self.holder, self.view)
+        self.joints = Joints(self.me, self._mesh, self._answering, self.view, allowance)
         self._talks: dict[Digest, Talk[object]] = {}
         self.finder = Finder(self.me, self._mesh, self.post, self._links, self.view)
         self._queue: Counter[PartyId] = Counter()
@@ -214,9 +224,9 @@ class Vaults:
             case VaultFind():
                 await holder.on_find(sender, message)
             case VaultAsk():
-                await holder.on_ask(sender, message)
+                await self._answering.on_ask(sender, message)
             case VaultRelease():
-                await holder.on_release(sender, message)
+                await self._answering.on_release(sender, message)
             case VaultOrder():
                 await holder.on_order(sender, message)
             case VaultErased():
@@ -225,8 +235,10 @@ class Vaults:
                 await self._keeper.on_standing(sender, message)
             case VaultJoint():
                 await self.joints.tell(sender, message)
+            case VaultUsesAsk():
+                await self._answering.on_uses_ask(sender, message)
             case VaultUses():
-                await self._keeper.on_uses(sender, message)
+                await self._answering.on_uses(sender, message)
             case _ if isinstance(message, RENEWAL_MESSAGES):
                 await self._keeper.receive(sender, message)
             case _:
@@ -330,7 +342,7 @@ class Vaults:
             found.append(infos.of_own(self.view(), row, standing, confirmed, {}, facts))
         for held in await self.holder.stored(self.store.held):
             if held.standing is not None:
-                uses = len(set(await self.holder.stored(self.store.uses, held.vault)))
+                uses = await self.holder.stored(self.store.count_uses, held.vault)
                 standing = codec.decode(Standing, held.standing)
                 found.append(infos.of_held(self.view(), held, standing, uses))
         return found
