@@ -203,4 +203,20 @@ class BoundedMemory(MeshChecker):
         return wrong
 
 
-MESH_CHECKERS: tuple[type[MeshChecker], ...] = (OneChain, OneVoice, Blameless, Converges, BoundedMemory)
+class SessionsEnd(MeshChecker):
+    """Beacon sessions end in time; `mesh_beacons` judges the rest of them as it happens."""
+
+    name = "ends"
+
+    def end(self) -> list[str]:
+        return self.world.beacons.judge_ends()
+
+
+MESH_CHECKERS: tuple[type[MeshChecker], ...] = (
+    OneChain,
+    OneVoice,
+    Blameless,
+    Converges,
+    BoundedMemory,
+    SessionsEnd,
+)

@@ -16,6 +16,7 @@ from mesh.overlay.membership import Membership
 from mesh.overlay.profile import EpochProfile, MembershipProfile
 from protocols.identifiers import PartyId
 from protocols.randomness import ecvrf
+from protocols.sessions.keys import PartyKeys
 from protocols.wire import sealing
 
 START_S: Final = 1_000_000.0
@@ -45,9 +46,19 @@ def secrets_of(index: int) -> Secrets:
     """Keys of member `index`, the same for every seed."""
     identity = f"member {index}".encode().ljust(32, b".")
     vrf = f"claims {index}".encode().ljust(32, b".")
-    sealing_key = sealing.keypair(f"sealing {index}".encode().ljust(32, b"."))[1]
+    sealing_key = sealing.keypair(_sealing_seed(index))[1]
     party = PartyId(bytes(SigningKey(identity).verify_key))
     return Secrets(party, identity, vrf, sealing_key, ecvrf.keypair(vrf)[1])
+
+
+@lru_cache(maxsize=64)
+def party_keys(index: int) -> PartyKeys:
+    """Member `index` as a party of sessions."""
+    return PartyKeys.from_seeds(secrets_of(index).identity, _sealing_seed(index))
+
+
+def _sealing_seed(index: int) -> bytes:
+    return f"sealing {index}".encode().ljust(32, b".")
 
 
 OPERATOR: Final = b"operator".ljust(32, b".")

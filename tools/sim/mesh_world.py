@@ -2,8 +2,7 @@
 
 The same event heap and virtual time as in `world`, with membership and epochs in place of a session. A link
 between two members works while both run and nothing cuts them off; each end notices a change at a moment
-of its own. Beacon sessions are planned and checked by the real code; what they open is drawn, once for each
-session, and opens where a quorum of the committee can reach the proposer (sessions are simulated in `world`).
+of its own. The beacon sessions run over the same links (`mesh_beacons`).
 
 Everything random comes from the scenario's seed, in the order of events: one seed, one course of events.
 """
@@ -17,15 +16,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from mesh.overlay import epoch_record, planner
+from mesh.overlay import epoch_record
 from mesh.overlay.agreement import BallotCast
 from mesh.overlay.epoch_messages import EPOCH_MESSAGES, EpochChanged, HeadMoved, StartBeacon
 from mesh.overlay.view import MemberChanged
-from protocols.errors import ProtocolError, Refused
+from protocols.errors import ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
-from protocols.sessions.plan import Plan
 from tools.sim.mesh_admission import Admission
+from tools.sim.mesh_beacons import Beacons, SessionMail
 from tools.sim.mesh_checkers import MESH_CHECKERS, MeshChecker
 from tools.sim.mesh_liars import BY_NAME, MeshLiar
 from tools.sim.mesh_node import IDENTITY, OPERATOR, Node, secrets_of
@@ -58,6 +57,7 @@ class MeshWorld:
         self._timers: dict[int, float] = {}
         self._idle = 0
         self._clocks = scenario.clocks_s or (0.0,) * scenario.members
+        self.beacons = Beacons(self)
         self._set_up()
         self.checkers: list[MeshChecker] = [checker(self) for checker in MESH_CHECKERS]
 
@@ -107,6 +107,10 @@ class MeshWorld:
             cut.start_s <= self.now < cut.end_s and (one in cut.side) != (other in cut.side)
             for cut in self.scenario.cuts
         )
+
+    def linked(self, index: int) -> set[PartyId]:
+        """Whom member `index` sees links to."""
+        return {self.nodes[other].party for one, other in self._links if one == index}
 
     def digest(self) -> str:
         """Of the trace, the heads and the number of messages: equal for equal seeds."""
@@ -166,8 +170,8 @@ class MeshWorld:
         node.boot(self.scenario.seed.to_bytes(8, "big", signed=True), self.scenario.epoch_s)
         self.note(f"p{node.index} runs, at epoch {node.keeper.record.epoch}")
         local = node.local(self.now)
-        self._call(node, node.membership.start, local)
-        self._call(node, node.keeper.start, local, node.membership.view(local))
+        self.call(node, node.membership.start, local)
+        self.call(node, node.keeper.start, local, node.membership.view(local))
         self._rewire()
 
     def _go(self, absence: Absence) -> None:
@@ -176,12 +180,13 @@ class MeshWorld:
             return
         if absence.polite:
             self.note(f"p{node.index} leaves")
-            self._call(node, node.membership.leave, node.local(self.now))
+            self.call(node, node.membership.leave, node.local(self.now))
         else:
             self.note(f"p{node.index} crashes")
             if absence.torn and len(node.journal) > node.safe:
                 del node.journal[self.dice.randint(node.safe, len(node.journal)) :]
         node.up = False
+        self.beacons.crashed(node)
         self._links = {link for link in self._links if link[0] != node.index}
         self._rewire()
 
@@ -206,13 +211,14 @@ class MeshWorld:
         self.note(f"p{one} {'has a link' if works else 'has no link'} to p{other}")
         if works:
             self._links.add((one, other))
-            self._call(node, node.membership.link_up, local, peer)
+            self.call(node, node.membership.link_up, local, peer)
             node.membership.measured(peer, 0.001 * (1 + abs(one - other)))
-            self._call(node, node.keeper.link_up, peer)
+            self.call(node, node.keeper.link_up, peer)
         else:
             self._links.discard((one, other))
-            self._call(node, node.membership.link_down, local, peer)
-            self._call(node, node.keeper.tick, local, node.membership.view(local))
+            self.call(node, node.membership.link_down, local, peer)
+            self.call(node, node.keeper.tick, local, node.membership.view(local))
+        self.beacons.rewired(node)
 
     # -- messages ------------------------------------------------------------------------------------
 
@@ -241,12 +247,14 @@ class MeshWorld:
         for liar in self.behaviours.get(node.party, ()):
             liar.hear(source, message)
         local = node.local(self.now)
-        if isinstance(message, EPOCH_MESSAGES):
+        if isinstance(message, SessionMail):
+            self.beacons.deliver(node, source, message)
+        elif isinstance(message, EPOCH_MESSAGES):
             view = node.membership.view(local)
-            self._call(node, node.keeper.receive, local, view, source, message, sender=source)
+            self.call(node, node.keeper.receive, local, view, source, message, sender=source)
         else:
-            self._call(node, node.membership.receive, local, source, message, sender=source)
-            self._call(node, node.keeper.tick, local, node.membership.view(local))
+            self.call(node, node.membership.receive, local, source, message, sender=source)
+            self.call(node, node.keeper.tick, local, node.membership.view(local))
 
     # -- machines ------------------------------------------------------------------------------------
 
@@ -256,13 +264,14 @@ class MeshWorld:
             return
         del self._timers[index]
         local = max(node.local(self.now), min(node.membership.deadline, node.keeper.deadline))
-        self._call(node, node.membership.tick, local)
-        self._call(node, node.keeper.tick, local, node.membership.view(local))
+        self.call(node, node.membership.tick, local)
+        self.call(node, node.keeper.tick, local, node.membership.view(local))
         self._idle = self._idle + 1 if node.deadline <= self.now else 0
         if self._idle > MAX_IDLE_TICKS:
             self.violations.append(f"spins: p{index} wants to look again at once, always")
 
-    def _call(self, node: Node, step: Any, *arguments: Any, sender: PartyId | None = None) -> None:
+    def call(self, node: Node, step: Any, *arguments: Any, sender: PartyId | None = None) -> None:
+        """One step of a member's overlay machine, and its effects."""
         effects: Sequence[Effect] = ()
         try:
             effects = step(*arguments)
@@ -277,14 +286,15 @@ class MeshWorld:
                 spot = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
                 self.violations.append(f"raised: p{node.index} {error!r} at {spot}")
         for effect in effects:
-            self._carry_out(node, effect)
+            self.carry(node, effect)
         if node.up:
             due = max(self.now, node.deadline)
             if self._timers.get(node.index) != due:
                 self._timers[node.index] = due
                 self.at(due, self._tick, node.index, due)
 
-    def _carry_out(self, node: Node, effect: Effect) -> None:
+    def carry(self, node: Node, effect: Effect) -> None:
+        """An effect of one of the member's machines."""
         if isinstance(effect, Persist):
             self._store(node, effect.record)
             return
@@ -322,42 +332,4 @@ class MeshWorld:
         elif isinstance(event, MemberChanged):
             self.note(f"p{node.index} sees {event.name} {event.after.value}: {event.why}")
         elif isinstance(event, StartBeacon):
-            self._plan_beacon(node, event)
-
-    # -- beacons -------------------------------------------------------------------------------------
-
-    def _plan_beacon(self, node: Node, event: StartBeacon) -> None:
-        view = node.membership.view(node.local(self.now))
-        try:
-            plan = planner.plan_beacon(
-                view, node.keeper.record, node.keeper.standings, nonce=event.intent.nonce
-            )
-        except Refused as refusal:
-            self.note(f"p{node.index} cannot plan a beacon: {refusal}")
-            return
-        self.note(f"p{node.index} starts a beacon session for epoch {event.intent.epoch}")
-        total = tuple(self.dice.randrange(2**61 - 1) for _ in range(plan.length))
-        self.at(self.now + self.dice.uniform(0.2, 2.0), self._open, node.index, plan, total)
-
-    def _open(self, proposer: int, plan: Plan, total: tuple[int, ...]) -> None:
-        willing = []
-        for party in plan.dealers:
-            index = self._index.get(party, -1)
-            if index != proposer and not self.reaches(proposer, index):
-                continue
-            node = self.nodes[index]
-            try:
-                if index != proposer:
-                    node.keeper.check_beacon(plan)
-            except Refused:
-                continue
-            if node.up:
-                willing.append(node)
-        stage = plan.stages[plan.root]
-        seated = sum(node.party in stage.members for node in willing)
-        if seated < stage.quorum or len(willing) < plan.job.min_sites:
-            self.note(f"the beacon session of p{proposer} fails")
-            return
-        for node in willing:
-            local = node.local(self.now)
-            self._call(node, node.keeper.beacon_opened, local, node.membership.view(local), plan, total)
+            self.beacons.plan(node, event)
