@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from protocols.arithmetic import field
+from protocols.arithmetic import field, matrices
 from protocols.arithmetic.field import P
 from protocols.errors import LocalMisuse
 
@@ -187,28 +187,9 @@ def matmul(a: Residues, b: Residues) -> Residues:
         return matmul(a[:, None, :], b)[:, 0]
     if b.ndim == 2:
         return matmul(a, b[:, :, None])[:, :, 0]
-    return np.stack([field.matmul(a[0], b[0]), _matmul_q(a[1], b[1])])
-
-
-_INNER = 1 << 9
-"""Longest inner product at once: three products of 42 bits each, 2^9 times, stay below 2^53."""
-
-
-def _limbs(x: Residues) -> list[npt.NDArray[np.float64]]:
-    return [((x >> np.uint64(at)) & np.uint64((1 << 21) - 1)).astype(np.float64) for at in (0, 21, 42)]
-
-
-def _matmul_q(a: Residues, b: Residues) -> Residues:
-    """Schoolbook on three limbs of 21 bits by float64 BLAS; weight w stands for 2^(21 w)."""
-    result = np.zeros((a.shape[0], b.shape[1]), dtype=np.uint64)
-    for start in range(0, a.shape[1], _INNER):
-        left, right = _limbs(a[:, start : start + _INNER]), _limbs(b[start : start + _INNER])
-        for weight in range(5):
-            pairs = [(i, weight - i) for i in range(3) if 0 <= weight - i < 3]
-            exact = sum((left[i] @ right[j] for i, j in pairs), start=np.zeros(result.shape))
-            power = np.asarray(np.uint64(pow(2, 21 * weight, Q)))
-            result = _settle_q(result + mul_q(exact.astype(np.uint64), power))
-    return result
+    if a.shape[2] != b.shape[1]:
+        raise LocalMisuse(f"matmul: shapes {a.shape[1:]} and {b.shape[1:]} do not fit")
+    return np.stack([matrices.product(a[row], b[row], int(_FOLD[row])) for row in (0, 1)])
 
 
 def to_limbs(a: Residues) -> tuple[Residues, Residues]:

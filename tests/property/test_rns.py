@@ -88,6 +88,16 @@ def test_matmul_equals_python_integers() -> None:
     assert value(rns.matmul(a[:, 0], b)) == [int(x) % M for x in exact[0]]
 
 
+def test_matmul_of_the_largest_entries_is_exact() -> None:
+    """Every limb product and every sum at its bound, in all shapes of the pieces."""
+    for m, k, n in ((1, 1100, 40), (40, 1100, 1), (3, 512, 5), (130, 513, 100), (1, 1, 1)):
+        a, b = (
+            np.stack([np.full(shape, q - 1, dtype=np.uint64) for q in rns.MODULI])
+            for shape in ((m, k), (k, n))
+        )
+        assert (rns.matmul(a, b) == np.uint64(k)).all()
+
+
 def test_totals() -> None:
     x = integers(99, "t")
     grid = np.array(x[:120], dtype=object).reshape(12, 10)
