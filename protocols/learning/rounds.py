@@ -263,18 +263,19 @@ def _plugged(
         )
     try:
         vector, weight = plugin(current.weights.copy(), np.column_stack((inputs, labels)))
-        vector, weight = np.asarray(vector, dtype=np.float64), int(weight)
+        vector = np.asarray(vector, dtype=np.float64)
     except Exception as error:  # the owner's own program may fail in any way; its words stay here
         raise ConfigError(
             f"the plug-in {name!r} failed: {type(error).__name__}", code=PLUGIN, fix="see the node's log"
         ) from error
-    if vector.shape != current.weights.shape or weight < 1:
+    whole = isinstance(weight, int | np.integer) and weight >= 1
+    if vector.shape != current.weights.shape or not whole:
         raise ConfigError(
             f"the plug-in {name!r} gave a vector of shape {vector.shape} and weight {weight}",
             code=PLUGIN,
-            fix=f"it must give {current.weights.size} numbers and a weight of at least 1",
+            fix=f"it must give {current.weights.size} numbers and a whole weight of at least 1",
         )
-    return vector, weight
+    return vector, int(weight)
 
 
 def _descend(current: Round, inputs: Floats, labels: Floats, seed: bytes) -> Floats:

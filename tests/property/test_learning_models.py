@@ -220,6 +220,7 @@ def test_a_diverged_model_is_refused_at_the_site_and_at_the_rule() -> None:
     [
         ([1.0, 2.0], 3, "C-645"),
         ([1.0, 2.0, 3.0], 0, "C-645"),
+        ([1.0, 2.0, 3.0], 1.5, "C-645"),
         ([1.0, np.nan, 3.0], 3, "C-644"),
         (None, 1, "C-645"),
     ],

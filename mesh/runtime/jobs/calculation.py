@@ -209,13 +209,13 @@ class Calculation:
             before = after
 
     def _error(self, outcome: events.Aborted) -> SessionAborted:
-        missing = [name for name, _ in self._work.info.refusals]
-        reason = outcome.reason
-        if missing:
+        reason, fix = outcome.reason, "see who is away: coppice peers"
+        if self._work.info.refusals:
+            fix = "those who refused say why; see who else is away: coppice peers"
             reason += "; refused: " + ", ".join(f"{name} ({why})" for name, why in self._work.info.refusals)
         cls = _ABORTS.get(outcome.code, SessionAborted)
         kind = "nothing was opened" if outcome.definite else "whether anything was opened is not known"
-        error = cls(f"{reason}; {kind}", definite=outcome.definite, fix="see who is away: coppice peers")
+        error = cls(f"{reason}; {kind}", definite=outcome.definite, fix=fix)
         error.code = outcome.code
         return error
 

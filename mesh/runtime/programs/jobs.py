@@ -129,10 +129,12 @@ class ProgramCalculation:
         definite = isinstance(outcome, events.Aborted) and outcome.definite
         reason = outcome.reason or "the outputs went to others"
         refused = ", ".join(f"{name} ({why})" for name, why in self._work.info.refusals)
+        fix = "see who is away: coppice peers"
         if refused:
+            fix = "those who refused say why; see who else is away: coppice peers"
             reason += f"; refused: {refused}"
         kind = "nothing was computed" if definite else "whether anything was opened is not known"
-        error = SessionAborted(f"{reason}; {kind}", definite=definite, fix="see who is away: coppice peers")
+        error = SessionAborted(f"{reason}; {kind}", definite=definite, fix=fix)
         error.code = outcome.code or error.code
         return error
 
