@@ -237,7 +237,7 @@ class Initiator:
         else:
             places = tuple(plan.owners.index(entry.dealer) for entry in entries)
             roster = questions.Roster(places, tuple(entry.rows for entry in entries))
-            program = questions.compiled(plan.job, roster, plan.committee(), self._graph)
+            program = questions.compiled(plan.job, roster, plan.committee(), self._graph, (plan.limits,))
             graph = program.graph.digest()
         holders = self._holders if self._generation else set(here)
         ranked = sorted(here, key=lambda p: (self._suspects[p], p not in holders, p))

@@ -158,16 +158,16 @@ class Member:
             return self.program  # and not that of another roster, which we alone were proposed
         places = tuple(self.plan.owners.index(entry.dealer) for entry in start_.inputs)
         roster = Roster(places, tuple(entry.rows for entry in start_.inputs))
-        program = questions.compiled(self.plan.job, roster, self.plan.committee(), self._graph)
+        all_limits = [limits for limits in (self.plan.limits, self._limits) if limits is not None]
+        program = questions.compiled(self.plan.job, roster, self.plan.committee(), self._graph, all_limits)
         found = program.cost(self.plan.committee())
-        for limits in (self.plan.limits, self._limits):
-            if limits is not None:
-                within_limits(
-                    found,
-                    rounds=limits.rounds,
-                    sent_bytes=limits.sent_bytes,
-                    memory_bytes=limits.memory_bytes,
-                )
+        for limits in all_limits:
+            within_limits(
+                found,
+                rounds=limits.rounds,
+                sent_bytes=limits.sent_bytes,
+                memory_bytes=limits.memory_bytes,
+            )
         return program
 
     def _on_proposal(self, sender: PartyId, proposed: Start) -> list[Effect]:

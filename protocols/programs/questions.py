@@ -30,7 +30,8 @@ from protocols.circuits.lower import Lowered, lower
 from protocols.engine.committee import Committee
 from protocols.errors import ConfigError, LocalMisuse, MalformedMessage
 from protocols.learning.rounds import blob_name
-from protocols.programs import split
+from protocols.programs import sizes, split
+from protocols.programs.plan import Limits
 from protocols.sessions.plan import Job
 from protocols.statistics import names
 from protocols.wire import codec
@@ -203,20 +204,36 @@ def graph_of(job: Job, roster: Roster) -> Graph:
 
 
 @lru_cache(maxsize=8)
+def _graph(job: bytes, roster: Roster) -> Graph:
+    return graph_of(codec.decode(Job, job), roster)
+
+
+@lru_cache(maxsize=8)
 def _compiled(job: bytes, roster: Roster, committee: Committee) -> Compiled:
-    return _joined(graph_of(codec.decode(Job, job), roster), roster, committee)
+    return _joined(_graph(job, roster), roster, committee)
 
 
-def compiled(job: Job, roster: Roster, committee: Committee, graph: Graph | None = None) -> Compiled:
+def compiled(
+    job: Job,
+    roster: Roster,
+    committee: Committee,
+    graph: Graph | None = None,
+    limits: Sequence[Limits] = (),
+) -> Compiled:
     """Graph and engine program for any quorum of the committee; `graph` for a job that names its own.
 
-    Raises LocalMisuse.
+    What is plainly beyond one of the `limits` is not laid out at all. Raises LocalMisuse.
     """
     committee = replace(committee, quorum=tuple(range(1, committee.n + 1)))
     if asked(job).statistic == "program":
         if graph is None or blob_name(graph.encoded()) not in job.inputs:
             raise LocalMisuse("the job's program is not at hand, or another one", code="C-673")
+        if limits:
+            sizes.check_sizes(graph, limits)
         return _joined(graph, roster, committee)
+    if limits:
+        sizes.check_rows(roster.rows, len(job.queries), limits)
+        sizes.check_sizes(_graph(codec.encode(job), roster), limits)
     return _compiled(codec.encode(job), roster, committee)
 
 
