@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import signal
 from collections.abc import Callable
 
@@ -18,8 +16,8 @@ from mesh.data.room import DataRoom
 from mesh.net.profile import fitting
 from mesh.net.transport import Tap, Transport
 from mesh.overlay.epoch_record import EpochRecord
+from mesh.runtime import heap, keystore
 from mesh.runtime import identity as identities
-from mesh.runtime import keystore
 from mesh.runtime.home import Home
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.joining.admissions import Admissions
@@ -43,6 +41,7 @@ ANSWER_S = 0.05
 def run(home: Home, config: Config, *, ready: Callable[[], None], tap: Tap | None = None) -> int:
     """Serve until SIGINT, SIGTERM or `down`; 0. Raises MeshError for what keeps the node from running."""
     failures: list[MeshError] = []
+    heap.share_arenas()
 
     async def main() -> None:
         try:
@@ -104,7 +103,8 @@ async def _serve(
         service.member = MemberService(node, nursery, stop)
         if head is None:
             ready()
-        _trim_memory()
+        heap.settle()
+        nursery.start_soon(heap.keep_trim)
 
 
 async def _discover(identity: NodeIdentity, transport: Transport, service: SwitchingService) -> None:
@@ -146,16 +146,6 @@ async def _serve_until(stop: trio.Event, service: SwitchingService, scope: trio.
             await service.member.goodbye()
     await trio.sleep(ANSWER_S)
     scope.cancel()
-
-
-def _trim_memory() -> None:
-    """Give back what importing and starting needed, once: phones count every megabyte."""
-    gc.collect()
-    gc.freeze()
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        return
 
 
 def _first(group: BaseExceptionGroup[MeshError]) -> MeshError:

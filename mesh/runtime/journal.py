@@ -53,6 +53,8 @@ CREATE INDEX IF NOT EXISTS records_of ON records (session);
 _ADDED = {"key": "BLOB", "epoch": "INTEGER", "plan": "BLOB", "proof_kind": "TEXT", "proof": "BLOB"}
 """Columns of `sessions` that journals of earlier versions lack."""
 _BACKLOG = 1024
+CACHE_KIB = 512
+"""Of pages, instead of SQLite's 2 MB: what is looked up is the end of a session now and then."""
 CUT_EVERY = 32
 """Ends of sessions after which the log is cut off though others are live."""
 KEEP_SESSIONS = 10_000
@@ -343,6 +345,7 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.executescript(_SCHEMA)
         columns = {row[1] for row in connection.execute("PRAGMA table_info(sessions)")}
         for column in _ADDED.keys() - columns:

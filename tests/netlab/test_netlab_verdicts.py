@@ -8,7 +8,7 @@ import pytest
 
 from mesh.api.shapes import AnswerInfo, ErrorInfo, JobInfo, JobResult
 from tools.chaos.oracle import Oracle
-from tools.chaos.vitals import Vitals, growth, leaks
+from tools.chaos.vitals import Vitals, growth, leaks, slope_mb
 from tools.netlab.report import JobLine, Report
 
 OWNERS = ("a", "b", "c")
@@ -102,3 +102,13 @@ def test_growth_is_told_apart_from_a_warm_up_and_from_noise():
     assert leaks("p1", [vitals(rss_mb=80.0 + 3 * number) for number in range(12)])
     assert leaks("p1", [vitals(tasks=110 + number) for number in range(12)])
     assert growth([vitals(fds=number) for number in range(5)]) == {}
+
+
+def test_memory_that_rises_slowly_with_the_jobs_is_a_leak_and_one_step_is_none():
+    rising = [replace(vitals(rss_mb=80.0 + number), jobs=40 * number) for number in range(13)]
+    assert slope_mb(rising) == 12.0
+    assert leaks("p1", rising) == ["p1: memory rises by 12 MB in 480 jobs"]
+    step = [replace(vitals(rss_mb=88.0 if number > 2 else 80.0), jobs=40 * number) for number in range(13)]
+    assert slope_mb(step) == 0.0
+    assert not leaks("p1", step)
+    assert slope_mb([vitals(rss_mb=80.0 + number) for number in range(13)]) is None, "no jobs were counted"

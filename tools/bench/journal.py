@@ -4,7 +4,7 @@ One session of plain statistics is run among machines that store what `durable` 
 a party (a member or an adder) is then written into a journal as often as there are live sessions, under names
 of their own, beside ended ones with their proofs. Then the file is opened afresh:
 
-    serving_s    the journal opened, every session known (a plan heard again would be refused): from here on the
+    serving_s    the journal opened, every session known (its plan would be refused now): from here on the
                  node serves, and goes on with the live sessions one after another
     first_s      until the first of them goes on
     read_s       the live sessions' records read and unsealed, all together

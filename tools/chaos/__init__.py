@@ -4,6 +4,7 @@
     python -m tools.chaos restarts --runs 50
     python -m tools.chaos pauses --runs 30
     python -m tools.chaos storm --faults 1000
+    python -m tools.chaos soak --jobs 480
     python -m tools.chaos price --runs 20 --pauses
     python -m tools.chaos idle --seconds 20
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tools.chaos import idle, price
 from tools.chaos.ground import Ground
 from tools.chaos.loop import FORM_S, Loop, terminate_politely
-from tools.chaos.storm import Storm, Weather
+from tools.chaos.storm import SOAK_EPOCH_S, SOAK_JOBS, Storm, Weather
 from tools.chaos.tally import Tally
 
 SETTLE_S = 8.0
@@ -28,12 +28,11 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="coppice-chaos-"))
     ok = False
     try:
-        settings = idle.settings() if arguments.mode == "idle" else None
+        settings = {"idle": idle.settings(), "soak": {"mesh.epoch_s": SOAK_EPOCH_S}}.get(arguments.mode)
         ground = Ground(folder, arguments.seed, settings)
         with ground.mesh:
-            code = {"idle": _idle, "storm": _storm, "price": _price}.get(arguments.mode, _loop)(
-                ground, arguments
-            )
+            kinds = {"idle": _idle, "storm": _storm, "soak": _storm, "price": _price}
+            code = kinds.get(arguments.mode, _loop)(ground, arguments)
         ok = code == 0
     finally:
         if ok and not arguments.keep:
@@ -51,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         ("restarts", "SIGKILL a random peer in each run and start it again at once, in mid-session"),
         ("pauses", "SIGSTOP a random peer for a while in each run"),
         ("storm", "faults all the time over one mesh that never rests; growth is a failure"),
+        ("soak", "eight hours' worth of jobs, epochs and faults one after another; growth is a failure"),
         ("price", "what a lost role costs a running session"),
         ("idle", "measure memory and CPU of idle nodes"),
     ):
@@ -60,10 +60,14 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--keep", action="store_true", help="keep the state folders")
         if mode == "idle":
             sub.add_argument("--seconds", type=float, default=20.0)
-        elif mode == "storm":
-            sub.add_argument("--faults", type=int, default=1000)
+        elif mode in ("storm", "soak"):
+            if mode == "storm":
+                sub.add_argument("--faults", type=int, default=1000)
+            else:
+                sub.add_argument("--jobs", type=int, default=SOAK_JOBS)
             sub.add_argument("--minutes", type=float, default=60.0, help="end after these, whatever was done")
-            sub.add_argument("--every", type=float, default=1.0, help="mean seconds between faults")
+            every_s = 1.0 if mode == "storm" else 10.0
+            sub.add_argument("--every", type=float, default=every_s, help="mean seconds between faults")
         else:
             sub.add_argument("--runs", type=int, default=100)
             if mode == "price":
@@ -80,7 +84,11 @@ def _loop(ground: Ground, arguments: argparse.Namespace) -> int:
 
 def _storm(ground: Ground, arguments: argparse.Namespace) -> int:
     weather = Weather(arguments.seed)
-    Storm(ground, weather, arguments.every).run(arguments.faults, arguments.minutes * 60)
+    storm = Storm(ground, weather, arguments.every)
+    if arguments.mode == "soak":
+        storm.soak(arguments.jobs, arguments.minutes * 60)
+    else:
+        storm.run(arguments.faults, arguments.minutes * 60)
     if arguments.json:
         print(json.dumps(weather.document()), flush=True)
     else:

@@ -1,8 +1,12 @@
-"""A storm: one mesh, jobs all the time, and a random fault every second or so; an accelerated soak.
+"""A storm: one mesh, jobs all the time, and a random fault every second or so; and the same as a soak.
 
 Peers are killed and come back, or are stopped and go on, at most MAX_DOWN at a time. Two elders are never
-killed, only stopped: they live through the whole run and must not grow. After each SEASON of faults all is
-calm: every job must have ended and the mesh be whole; then the elders are measured.
+killed, only stopped: they live through the whole run and must not grow. After each season (SEASON faults
+or SOAK_SEASON jobs) all is calm: every job must have ended and the mesh be whole; then they are measured.
+
+A soak stands for eight hours of a mesh that is asked once a minute, changes its epoch every ten minutes and
+loses a peer as often: 480 jobs one after another, epochs of SOAK_EPOCH_S, a fault every ten jobs or so. What
+time alone would bring is not in it: 28,800 heartbeats a link are fewer, timers do not run for hours.
 
 Invariant: every job gets a verdict; a wrong value, a hang, a peer that ends by itself, a session open for
 ever, or growth is a problem. All randomness is from the seed, though not the scheduling of real processes.
@@ -14,6 +18,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mesh.api.outcome import AnswerTimeout, NodeUnreachable
@@ -25,6 +30,9 @@ from tools.chaos.loop import FORM_S, HANG_S, LINGER_S, sessions_of
 from tools.chaos.vitals import Vitals
 
 SEASON = 35
+SOAK_SEASON = 40
+SOAK_JOBS = 480
+SOAK_EPOCH_S = 12.0
 MAX_DOWN = 2
 JOBS = 2
 """Under way at the same time."""
@@ -57,6 +65,8 @@ class Weather:
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     resumed: int = 0
+    first_epoch: int = 0
+    last_epoch: int = 0
     whole_again_s: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     samples: dict[str, list[Vitals]] = field(default_factory=dict)
@@ -65,6 +75,11 @@ class Weather:
     def faults(self) -> int:
         """Kills and pauses."""
         return self.kills + self.pauses
+
+    @property
+    def ended(self) -> int:
+        """Jobs."""
+        return sum(self.verdicts.values())
 
     @property
     def ok(self) -> bool:
@@ -84,7 +99,8 @@ class Weather:
             "faults": self.faults,
             "kills": self.kills,
             "pauses": self.pauses,
-            "jobs": sum(self.verdicts.values()),
+            "jobs": self.ended,
+            "epochs": self.last_epoch - self.first_epoch,
             **dict(self.verdicts),
             "askers_killed_and_answered_later": self.resumed,
             "median_s": round(times[len(times) // 2], 2) if times else None,
@@ -95,7 +111,9 @@ class Weather:
                     "first": _plain(found[0]),
                     "last": _plain(found[-1]),
                     "growth": vitals.growth(found),
+                    "rss_mb_per_480_jobs": vitals.slope_mb(found),
                     "samples": len(found),
+                    "rss_mb": [one.rss_mb for one in found],
                 }
                 for name, found in self.samples.items()
                 if found
@@ -126,15 +144,27 @@ class Storm:
 
     def run(self, faults: int, longest_s: float) -> None:
         """Seasons until there were `faults` or `longest_s` have passed; then the audit."""
+        self._play(lambda: self._weather.faults, faults, SEASON, longest_s)
+
+    def soak(self, jobs: int, longest_s: float) -> None:
+        """Seasons until so many jobs have ended; then the audit, and a verdict on growth in any case."""
+        self._play(lambda: self._weather.ended, jobs, SOAK_SEASON, longest_s)
+        for name, samples in self._weather.samples.items():
+            if not vitals.growth(samples):
+                self._weather.problem(f"{name}: {len(samples)} samples say nothing about growth")
+
+    def _play(self, done: Callable[[], int], wanted: int, step: int, longest_s: float) -> None:
         weather = self._weather
         self._mesh.start()
         try:
             self._mesh.wait_formed(FORM_S)
             self._ground.learn_parties()
             self._measure()
-            while weather.faults < faults and time.monotonic() - weather.began < longest_s:
-                self._season(min(SEASON, faults - weather.faults))
+            weather.first_epoch = self._elders[0].client.status().epoch
+            while done() < wanted and time.monotonic() - weather.began < longest_s:
+                self._season(done, min(done() + step, wanted))
                 self._calm()
+            weather.last_epoch = self._elders[0].client.status().epoch
             self._mesh.wait_until("all sessions end", self._nothing_open, LINGER_S)
         except DeadlinePassed as error:
             weather.problem(f"{error.args[0]}: {'; '.join(audit.states(self._mesh))}")
@@ -148,22 +178,22 @@ class Storm:
 
     # -- a season -------------------------------------------------------------------------------------
 
-    def _season(self, faults: int) -> None:
-        struck, next_s = 0, time.monotonic()
-        while struck < faults:
+    def _season(self, done: Callable[[], int], goal: int) -> None:
+        next_s = time.monotonic()
+        while done() < goal:
             now = time.monotonic()
             if now >= next_s:
-                struck += self._strike(now)
+                self._strike(now)
                 next_s = now + self._random.uniform(0.5, 1.5) * self._every_s
             self._mend(now)
             self._submit()
             self._look(now)
             time.sleep(POLL_S)
 
-    def _strike(self, now: float) -> int:
+    def _strike(self, now: float) -> None:
         """One fault, unless enough peers are down."""
         if len(self._down) + len(self._stopped) >= MAX_DOWN:
-            return 0
+            return
         kills = self._random.random() < KILLS
         victims = [peer for peer in self._able() if not (kills and peer in self._elders)]
         victim = self._random.choice(victims)
@@ -177,7 +207,6 @@ class Storm:
             self._mesh.pause(victim.name)
             self._stopped[victim.name] = now + self._random.uniform(*PAUSE_S)
             self._weather.pauses += 1
-        return 1
 
     def _mend(self, now: float) -> None:
         for name in [name for name, until in self._down.items() if now >= until]:
@@ -270,7 +299,7 @@ class Storm:
 
     def _measure(self) -> None:
         for elder in self._elders:
-            self._weather.samples[elder.name].append(vitals.sample(elder))
+            self._weather.samples[elder.name].append(vitals.sample(elder, self._weather.ended))
 
     def _nothing_open(self) -> bool:
         return not any(audit.open_sessions(peer.home) for peer in self._mesh.running)

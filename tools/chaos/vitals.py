@@ -1,7 +1,9 @@
 """What a process holds: descriptors, memory, threads, tasks; samples over a run, and whether they grow.
 
 Invariant judged: over a run whose load does not change, a node that lives through all of it holds no more at
-the end than after it warmed up, up to a slack for caches that fill and heaps that fragment.
+the end than after it warmed up, up to a slack for caches that fill and heaps that fragment; and its memory
+does not rise by more than MAX_SLOPE_MB in 480 jobs, by the median of the slopes between all warm samples
+(Theil and Sen: a few odd samples do not move it).
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from tools.chaos.idle import memory_mb
 
 SLACKS = {"fds": 4, "rss_mb": 12.0, "threads": 4, "tasks": 4}
 FEWEST = 6
+SLOPE_JOBS = 480
+"""Eight hours of a job a minute."""
+MAX_SLOPE_MB = 6.0
+"""A record of each of the last 256 jobs of one's own stays, with its events: 7 KB each, so 2 MB at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +33,16 @@ class Vitals:
     rss_mb: float
     threads: int
     tasks: int
+    jobs: int = 0
 
 
-def sample(peer: Peer) -> Vitals:
-    """What a running peer holds now."""
+def sample(peer: Peer, jobs: int = 0) -> Vitals:
+    """What a running peer holds now, after so many jobs of the mesh."""
     metrics = dict(peer.client.metrics().values)
     threads = len(os.listdir(f"/proc/{peer.pid}/task"))
     rss_mb = memory_mb(peer.pid, "Rss")
     fds = len(list(Path(f"/proc/{peer.pid}/fd").iterdir()))
-    return Vitals(fds, rss_mb, threads, int(metrics.get("tasks", 0)))
+    return Vitals(fds, rss_mb, threads, int(metrics.get("tasks", 0)), jobs)
 
 
 def live_sessions(peer: Peer) -> int:
@@ -60,10 +67,24 @@ def growth(samples: Sequence[Vitals]) -> dict[str, float]:
     return {what: grown(what) for what in SLACKS}
 
 
+def slope_mb(samples: Sequence[Vitals]) -> float | None:
+    """Growth of memory in SLOPE_JOBS jobs; None for too few samples, or where jobs were not counted."""
+    warm = samples[len(samples) // 4 + 1 :]
+    slopes = [
+        (b.rss_mb - a.rss_mb) / (b.jobs - a.jobs)
+        for index, a in enumerate(warm)
+        for b in warm[index + 1 :]
+        if b.jobs > a.jobs
+    ]
+    return round(median(slopes) * SLOPE_JOBS, 2) if len(warm) >= FEWEST and slopes else None
+
+
 def leaks(name: str, samples: Sequence[Vitals]) -> list[str]:
     """What grew more than its slack, in words."""
+    slope = slope_mb(samples)
+    steep = slope is not None and slope > MAX_SLOPE_MB
     return [
         f"{name}: {what} grew by {grown:g} over the run"
         for what, grown in growth(samples).items()
         if grown > SLACKS[what]
-    ]
+    ] + ([f"{name}: memory rises by {slope:g} MB in {SLOPE_JOBS} jobs"] if steep else [])
