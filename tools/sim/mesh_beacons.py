@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 LIMITS: Final = PlanLimits(collect_ms=2_000, total_ms=12_000)
 MAX_EARLY: Final = 32
+LOOKS: Final = 4
+LOOK_AGAIN_S: Final = 0.25
+"""As `mesh.runtime.judging`."""
 SLACK_S: Final = 1.0
 
 
@@ -99,16 +102,22 @@ class Beacons:
             if sum(one == sender for one, _ in early) < MAX_EARLY:
                 early.append((sender, mail))
 
-    def _offered(self, node: Node, plan: Plan) -> None:
-        view = node.membership.view(node.local(self.world.now))
+    def _offered(self, node: Node, plan: Plan, life: int = 0, looks: int = LOOKS) -> None:
+        """Judge a plan as the runtime does: what our view refuses is looked at again, a few times."""
+        if (life and life != node.lives) or not node.up:
+            return
+        world, view = self.world, node.membership.view(node.local(self.world.now))
         try:
             node.keeper.check_beacon(plan)
             plan_check.verify(plan, view, node.keeper.record, node.keeper.standings, LIMITS)
         except (ProtocolError, Refused) as refusal:
-            self.world.note(f"p{node.index} takes no part in a beacon session: {refusal}")
+            if isinstance(refusal, Refused) and looks > 1:
+                world.at(world.now + LOOK_AGAIN_S, self._offered, node, plan, node.lives, looks - 1)
+                return
+            world.note(f"p{node.index} takes no part in a beacon session: {refusal}")
             told = tuple(sorted({plan.initiator, *plan.stages[plan.root].adders} - {node.party}))
             decline = Decline(plan.root, "it takes no part", whole=True)
-            self.world.carry(node, Broadcast(told, SessionMail(plan.session, decline)))
+            world.carry(node, Broadcast(told, SessionMail(plan.session, decline)))
             return
         self._begin(node, plan)
 
