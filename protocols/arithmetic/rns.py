@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,8 +52,12 @@ def _column(values: Residues, ndim: int) -> Residues:
 
 def fold(x: Residues) -> Residues:
     """Any uint64 in rows (2, ...) to canonical."""
-    reduced = (x & _M61) + (x >> _61) * _column(_BOTH_FOLD, x.ndim)  # < 2^61 + 2^8
-    return np.asarray(np.minimum(reduced, reduced - _column(_BOTH, x.ndim)))
+    reduced, high = np.asarray(x & _M61), np.asarray(x >> _61)
+    reduced += high
+    high[1] *= _30  # 1 and 31 times
+    reduced[1] += high[1]  # < 2^61 + 2^8
+    np.subtract(reduced, _column(_BOTH, x.ndim), out=high)
+    return np.asarray(np.minimum(reduced, high, out=reduced))
 
 
 def align(a: Residues, ndim: int) -> Residues:
@@ -136,10 +141,13 @@ def _settle_q(x: Residues) -> Residues:
     return np.asarray(np.minimum(reduced, reduced - _Q))
 
 
+@lru_cache(maxsize=1 << 12)
 def constants(k: int | Fraction) -> Residues:
-    """Residues (2,) of an integer, or of a fraction whose denominator is prime to M."""
+    """Residues (2,) of an integer, or of a fraction whose denominator is prime to M; read-only."""
     exact = Fraction(k)
-    return np.array([exact.numerator * pow(exact.denominator, -1, m) % m for m in MODULI], dtype=np.uint64)
+    found = np.array([exact.numerator * pow(exact.denominator, -1, m) % m for m in MODULI], dtype=np.uint64)
+    found.setflags(write=False)
+    return found
 
 
 def scale(a: Residues, k: int | Fraction) -> Residues:

@@ -20,6 +20,7 @@ from protocols.engine.assembler import count_of
 from protocols.engine.binary import Gate, words_for
 from protocols.engine.committee import Committee
 from protocols.engine.compare import OpenSign, SetTerms, Terms
+from protocols.engine.dealtbit import Dealt, Joined
 from protocols.engine.lookahead import Lookahead
 from protocols.engine.multiply import Opened, Reveal
 from protocols.engine.numbers import Number
@@ -37,6 +38,8 @@ SECONDS_AN_ELEMENT = {
     SetTerms: 1200e-9,
     Signs: 900e-9,
     Spread: 250e-9,
+    Dealt: 150e-9,
+    Joined: 200e-9,
     OpenSign: 5e-9,
 }
 """Computing of one member at (3, 1), where it holds two key sets, measured."""
@@ -126,7 +129,7 @@ def cost(lowered: Lowered, committee: Committee) -> Cost:
         working_set_bytes=live,
         computing_s=sum(_seconds(s, size, committee) for s, size in zip(program.steps, sizes, strict=True)),
         mode=committee.mode,
-        random_bits=sum(s.count for s in program.steps if isinstance(s, Spread)),
+        random_bits=sum(s.count for s in program.steps if isinstance(s, Spread | Joined)),
         preprocessing_bytes=max(_early_bytes(program, committee, early, p) for p in committee.quorum),
     )
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from protocols.engine import dealtbit
 from protocols.engine.carry import CarrySave, Combine, GroupCarry, groups
 from protocols.engine.checked import Confirm
 from protocols.engine.committee import Committee
 from protocols.engine.compare import OpenSign, SetTerms, Terms
+from protocols.engine.dealtbit import Dealt, Joined
 from protocols.engine.lookahead import Lookahead, Prepared, best_width, plan
 from protocols.engine.multiply import Opened, largest_bits
 from protocols.engine.pieces import check_size
@@ -113,8 +115,13 @@ class Assembler:
 
     def random_bits(self, count: int) -> tuple[int, int]:
         """([rho] mod M, rho's bits over Z_2)."""
-        sign = self.append(Signs((), (self.register(),), count))
         share, bits = self.register(), self.register()
+        if dealtbit.applies(self.committee):
+            one, other = self.register(), self.register()
+            self.append(Dealt((), (one, other, bits), count))
+            self.append(Joined((one, other), (share,), count))
+            return share, bits
+        sign = self.append(Signs((), (self.register(),), count))
         self.append(Spread((sign,), (share, bits), count))
         return share, bits
 
