@@ -59,6 +59,9 @@ def test_edge_products_of_each_residue() -> None:
     a, b = np.meshgrid(np.array(edge, dtype=np.uint64), np.array(edge, dtype=np.uint64))
     expected = [[i * j % rns.Q for i in edge] for j in edge]
     assert rns.mul_q(a, b).tolist() == expected
+    both = rns.mul(np.stack([a] * 2), np.stack([b] * 2))
+    assert both[1].tolist() == expected
+    assert both[0].tolist() == [[i * j % rns.P for i in edge] for j in edge]
 
 
 def test_blocks_are_seamless() -> None:
