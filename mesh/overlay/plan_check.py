@@ -23,6 +23,7 @@ from mesh.overlay.planner import (
     BEACON_LABEL,
     BEACON_LENGTH,
     MAX_SUBSTITUTES,
+    SHARES_LABEL,
     PlanLimits,
     beacon_min_sites,
     dealers_by_cluster,
@@ -96,6 +97,11 @@ class _Checker:
         if is_beacon(plan):
             self._beacon_shape()
             return
+        if plan.codes is not None:
+            if [stage.label for stage in plan.stages] != [SHARES_LABEL]:
+                raise MalformedMessage("a sum of shares has one stage of its own label")
+            self._check_hops(1)
+            return
         leaves = [stage for stage in plan.stages if stage.dealers]
         expected = leaf_labels([stage.dealers for stage in leaves], self._sites)
         depth, first, width = 1, 0, len(leaves)
@@ -119,7 +125,7 @@ class _Checker:
         """
         groups = [stage.dealers for stage in self._plan.stages if stage.dealers]
         mine = next((group for group in groups if self._view.me in group), None)
-        if mine is None or is_beacon(self._plan):
+        if mine is None or is_beacon(self._plan) or self._plan.codes is not None:
             return
         wanted = {party for group in groups for party in group}
         sizes = self._limits.sizes_of(self._plan.bulk)
@@ -171,7 +177,8 @@ class _Checker:
 
     def committee(self, index: int, stage: Stage) -> None:
         """Seats and substitutes are the first of the rank order, leaving out only whom we cannot reach."""
-        site = None if stage.children or is_beacon(self._plan) else own_site(stage.dealers, self._sites)
+        everywhere = stage.children or is_beacon(self._plan) or self._plan.codes is not None
+        site = None if everywhere else own_site(stage.dealers, self._sites)
         order = seat_order(self._record, stage.label, site, self._certificates)
         rank = {party: position for position, party in enumerate(order)}
         seats = [*stage.seats, *stage.substitutes]

@@ -30,12 +30,24 @@ from mesh.overlay.sortition import (
 from mesh.overlay.view import View
 from protocols.errors import LocalMisuse, Refused
 from protocols.identifiers import PartyId
-from protocols.sessions.plan import Bulk, Job, Plan, Query, Seat, SortitionProof, Stage, check, hops_needed
+from protocols.sessions.plan import (
+    Bulk,
+    Codes,
+    Job,
+    Plan,
+    Query,
+    Seat,
+    SortitionProof,
+    Stage,
+    check,
+    hops_needed,
+)
 
 MAX_ADDERS = 8
 MAX_SUBSTITUTES = 8
 BEACON_LENGTH = 4
 BEACON_LABEL = "beacon"
+SHARES_LABEL = "shares"
 BEACON_QUERY = Query("beacon", "", ())
 
 
@@ -102,6 +114,28 @@ def plan_session(
     masked = replace(plan, bulk=bulk)
     check(masked)
     return masked
+
+
+def plan_shares(
+    view: View,
+    record: EpochRecord,
+    standings: Mapping[PartyId, Standing],
+    job: Job,
+    codes: Codes,
+    *,
+    nonce: bytes,
+    limits: PlanLimits | None = None,
+) -> Plan:
+    """The plan of one sum to which secrets come as shares: one stage, whose committee weighs them.
+
+    Its label is fixed, so an initiator draws the one committee of the epoch whatever it asks. Raises Refused.
+    """
+    builder = _Builder(view, record, standings, limits or PlanLimits())
+    wanted = tuple(sorted(_dealers(view, job, codes.dealers)))
+    stage = builder.stage(SHARES_LABEL, None, wanted, ())
+    plan = replace(builder.plan(job, codes.length, nonce, (stage,), 1), codes=codes)
+    check(plan)
+    return plan
 
 
 def plan_beacon(

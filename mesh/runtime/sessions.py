@@ -309,7 +309,7 @@ class Sessions:
         plan_check.verify(plan, picture.view, picture.record, picture.standings, picture.limits)
         if plan.bulk is not None:
             masked.check_fits(plan, plan.bulk)
-        elif plan.length != statistics.job_length(plan.job):
+        elif (plan.codes.width if plan.codes else plan.length) != statistics.job_length(plan.job):
             raise MalformedMessage("the plan's length is not that of its job")
 
     async def _consent(self, plan: Plan) -> tuple[Elements | None, str]:

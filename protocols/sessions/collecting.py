@@ -23,7 +23,7 @@ from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, ProtocolError, UnattributableFault, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
-from protocols.sessions import dealing, events, resharing, roster
+from protocols.sessions import codewords, dealing, events, resharing, roster
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
@@ -317,7 +317,8 @@ class Member:
         if self.assembly.sources[0].is_devices:
             (group,) = self.certificate.roster.groups
             rows = np.stack([self._held[entry.dealing].share for entry in group.entries])
-            self.sum = field.total(rows)
+            dealers = [entry.dealer for entry in group.entries]
+            self.sum = codewords.added(self.assembly.plan, self._subject(), dealers, rows)
             return []
         if self._checked_since is not None:
             return []

@@ -14,6 +14,7 @@ Symbols: n seats, t threshold = degree of the sharing polynomials (t+1 shares op
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -31,6 +32,9 @@ COMMITTEE_SIZES: tuple[tuple[int, int], ...] = ((16, 5), (13, 4), (10, 3), (7, 2
 
 MAX_HANDOVERS = 4
 """How often a stage's committee may be refilled during one session; each costs a pair of mask elements."""
+
+VAULTS = "vault:"
+"""Data sets that are sums over vaults begin so."""
 
 MAX_STAGES = 1024
 MAX_DEALERS = 4096
@@ -112,6 +116,43 @@ class Bulk:
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """Dealers that deal their shares of one secret of degree `threshold`, at these points (rising)."""
+
+    dealers: Annotated[tuple[PartyId, ...], AtMost(16)]
+    points: Annotated[tuple[Annotated[int, Between(1, 16)], ...], AtMost(16)]
+    threshold: Annotated[int, Between(1, 5)]
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The session adds `width` elements: of the plain dealers, and of secrets that come as shares.
+
+    See `codewords` for what is dealt and opened, and why it tells no more than the sum.
+    """
+
+    width: Annotated[int, Between(1, MAX_LENGTH)]
+    plain: Annotated[tuple[PartyId, ...], AtMost(MAX_DEALERS)]
+    groups: Annotated[tuple[Code, ...], AtMost(16)]
+
+    @property
+    def dealers(self) -> tuple[PartyId, ...]:
+        """All of them, sorted."""
+        return tuple(sorted({*self.plain, *(party for code in self.groups for party in code.dealers)}))
+
+    @property
+    def checks(self) -> int:
+        """Elements opened beside the total: two for each point that the total does not need."""
+        return sum(2 * (len(code.dealers) - code.threshold - 1) for code in self.groups)
+
+    @property
+    def length(self) -> int:
+        """What the plan's length must be: room for each dealer's blocks, and for total and checks."""
+        seats = [*self.plain, *(party for code in self.groups for party in code.dealers)]
+        return max(self.width * max(Counter(seats).values(), default=1), self.width + self.checks)
+
+
+@dataclass(frozen=True, slots=True)
 class SortitionProof:
     """ECVRF proof by which `party` earned its rank as an adder."""
 
@@ -135,6 +176,7 @@ class Plan:
     stages: Annotated[tuple[Stage, ...], AtMost(MAX_STAGES)]
     proofs: Annotated[tuple[SortitionProof, ...], AtMost(8 * MAX_STAGES)]
     bulk: Bulk | None = None
+    codes: Codes | None = None
 
     @cached_property
     def session(self) -> SessionId:
@@ -229,6 +271,25 @@ def check(plan: Plan) -> None:
         _check_committee(index, stage)
     if plan.bulk is not None:
         _check_bulk(plan, plan.bulk, len(dealers))
+    if plan.codes is not None:
+        _check_codes(plan, plan.codes)
+
+
+def _check_codes(plan: Plan, codes: Codes) -> None:
+    """One committee, which weighs: so all its dealers count or none, and nobody's own rows are weighed."""
+    if len(plan.stages) != 1 or plan.bulk is not None or not plan.job.dataset.startswith(VAULTS):
+        raise MalformedMessage("shares are added up by one committee, in sums over vaults only")
+    if plan.dealers != codes.dealers or plan.job.min_sites != len(codes.dealers):
+        raise MalformedMessage("a sum of shares is opened over all its dealers or not at all")
+    if plan.length != codes.length:
+        raise MalformedMessage(f"{plan.length} elements where shares and checks take {codes.length}")
+    if codes.plain != tuple(sorted(set(codes.plain))) or not codes.groups:
+        raise MalformedMessage("plain dealers are repeated or out of order, or there are no shares")
+    for code in codes.groups:
+        if len(set(code.dealers)) != len(code.dealers) or len(code.points) != len(code.dealers):
+            raise MalformedMessage("a share has not one dealer and one point")
+        if code.points != tuple(sorted(set(code.points))) or len(code.points) <= 2 * code.threshold:
+            raise MalformedMessage("points of shares do not rise, or are too few to check them")
 
 
 def _check_bulk(plan: Plan, bulk: Bulk, devices: int) -> None:

@@ -152,6 +152,38 @@ async def test_the_mean_over_two_vaults_of_owners_that_have_gone(
         nursery.cancel_scope.cancel()
 
 
+async def test_a_holder_that_lies_in_a_sum_over_vaults_is_named_and_left_out(
+    tmp_path: Path, autojump_clock, in_place: None
+) -> None:
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = await mesh.start(7)
+        owner, other, reader = members[0], members[1], members[6]
+        spec = ShareSpec(file_of(tmp_path), "cardio", holders=4, min_sites=2)
+        info = await owner.service.share(spec)
+        folder = tmp_path / "other"
+        folder.mkdir()
+        await other.service.share(ShareSpec(file_of(folder, VALUES[:20]), "more", holders=5, min_sites=2))
+        liar = next(m for m in members if m.identity.applicant.name == info.holders[2].name)
+        answering = liar.node.vaults._answering
+        honest, vault = answering.share_for, info.vault
+
+        async def lies(wanted, standing):
+            share = await honest(wanted, standing)
+            return share + np.uint64(1) if standing.vault.hex() == vault else share
+
+        answering.share_for = lies
+        spec = JobSpec("vault:cardio+vault:more", (QuerySpec("mean", "bmi"),))
+        name = await reader.service.submit(spec)
+        faults = [event.text async for event in reader.service.watch(name) if event.kind == "fault"]
+        job = await reader.ended(name)
+        assert job.result is not None, job.error
+        assert job.result.value == pytest.approx(np.mean([*VALUES, *VALUES[:20]]), rel=1e-14)
+        assert len(faults) == 1
+        assert faults[0].startswith(info.holders[2].name)
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_node_holds_no_more_than_its_person_lets_it(
     tmp_path: Path, autojump_clock, in_place: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

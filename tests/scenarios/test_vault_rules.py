@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from protocols.arithmetic import field
 from protocols.arithmetic.xof import Xof
-from protocols.errors import MalformedMessage
+from protocols.errors import MalformedMessage, UnattributableFault
 from protocols.identifiers import Digest, PartyId
+from protocols.sessions import codewords
 from protocols.sessions.plan import Query
 from protocols.vault import consent, deposit, reading
 from protocols.vault import joint as joints
@@ -124,27 +126,80 @@ def other_vault() -> Vault:
     return Vault(owner, holders, vector, machine.outcome.standing, shares)
 
 
-def test_weighted_shares_of_two_vaults_add_up_to_their_sum() -> None:
+def two_vaults() -> tuple[Vault, Vault, VaultJoint]:
     one, two = deposited(4, 1, min_sites=2), other_vault()
     wanted = company(one, (two.standing.vault, two.owner.party))
-    joint = VaultJoint(wanted, (part_of(one, wanted, (0, 2)), part_of(two, wanted, (0, 3))))
+    parts = (part_of(one, wanted, (0, 1, 2, 3)), part_of(two, wanted, (0, 1, 3)))
+    return one, two, VaultJoint(wanted, parts)
+
+
+def opened(joint: VaultJoint, dealt: dict[PartyId, np.ndarray]) -> np.ndarray:
+    """What a committee of one, which sees everything, computes."""
+    codes = joint.codes
+    plan = SimpleNamespace(codes=codes, length=codes.length)
+    masks = np.ones(4, dtype=np.uint64)
+    rows = np.stack([np.concatenate([dealt[party], masks]) for party in joint.dealers])
+    total = codewords.added(plan, Digest(b"r" * 32), joint.dealers, rows)
+    assert np.array_equal(total[codes.length :], len(rows) * masks)
+    return total[: codes.length]
+
+
+def dealt_by_all(joint: VaultJoint, *vaults: Vault) -> dict[PartyId, np.ndarray]:
+    return {
+        party: joints.summand(
+            joint, party, {v.standing.vault: v.shares[party] for v in vaults if party in v.shares}
+        )
+        for party in joint.dealers
+    }
+
+
+def test_shares_of_two_vaults_add_up_to_their_sum() -> None:
+    one, two, joint = two_vaults()
     joints.check_joint(joint, MESH)
-    total = np.zeros(25, dtype=np.uint64)
-    assert len(joint.dealers) == 3  # h2 holds a seat of both
-    for party in joint.dealers:
-        shares = {v.standing.vault: v.shares[party] for v in (one, two) if party in v.shares}
-        total = field.add(total, joints.summand(joint, party, shares))
-    assert np.array_equal(total, field.add(one.vector[:25], two.vector[:25]))
+    assert len(joint.dealers) == 5  # h2 and h3 hold seats of both
+    total = opened(joint, dealt_by_all(joint, one, two))
+    expected = field.add(one.vector[:25], two.vector[:25])
+    assert np.array_equal(codewords.answer(joint.codes, total), expected)
+    assert not total[25:].any()
+    assert codewords.liars(joint.codes, total) == ()
+    wanted = joint.reading
     for bad in (
         replace(joint, parts=(joint.parts[0],)),
         replace(joint, parts=(joint.parts[0], joint.parts[0])),
-        replace(joint, parts=(replace(joint.parts[0], seats=(0,)), joint.parts[1])),
+        replace(joint, parts=(replace(joint.parts[0], seats=(0, 2)), joint.parts[1])),
         replace(joint, parts=(replace(joint.parts[0], ballots=joint.parts[0].ballots[:2]), joint.parts[1])),
         replace(joint, reading=replace(wanted, id=b"q" * 16)),
         replace(joint, reading=replace(wanted, owners=(one.owner.party, OTHERS[0][1]))),
     ):
         with pytest.raises(MalformedMessage):
             joints.check_joint(bad, MESH)
+
+
+@pytest.mark.parametrize("liar", ["h0", "h1", "h2", "h3"])
+@pytest.mark.parametrize("columns", [slice(0, 1), slice(3, 9), slice(0, 25), slice(25, 50)])
+def test_a_holder_that_deals_another_share_is_found_out(liar: str, columns: slice) -> None:
+    one, two, joint = two_vaults()
+    party = keys_of(liar).party
+    dealt = dealt_by_all(joint, one, two)
+    dealt[party] = dealt[party].copy()
+    dealt[party][columns] = field.add(dealt[party][columns], np.ones_like(dealt[party][columns]))
+    total = opened(joint, dealt)
+    if columns.start == 25 and liar in ("h0", "h1"):  # a block that counts for nothing
+        assert np.array_equal(
+            codewords.answer(joint.codes, total), field.add(one.vector[:25], two.vector[:25])
+        )
+        return
+    with pytest.raises(UnattributableFault):
+        codewords.answer(joint.codes, total)
+    second = columns.start == 25  # of the other vault 2T+1 deal: noticed, not named
+    assert codewords.liars(joint.codes, total) == (() if second else (party,))
+
+
+def test_too_few_dealers_to_check_each_other_are_refused() -> None:
+    _, _, joint = two_vaults()
+    few = replace(joint, parts=(replace(joint.parts[0], seats=(0, 2)), joint.parts[1]))
+    with pytest.raises(MalformedMessage, match="2T\\+1"):
+        joints.check_joint(few, MESH)
 
 
 def test_a_sum_with_the_requesters_own_vault_is_no_sum_of_two_owners() -> None:

@@ -36,7 +36,7 @@ from protocols.errors import (
     TooFewDealers,
 )
 from protocols.identifiers import PartyId
-from protocols.sessions import events
+from protocols.sessions import codewords, events
 from protocols.sessions.messages import AbortProof, Result
 from protocols.sessions.plan import Job, Plan, Query
 from protocols.sessions.transcript import transcript
@@ -220,9 +220,8 @@ class Calculation:
         return error
 
     async def _result(self, plan: Plan, revealed: tuple[str, ...], opened: events.Opened) -> JobResult:
-        answers = await background.run(
-            statistics.decode_job, plan.job, opened.total, len(opened.contributors)
-        )
+        total = opened.total if plan.codes is None else codewords.answer(plan.codes, opened.total)
+        answers = await background.run(statistics.decode_job, plan.job, total, len(opened.contributors))
         shown = tuple([await self._shown(index, answer) for index, answer in enumerate(answers)])
         known = self._node.overlay.view().name
         absent = sorted(set(plan.dealers) - set(opened.contributors))

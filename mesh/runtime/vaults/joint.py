@@ -1,6 +1,7 @@
-"""A job over several vaults, or vaults and live sites: consents, then a session in which T+1 holders deal.
+"""A job over several vaults, or vaults and live sites: consents, then a session in which the holders deal.
 
-The dealers' side is `vault_joints`.
+Holders that dealt something else than their shares are named, and the sum is taken again without them. The
+dealers' side is `joints`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ from dataclasses import replace
 import trio
 
 from mesh.api.shapes import JobResult
-from mesh.overlay.planner import plan_session
+from mesh.overlay.planner import plan_shares
 from mesh.runtime.jobs.calculation import Calculation, job_of, refusals_of
 from mesh.runtime.jobs.inquiry import Inquiry
 from mesh.runtime.vaults.job import denied, located, revealed, unanswered
-from protocols.errors import ConfigError, MeshError, SessionAborted, ThresholdLost, TooFewDealers
+from protocols.errors import (
+    ConfigError,
+    MeshError,
+    SessionAborted,
+    ThresholdLost,
+    TooFewDealers,
+    UnattributableFault,
+)
 from protocols.identifiers import PartyId
-from protocols.sessions import events
-from protocols.sessions.plan import Job, Plan
-from protocols.statistics import registry as statistics
+from protocols.sessions import codewords, events
+from protocols.sessions.plan import MAX_LENGTH, Job, Plan
 from protocols.vault.joint import PREFIX, Part, VaultJoint
 from protocols.vault.messages import Reading
 from protocols.vault.reading import Asking, ReadingFailed
@@ -67,7 +74,14 @@ class JointJob(Calculation):
             vaults.post(joint.dealers, joint)
             outcome = await self._session(plan)
             if isinstance(outcome, events.Opened):
-                return await self._shown_result(plan, job, joint, outcome)
+                assert plan.codes is not None
+                lied = codewords.liars(plan.codes, outcome.total)
+                try:
+                    return await self._shown_result(plan, job, joint, outcome)
+                except UnattributableFault as fault:
+                    error = self._found_out(lied, str(fault))
+                    avoided |= set(lied)
+                    continue
             error = self._error(outcome)
             if not outcome.definite:
                 raise error
@@ -76,6 +90,16 @@ class JointJob(Calculation):
             avoided |= {party for party in joint.dealers if not vaults.view().is_alive(party)}
         assert error is not None
         raise error
+
+    def _found_out(self, liars: tuple[PartyId, ...], fault: str) -> SessionAborted:
+        names = [self._node.overlay.view().name(party) for party in liars]
+        for name in names:
+            self._work.emit("fault", f"{name} dealt something else than its share (observed)", party=name)
+        return ThresholdLost(
+            f"{fault}: {', '.join(names) or 'too few dealt to tell who'}",
+            definite=False,
+            fix="start the vault's missing holders: with 3T+1 of them liars are told apart and left out",
+        )
 
     async def _sites(self, live: str, job: Job) -> tuple[PartyId, ...]:
         """Live sites whose owners would contribute, sorted; none without a live data set."""
@@ -89,7 +113,7 @@ class JointJob(Calculation):
         return tuple(sorted(party for party in poll.willing if picture.view.is_alive(party)))
 
     async def _part(self, standing: Standing, reading: Reading, avoided: set[PartyId]) -> Part | None:
-        """Consents, and T+1 of those who gave theirs as dealers; None if too few are here."""
+        """Consents, and those who gave theirs as dealers; None if too few are here to check each other."""
         vaults, terms = self._node.vaults, standing.terms.terms
         unanswered(terms, reading.queries)
         asking = Asking(vaults.keys, standing, reading, os.urandom(32))
@@ -102,17 +126,24 @@ class JointJob(Calculation):
             return None
         assert asking.consented is not None
         fit = [ballot.seat for ballot in asking.consented.ballots]
-        fit.sort(key=lambda seat: standing.members[seat] in avoided)
-        seats = tuple(sorted(fit[: terms.threshold + 1]))
+        seats = tuple(sorted(seat for seat in fit if standing.members[seat] not in avoided))
+        if len(seats) <= 2 * terms.threshold:
+            return None
         return Part(standing, seats, asking.consented.ballots)
 
     def _planned(self, job: Job, joint: VaultJoint) -> Plan:
         picture = self._node.picture()
         dealers = joint.dealers
         whole = replace(job, dataset=PREFIX + joint.name.hex(), min_sites=len(dealers))
-        return plan_session(
-            picture.view, picture.record, picture.standings, whole, length=statistics.job_length(whole),
-            nonce=os.urandom(32), limits=self._node.limits, dealers=dealers,
+        if joint.codes.length > MAX_LENGTH:
+            raise ConfigError(
+                f"the sum takes {joint.codes.length} elements; {MAX_LENGTH} fit into a session",
+                code="C-655",
+                fix="ask fewer statistics at a time, or over fewer vaults with the same holders",
+            )
+        return plan_shares(
+            picture.view, picture.record, picture.standings, whole, joint.codes,
+            nonce=os.urandom(32), limits=self._node.limits,
         )  # fmt: skip
 
     async def _shown_result(

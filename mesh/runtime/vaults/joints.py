@@ -59,7 +59,8 @@ def judged_by_owner(message: VaultJoint, plan: Plan) -> Judged:
     company = tuple(sorted((*message.reading.sites, *_sites_of(message))))
     job = replace(plan.job, dataset=message.dataset, min_sites=len(company))
     shown = {entry.name: getattr(plan, entry.name) for entry in fields(Plan)}
-    return Judged(**(shown | {"job": job}), of=plan.session, company=company)
+    shown |= {"job": job, "length": message.codes.width, "codes": None}
+    return Judged(**shown, of=plan.session, company=company)
 
 
 def _sites_of(message: VaultJoint) -> list[PartyId]:
