@@ -28,6 +28,17 @@ def common_keys(holdings: Mapping[int, Holding], here: Sequence[int], size: int)
     return tuple(found.pop() if len(found) == 1 else NOTHING for found in columns)
 
 
+def complete(
+    holdings: Mapping[int, Holding], told: Sequence[int], here: Sequence[int], owners: Collection[PartyId]
+) -> bool:
+    """Whether all members `here` have told, each holds keys of all of them, and inputs of all `owners`."""
+    if set(here) - set(told):
+        return False
+    if any(holdings[point].keys[at - 1] == NOTHING for point in told for at in here):
+        return False
+    return all(set(owners) <= {entry.dealer for entry in holdings[point].inputs} for point in told)
+
+
 def best_mark(standings: Mapping[int, Standing], needed: int) -> tuple[Mark, set[int]] | None:
     """The latest mark that `needed` members hold, enough to go on from it, and who holds it."""
     holders: dict[Mark, set[int]] = {}

@@ -15,7 +15,7 @@ from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Effect, Send
 from protocols.programs import dealing, recovery
-from protocols.programs.messages import MAX_ATTEMPTS, Attempt, RecoveryPart
+from protocols.programs.messages import MAX_ATTEMPTS, PIECE_BYTES, Attempt, RecoveryPart
 from protocols.programs.plan import ProgramPlan
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Seat
@@ -32,6 +32,8 @@ class Handing:
         self.plan = plan
         self.keys = keys
         self._seed = seed
+        self.most_bytes = 0
+        """Of one helper's summand: what a state of the program can be; 0 before we know the program."""
         self._parts: dict[int, dict[PartyId, dict[int, bytes]]] = {}
         self._sizes: dict[tuple[int, PartyId], int] = {}
 
@@ -60,6 +62,10 @@ class Handing:
         """Keep a piece. Raises MalformedMessage naming the sender, UnexpectedMessage beyond the bounds."""
         if message.attempt > MAX_ATTEMPTS or message.piece >= message.pieces:
             raise UnexpectedMessage("registers for no attempt of ours")
+        if (message.pieces - 1) * PIECE_BYTES >= self.most_bytes:
+            raise UnexpectedMessage("more registers than a state of the program has")
+        if self._sizes.get((message.attempt, sender), message.pieces) != message.pieces:
+            raise MalformedMessage("one summand in two numbers of pieces", blame=sender)
         latest = max((number for number, held in self._parts.items() if sender in held), default=-1)
         if message.attempt < latest:
             raise UnexpectedMessage("registers for an attempt that is over")

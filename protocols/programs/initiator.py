@@ -15,14 +15,13 @@ Symbols: n seats, t threshold.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Publish
 from protocols.programs import questions
-from protocols.programs.choosing import best_mark, chosen, common_entries, common_keys, reseated
+from protocols.programs.choosing import best_mark, chosen, common_entries, common_keys, complete
+from protocols.programs.disputes import Disputes
 from protocols.programs.events import Begun, Reseated
 from protocols.programs.gathering import upheld
 from protocols.programs.messages import (
@@ -45,11 +44,11 @@ from protocols.programs.messages import (
     StartProposal,
     StartVote,
 )
-from protocols.programs.plan import MAX_GENERATIONS, ProgramPlan, point_of
+from protocols.programs.plan import ProgramPlan, point_of
+from protocols.programs.sitting import Sitting
 from protocols.programs.start import check_certificate, is_valid, start_digest
 from protocols.sessions import events
 from protocols.sessions.messages import Ballot
-from protocols.sessions.plan import Seat
 
 RECOUNT_S = 0.6
 """How long answers to a recount are awaited from members that seem to be here."""
@@ -64,23 +63,20 @@ class Initiator:
         self.plan = plan
         self.phase = "gathering"
         self.declined: dict[PartyId, str] = {}
-        self._absent: set[PartyId] = set()
-        self.lost: frozenset[PartyId] = frozenset()
         self.certificate: StartCertificate | None = None
         self.first: StartCertificate | None = None
         self.aborted: events.Aborted | None = None
         self.attempts = 0
         self._graph = graph
-        self._seats: tuple[Seat, ...] = plan.seats
-        self._generation = 0
+        self._sitting = Sitting(plan)
         self._holdings: dict[int, Holding] = {}
         self._proposal: Start | None = None
         self._ballots: dict[int, Ballot] = {}
         self._standings: dict[int, Standing] = {}
-        self._used: set[PartyId] = set()
         self._attempt: Attempt | None = None
         self._finished: set[int] = set()
-        self._suspects: Counter[int] = Counter()
+        self._disputes = Disputes(plan.threshold)
+        self._named: set[PartyId] = set()
         self._mark = FIRST
         self._holders: set[int] = set()
         self._done: set[PartyId] = set()
@@ -110,17 +106,17 @@ class Initiator:
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Parties went or came back."""
-        returned, self.lost = self.lost - lost, lost
+        returned, self._sitting.lost = self._sitting.lost - lost, lost
         again = tuple(party for party in self.plan.parties if party in returned)
         effects: list[Effect] = [Broadcast(again, ProgramOffer(self.plan))] if again else []
         if self.phase == "gathering":
             effects += self._propose(now) + (self._too_few() if again and self.first else [])
-        elif self.phase == "voting" and self._proposal and self._gone(self._proposal.attempt.quorum):
+        elif self.phase == "voting" and self._proposal and self._sitting.gone(self._proposal.attempt.quorum):
             effects += self._propose(now, final=True)
         elif self.phase == "recounting" and self._attempt:
             recount = Recount(self._attempt.number)
             effects += [Broadcast(again, recount)] if again else self._next(now)
-        elif self.phase == "running" and self._attempt and self._gone(self._attempt.quorum):
+        elif self.phase == "running" and self._attempt and self._sitting.gone(self._attempt.quorum):
             effects += self._recount(now)
         return effects
 
@@ -138,43 +134,28 @@ class Initiator:
             case Standing():
                 return self._on_standing(now, sender, message)
             case Failed():
-                return self._on_failed(sender, message)
+                return self._on_failed(now, sender, message)
             case ProgramDone():
                 return self._on_done(sender)
         raise UnexpectedMessage(f"an initiator takes no {type(message).__name__}")
 
     # -- gathering and voting ---------------------------------------------------------------------------
 
-    def _point(self, sender: PartyId) -> int:
-        point = point_of(self._seats, sender)
-        if point is None:
-            raise UnexpectedMessage("a message of somebody without a seat")
-        return point
-
-    def _gone(self, points: tuple[int, ...]) -> bool:
-        """Whether one of these seats is held by somebody lost."""
-        return any(self._seats[point - 1].party in self.lost for point in points)
-
-    def _here(self) -> list[int]:
-        """Seats whose holders are not lost and take part."""
-        away = self.lost | self._absent
-        return [at for at, seat in enumerate(self._seats, 1) if seat.party not in away]
-
     def _on_decline(self, now: float, sender: PartyId, message: ProgramDecline) -> list[Effect]:
         if sender not in self.plan.parties or sender in self.declined:
             return []
         self.declined[sender] = message.reason
         if message.whole:
-            self._absent.add(sender)
+            self._sitting.absent.add(sender)
         effects: list[Effect] = [Publish(events.Declined(sender, message.reason))]
         return [*effects, *(self._propose(now) if self.phase == "gathering" else [])]
 
     def _on_holding(self, now: float, sender: PartyId, message: Holding) -> list[Effect]:
-        if message.generation != self._generation:
+        if message.generation != self._sitting.generation:
             raise UnexpectedMessage("holdings of another generation")
         if len(message.keys) != self.plan.size:
             raise MalformedMessage("holdings of the wrong size", blame=sender)
-        self._holdings[self._point(sender)] = message
+        self._holdings[self._sitting.point(sender)] = message
         return self._propose(now) if self.phase == "gathering" else []
 
     def _on_complaint(self, sender: PartyId, message: BadDealing) -> list[Effect]:
@@ -191,15 +172,17 @@ class Initiator:
 
     def _propose(self, now: float, *, final: bool = False) -> list[Effect]:
         """Propose a start when nobody more is awaited, or `final`: with what is there."""
-        here = [point for point in self._here() if point in self._holdings]
+        here = [point for point in self._sitting.here() if point in self._holdings]
         if len(here) < self.plan.working or len(here) < self.plan.votes:
             return self._too_few() if final else []
-        if not final and not self._complete(here):
+        away = self._sitting.lost | self.declined.keys()
+        awaited = set() if self.first else set(self.plan.owners) - away
+        if not final and not complete(self._holdings, here, self._sitting.here(), awaited):
             return []
         entries = (
             self.first.start.inputs if self.first else common_entries(self._holdings, here, self.declined)
         )
-        if self._generation == 0 and len(entries) < self.plan.least:
+        if self._sitting.generation == 0 and len(entries) < self.plan.least:
             words = f"{len(entries)} of {self.plan.least} required sites dealt their values"
             hopeless = len(set(self.plan.owners) - self.declined.keys()) < self.plan.least
             return self.abort("C-301", words) if final or hopeless else []
@@ -217,18 +200,6 @@ class Initiator:
         self._proposal, self._ballots, self.phase, self._until = start, {}, "voting", now + VOTE_S
         return [self._to_members(StartProposal(start))]
 
-    def _complete(self, here: list[int]) -> bool:
-        """Every member that is here reports keys of all that are here, and every owner is accounted for."""
-        if set(self._here()) - set(here):
-            return False
-        if any(self._holdings[p].keys[at - 1] == NOTHING for p in here for at in self._here()):
-            return False
-        away = self.lost | self.declined.keys()
-        awaited = {owner for owner in self.plan.owners if owner not in away}
-        if self._generation:
-            return True
-        return all(awaited <= {e.dealer for e in self._holdings[p].inputs} for p in here)
-
     def _start(self, here: list[int], keys: tuple[Digest, ...], entries: tuple[Entry, ...]) -> Start:
         """The start of this generation. Raises LocalMisuse when there is no program for the roster."""
         plan = self.plan
@@ -237,30 +208,37 @@ class Initiator:
         else:
             places = tuple(plan.owners.index(entry.dealer) for entry in entries)
             roster = questions.Roster(places, tuple(entry.rows for entry in entries))
-            program = questions.compiled(plan.job, roster, plan.committee(), self._graph, (plan.limits,))
+            program, _ = questions.affordable(plan, roster, self._graph)
             graph = program.graph.digest()
-        holders = self._holders if self._generation else set(here)
-        ranked = sorted(here, key=lambda p: (self._suspects[p], p not in holders, p))
+        holders = self._holders if self._sitting.generation else set(here)
+        ranked = self._disputes.ranked(here, holders, plan.working)
         parts = chosen(ranked, holders, plan.working, plan.threshold)
-        attempt = Attempt(self._generation, self.attempts, self._mark, *parts)
-        return Start(self._generation, self._seats, keys, entries, graph, attempt)
+        attempt = Attempt(self._sitting.generation, self.attempts, self._mark, *parts)
+        return Start(self._sitting.generation, self._sitting.seats, keys, entries, graph, attempt)
 
     def _to_members(self, message: object) -> Effect:
-        return Broadcast(tuple(seat.party for seat in self._seats), message)
+        return Broadcast(tuple(seat.party for seat in self._sitting.seats), message)
 
     def _on_vote(self, now: float, sender: PartyId, message: StartVote) -> list[Effect]:
         start = self._proposal
         if start is None or self.phase != "voting" or message.generation != start.generation:
             raise UnexpectedMessage("a ballot for nothing that is proposed")
         subject = start_digest(self.plan.session, start)
-        seat = self._point(sender) - 1
+        seat = self._sitting.point(sender) - 1
         if message.ballot.seat != seat or message.subject != subject:
             raise MalformedMessage("a ballot for something else", blame=sender)
         if not is_valid(start, message.ballot, subject):
             raise MalformedMessage("a forged ballot", blame=sender)
         self._ballots[seat] = message.ballot
+        return self._certify(now)
+
+    def _certify(self, now: float) -> list[Effect]:
+        """A certificate, once there are ballots enough, and of all that are to compute and are here."""
+        start = self._proposal
+        assert start is not None
         voters = {at + 1 for at in self._ballots}
-        if len(voters) < self.plan.votes or not set(start.attempt.quorum) <= voters:
+        awaited = set(start.attempt.quorum) & set(self._sitting.here())
+        if len(voters) < self.plan.votes or not awaited <= voters:
             return []
         ballots = tuple(self._ballots[at] for at in sorted(self._ballots))
         self.certificate = StartCertificate(start, ballots)
@@ -268,27 +246,29 @@ class Initiator:
         self.first = self.first or self.certificate
         self.phase, self._finished = "running", set()
         self._attempt = start.attempt
-        told = tuple(dict.fromkeys((*(s.party for s in self._seats), *self.plan.parties)))
+        told = tuple(dict.fromkeys((*(s.party for s in self._sitting.seats), *self.plan.parties)))
         effects: list[Effect] = [self._begun(), Broadcast(told, self.certificate)]
-        return [*effects, *(self._recount(now) if self._gone(start.attempt.quorum) else [])]
+        return [*effects, *(self._recount(now) if self._sitting.gone(start.attempt.quorum) else [])]
 
     def _too_few(self) -> list[Effect]:
         """Not enough members dealt keys: with a certificate, ask them again while there is time."""
         if self.first is not None:
-            return [self._to_members(Reseat(self._generation, self._seats, self.first))]
-        return self.abort("C-302", f"{len(self._here())} members are here, {self.plan.working} must compute")
+            return [self._to_members(Reseat(self._sitting.generation, self._sitting.seats, self.first))]
+        return self.abort(
+            "C-302", f"{len(self._sitting.here())} members are here, {self.plan.working} must compute"
+        )
 
     # -- running ----------------------------------------------------------------------------------------
 
     def _on_standing(self, now: float, sender: PartyId, message: Standing) -> list[Effect]:
-        point = self._point(sender)
-        if message.generation != self._generation or self._attempt is None:
+        point = self._sitting.point(sender)
+        if message.generation != self._sitting.generation or self._attempt is None:
             raise UnexpectedMessage("a standing of another generation")
         if message.finished and message.attempt == self._attempt.number:
             self._finished.add(point)
         self._standings[point] = message
         if message.attempt == self._attempt.number:
-            self._suspects.update(message.missing)
+            self._disputes.missed(message.missing)
         if self.phase == "recounting":
             return self._next(now)
         if self.phase == "running" and message.missing and message.attempt == self._attempt.number:
@@ -298,7 +278,7 @@ class Initiator:
     def _recount(self, now: float) -> list[Effect]:
         """Stop the attempt and ask everybody."""
         assert self._attempt is not None
-        settled = all(p in self._finished for p in self._attempt.quorum if p in self._here())
+        settled = all(p in self._finished for p in self._attempt.quorum if p in self._sitting.here())
         if settled and len(self._finished) > self.plan.threshold:
             return []
         self._standings = {}
@@ -311,31 +291,42 @@ class Initiator:
     def _next(self, now: float, *, final: bool = False) -> list[Effect]:
         """The next attempt, once all members here have answered, or `final`: with those that have."""
         assert self._attempt is not None
-        answered = {p: s for p, s in self._standings.items() if p in self._here()}
-        silent = set(self._here()) - answered.keys()
+        answered = {p: s for p, s in self._standings.items() if p in self._sitting.here()}
+        silent = set(self._sitting.here()) - answered.keys()
         if not final and silent:
-            if not silent - self._suspects.keys():  # only those are silent who were missed before
+            if self._disputes.is_missed(silent):  # only those are silent who were missed before
                 self._until = min(self._until, now + RECOUNT_S / 4)
             return []
         best = best_mark(answered, self.plan.holders)
         if best is None:
             return self._wait(now) if final else []
         self._mark, self._holders = best
+        self._disputes.heard(answered, self._attempt)
+        named = self._name_unfit()
         if len(answered) < self.plan.working:
-            return self._reseat(now) or (self._wait(now) if final else [])
+            return [*named, *(self._reseat(now) or (self._wait(now) if final else []))]
+        if len(set(answered) - self._disputes.unfit) < self.plan.working and (seated := self._reseat(now)):
+            return [*named, *seated]
         if self.attempts >= MAX_ATTEMPTS:
             return self.abort("C-302", f"{MAX_ATTEMPTS} attempts were interrupted")
         self.attempts += 1
         able = self._holders if self.plan.mode == "A" else answered
-        ranked = sorted(able, key=lambda p: (self._suspects[p], p not in self._holders, p))
+        ranked = self._disputes.ranked(able, self._holders, self.plan.working)
         parts = chosen(ranked, self._holders, self.plan.working, self.plan.threshold)
-        self._attempt = Attempt(self._generation, self.attempts, self._mark, *parts)
+        self._attempt = Attempt(self._sitting.generation, self.attempts, self._mark, *parts)
         self.phase, self._finished = "running", set()
-        return [self._begun(), self._to_members(self._attempt)]
+        return [*named, self._begun(), self._to_members(self._attempt)]
+
+    def _name_unfit(self) -> list[Effect]:
+        """Members whose vectors too many others missed, or who complain about too many: once each."""
+        unfit = {self._sitting.seats[point - 1].party for point in self._disputes.unfit} - self._named
+        self._named |= unfit
+        fault = "misses, or is missed by, more members than can be at fault"
+        return [Publish(events.Named(party, fault, proven=False)) for party in sorted(unfit)]
 
     def _begun(self) -> Effect:
         assert self._attempt is not None
-        members = tuple(self._seats[point - 1].party for point in self._attempt.quorum)
+        members = tuple(self._sitting.seats[point - 1].party for point in self._attempt.quorum)
         sites = len(self.first.start.inputs) if self.first else 0
         return Publish(Begun(self._attempt.number, self._attempt.mark.layer, members, sites))
 
@@ -347,42 +338,48 @@ class Initiator:
 
     # -- another generation -----------------------------------------------------------------------------
 
-    def _substitutes(self) -> list[Seat]:
-        away = self.lost | self._absent | self._used
-        return [seat for seat in self.plan.substitutes if seat.party not in away]
-
     def _reseat(self, now: float) -> list[Effect]:
         """Give the seats of members that are gone to substitutes; nobody takes two (`seating`)."""
-        spare, here = self._substitutes(), self._here()
-        needed = self.plan.working - len(here)
-        possible = self._generation + 1 < MAX_GENERATIONS and self.plan.mode != "A"
-        if not 0 < needed <= len(spare) or not possible or self.first is None:
+        before = self._sitting.seats
+        changed = self._sitting.refill(self._disputes.unfit) if self.first else None
+        if changed is None or self.first is None:
             return []
-        before, self._seats = self._seats, reseated(self._seats, here, spare, self.lost)
-        self._generation += 1
+        seats = self._sitting.seats
         self.attempts += 1
         self._holdings, self._proposal, self._ballots = {}, None, {}
         self.phase, self._until = "gathering", now + self.plan.patience_ms / 1000 + RECOUNT_S
-        changed = [at for at in range(self.plan.size) if before[at] != self._seats[at]]
-        gone, seated = (tuple(seats[at].party for at in changed) for seats in (before, self._seats))
-        self._used.update(seated)
-        message = Reseat(self._generation, self._seats, self.first)
+        gone, seated = (tuple(held[at - 1].party for at in changed) for held in (before, seats))
+        self._disputes.forget(changed)
+        message = Reseat(self._sitting.generation, seats, self.first)
         return [Publish(Reseated(self._mark.layer, gone, seated)), self._to_members(message)]
 
     # -- the end ------------------------------------------------------------------------------------------
 
-    def _on_failed(self, sender: PartyId, message: Failed) -> list[Effect]:
-        self._point(sender)
-        if self.phase != "voting" and self.plan.mode == "P":
+    def _on_failed(self, now: float, sender: PartyId, message: Failed) -> list[Effect]:
+        """A member that cannot go on is like one that left. In mode A a deviation ends it, whoever saw it."""
+        self._sitting.point(sender)
+        if self.plan.mode == "A" and self.first is not None:
+            return self.abort(message.code, message.reason)
+        if sender in self._sitting.absent or self.phase == "over":
             return []
-        return self.abort(message.code, message.reason)
+        self._sitting.absent.add(sender)
+        fault = f"does not compute: {message.code} {message.reason}"
+        effects: list[Effect] = [Publish(events.Named(sender, fault, proven=False))]
+        if self.first is None and len(self._sitting.here()) < max(self.plan.votes, self.plan.working):
+            return [*effects, *self.abort(message.code, message.reason)]
+        if self.phase == "voting":
+            return [*effects, *self._certify(now)]
+        if self.phase == "recounting":
+            return [*effects, *self._next(now)]
+        running = self.phase == "running" and self._attempt and self._sitting.gone(self._attempt.quorum)
+        return [*effects, *(self._recount(now) if running else [])]
 
     def _on_done(self, sender: PartyId) -> list[Effect]:
         told = {seat.party for seat in self.plan.recipients}
         if sender not in told:
             raise UnexpectedMessage("only recipients know that outputs are open")
         self._done.add(sender)
-        if told - self._done - self.lost or self.phase == "over":
+        if told - self._done - self._sitting.lost or self.phase == "over":
             return []
         self.phase = "over"
         return [self._to_all(ProgramDone(True, "", ""))]

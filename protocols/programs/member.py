@@ -8,7 +8,6 @@ A substitute begins with the generation that seats it; its registers are handed 
 from __future__ import annotations
 
 from protocols.arithmetic.xof import derive
-from protocols.circuits.cost import within_limits
 from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -42,6 +41,8 @@ from protocols.sessions.keys import PartyKeys
 from protocols.sharing.prss import SetKeys
 
 MAX_EARLY = 256
+FORM_BYTES = 128
+"""Of one register's number and shape in a summand, and then some."""
 
 
 class Member:
@@ -158,16 +159,8 @@ class Member:
             return self.program  # and not that of another roster, which we alone were proposed
         places = tuple(self.plan.owners.index(entry.dealer) for entry in start_.inputs)
         roster = Roster(places, tuple(entry.rows for entry in start_.inputs))
-        all_limits = [limits for limits in (self.plan.limits, self._limits) if limits is not None]
-        program = questions.compiled(self.plan.job, roster, self.plan.committee(), self._graph, all_limits)
-        found = program.cost(self.plan.committee())
-        for limits in all_limits:
-            within_limits(
-                found,
-                rounds=limits.rounds,
-                sent_bytes=limits.sent_bytes,
-                memory_bytes=limits.memory_bytes,
-            )
+        program, found = questions.affordable(self.plan, roster, self._graph, self._limits)
+        self._handing.most_bytes = found.working_set_bytes + FORM_BYTES * len(program.lowered.program.steps)
         return program
 
     def _on_proposal(self, sender: PartyId, proposed: Start) -> list[Effect]:

@@ -24,14 +24,14 @@ from protocols.arithmetic import rns
 from protocols.arithmetic.rns import Residues
 from protocols.circuits import jobs, passes
 from protocols.circuits.builder import Array, Declared, bits, fixed, integers, maximum, trace
-from protocols.circuits.cost import Cost, cost
+from protocols.circuits.cost import Cost, cost, within_limits
 from protocols.circuits.graph import Graph
 from protocols.circuits.lower import Lowered, lower
 from protocols.engine.committee import Committee
 from protocols.errors import ConfigError, LocalMisuse, MalformedMessage
 from protocols.learning.rounds import blob_name
 from protocols.programs import sizes, split
-from protocols.programs.plan import Limits
+from protocols.programs.plan import Limits, ProgramPlan
 from protocols.sessions.plan import Job
 from protocols.statistics import names
 from protocols.wire import codec
@@ -235,6 +235,18 @@ def compiled(
         sizes.check_rows(roster.rows, len(job.queries), limits)
         sizes.check_sizes(_graph(codec.encode(job), roster), limits)
     return _compiled(codec.encode(job), roster, committee)
+
+
+def affordable(
+    plan: ProgramPlan, roster: Roster, graph: Graph | None, own: Limits | None = None
+) -> tuple[Compiled, Cost]:
+    """The program and what it costs a member. Raises LocalMisuse beyond the plan's limits, or one's `own`."""
+    limits = [each for each in (plan.limits, own) if each is not None]
+    program = compiled(plan.job, roster, plan.committee(), graph, limits)
+    found = program.cost(plan.committee())
+    for each in limits:
+        within_limits(found, rounds=each.rounds, sent_bytes=each.sent_bytes, memory_bytes=each.memory_bytes)
+    return program, found
 
 
 def _joined(graph: Graph, roster: Roster, committee: Committee) -> Compiled:
