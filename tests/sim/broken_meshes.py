@@ -66,7 +66,7 @@ def endless_rounds(patch):
 
 
 BUILDS = [
-    Broken(small_quorum, draw, "one chain", 33),
+    Broken(small_quorum, draw, "one chain", 97),
     Broken(every_candidate, draw, "one voice", 10),
     Broken(padded_locks, draw, "blameless", 13),
     Broken(unforgiving, draw, "converges", 2),

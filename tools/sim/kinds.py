@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from tools.sim import mesh_scenario, program_world, scenario
+from tools.sim import mesh_scenario, program_world, scenario, vault_scenario
 from tools.sim.mesh_scenario import MeshScenario
 from tools.sim.mesh_world import MeshWorld
 from tools.sim.program_world import ProgramScenario, ProgramWorld
 from tools.sim.scenario import Scenario
+from tools.sim.vault_scenario import VaultScenario
+from tools.sim.vault_world import VaultWorld
 from tools.sim.world import World
 
-AnyScenario = Scenario | MeshScenario | ProgramScenario
+AnyScenario = Scenario | MeshScenario | ProgramScenario | VaultScenario
 
 
 class AnyWorld(Protocol):
@@ -53,6 +55,7 @@ KINDS: Final = (
     Kind("small", "small sessions: three devices, a committee of three", partial(scenario.draw, small=True)),
     Kind("mesh", "meshes: membership, epochs and their beacon sessions", mesh_scenario.draw),
     Kind("programs", "programs: committee computation", program_world.draw),
+    Kind("vaults", "vaults: deposit, readings, renewals, deletion", vault_scenario.draw),
 )
 
 
@@ -63,4 +66,6 @@ def world_of(drawn: AnyScenario, tracing: bool = False) -> AnyWorld:
             return MeshWorld(drawn, tracing)
         case ProgramScenario():
             return ProgramWorld(drawn, tracing)
+        case VaultScenario():
+            return VaultWorld(drawn, tracing)
     return World(drawn, tracing)

@@ -30,7 +30,7 @@ from typing import Any, Final
 from nacl import bindings as sodium
 from nacl.signing import SigningKey
 
-from protocols import sessions
+from protocols import sessions, vault
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage
 from protocols.identifiers import PartyId
@@ -151,9 +151,13 @@ _STATEMENTS: Final[dict[str, Callable[..., object]]] = {
 
 
 def _signers() -> list[object]:
-    """Every module of the sessions: any may sign."""
-    names = [module.name for module in pkgutil.iter_modules(sessions.__path__)]
-    return [importlib.import_module(f"{sessions.__name__}.{name}") for name in names]
+    """Every module of the sessions and the vaults: any may sign."""
+    found = [
+        (room.__name__, module.name)
+        for room in (sessions, vault)
+        for module in pkgutil.iter_modules(room.__path__)
+    ]
+    return [importlib.import_module(f"{room}.{name}") for room, name in found]
 
 
 _REPLACED: Final[tuple[tuple[object, str, Callable[..., object]], ...]] = (

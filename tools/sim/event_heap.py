@@ -1,0 +1,43 @@
+"""Virtual time: what is to happen, in the order of moments and, at one moment, of having been put in."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+
+class EventHeap:
+    """`now` and what comes after it; `violations` say what went wrong, `trace` what happened if asked for."""
+
+    def __init__(self, tracing: bool) -> None:
+        self.now = 0.0
+        self.messages = 0
+        self.violations: list[str] = []
+        self.trace: list[str] | None = [] if tracing else None
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = 0
+
+    def at(self, moment: float, action: Callable[..., None], *arguments: Any) -> None:
+        """Do something later."""
+        self._count += 1
+        heapq.heappush(self._heap, (moment, self._count, action, arguments))
+
+    def play(self, until_s: float) -> None:
+        """Let things happen up to a moment, or to the first violation."""
+        while self._heap and not self.violations:
+            moment, _, action, arguments = heapq.heappop(self._heap)
+            if moment > until_s:
+                break
+            self.now = moment
+            action(*arguments)
+
+    def note(self, text: str) -> None:
+        """A line of the trace."""
+        if self.trace is not None:
+            self.trace.append(f"{self.now:9.4f}  {text}")
+
+    def complain(self, sentence: str) -> None:
+        """Something is wrong."""
+        self.violations.append(sentence)
+        self.note(f"VIOLATION {sentence}")
