@@ -238,6 +238,21 @@ class Renewed:
     outcome: Digest
 
 
+def proofs(message: object) -> int:
+    """About how many signatures taking the message makes us check."""
+    match message:
+        case VaultDeal() | VaultBadDeal():
+            return 16
+        case VaultPropose():
+            shown = sum(1 + len(one.prepared.ballots) for one in message.changes if one.prepared)
+            return 1 + len(message.roster.held) + len(message.changes) + shown
+        case VaultDecided():
+            return len(message.roster.held) + len(message.commits)
+        case VaultChange():
+            return 1 + (len(message.change.prepared.ballots) if message.change.prepared else 0)
+    return 1
+
+
 def place_of(message: object) -> Place:
     """Which step a renewal message is about."""
     if isinstance(message, VaultPropose | VaultDecided):

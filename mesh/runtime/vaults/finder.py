@@ -73,7 +73,7 @@ class Finder:
             for standing in answer.standings:
                 known = newest.get(standing.vault)
                 newer = known is None or standing.generation > known.generation
-                if newer and await self._is_good(standing, name):
+                if newer and await self._is_good(standing, name, known):
                     newest[standing.vault] = standing
         live = list(newest.values())
         if len(live) > 1:
@@ -93,7 +93,7 @@ class Finder:
         for sender, answer in answers.items():
             for one, renewed_s, uses in zip(answer.standings, answer.renewed_s, answer.uses, strict=False):
                 newer = one.generation > standing.generation
-                if newer and await self._is_good(one, standing.vault.hex()):
+                if newer and await self._is_good(one, standing.vault.hex(), standing):
                     standing = one
                 if standing.seat_of(sender) is not None:
                     told.append(Facts(float(renewed_s), uses))
@@ -116,10 +116,16 @@ class Finder:
             del self._open[key]
         return answers
 
-    async def _is_good(self, standing: Standing, name: str) -> bool:
+    async def _is_good(self, standing: Standing, name: str, known: Standing | None) -> bool:
+        """Of that name, held by a quorum that we know, and proven; the cheap first."""
+        terms, members = standing.terms.terms, self._view().by_party
+        here = sum(party in members for party in standing.members)
+        if name not in (terms.name, terms.vault.hex()) or here < terms.quorum:
+            return False
+        same = known if known is not None and known.vault == standing.vault else None
         try:
-            terms = await trio.to_thread.run_sync(check_standing, standing, self._mesh)
+            await trio.to_thread.run_sync(check_standing, standing, self._mesh, same)
         except MalformedMessage as error:
             log.warning("a vault's standing is forged", why=str(error))
             return False
-        return name in (terms.name, terms.vault.hex())
+        return True

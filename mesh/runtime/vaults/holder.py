@@ -43,7 +43,7 @@ from protocols.vault.messages import (
     erased,
     is_order,
 )
-from protocols.vault.standing import ACK, Deposit, Standing, check_standing, deposit_subject, is_valid
+from protocols.vault.standing import ACK, Deposit, Standing, check_standing, deposit_subject, is_valid, proofs
 from protocols.vault.standing import origin as origin_of
 from protocols.vault.terms import SignedTerms, Terms, check_terms
 from protocols.wire import codec
@@ -52,6 +52,8 @@ log = structlog.get_logger("coppice.vault")
 
 OFFER_S = 3600.0
 """An uncertified share is dropped after this."""
+DEAL_PROOFS = 16
+"""What judging a dealing counts in its sender's allowance: a proof, a sealing, and a long share."""
 MAX_PER_OWNER = 64
 MAX_HELD = 1024
 """Vaults of all owners: each is looked at every second and renewed every epoch."""
@@ -97,6 +99,7 @@ class Holder:
 
     async def on_offer(self, sender: PartyId, message: VaultOffer) -> None:
         """Take a share, or say why not."""
+        self._allowance.charge(sender, DEAL_PROOFS)
         terms = check_terms(message.terms, self._mesh)
         if sender != terms.owner:
             raise MalformedMessage("a vault is offered by its owner", blame=sender)
@@ -186,6 +189,7 @@ class Holder:
         if row.standing is not None:  # the receipts of the others were here sooner
             return
         standing = Standing(codec.decode(SignedTerms, row.terms), message.deposit, ())
+        self._allowance.charge(sender, proofs(standing))
         check_standing(standing, self._mesh)
         if sum(party in self._view().by_party for party in standing.members) < standing.terms.terms.quorum:
             raise UnexpectedMessage("a vault of holders that we do not know")
@@ -196,10 +200,12 @@ class Holder:
 
     async def on_bad_share(self, sender: PartyId, message: VaultBadShare) -> None:
         """A fellow holder shows what the owner dealt it: if that is true, nothing of it is kept."""
-        terms = check_terms(message.terms, self._mesh)
+        terms = message.terms.terms
         row = await self.row(terms.vault)
         if row is None or (row.standing is not None and standing_of(row.standing).generation):
             raise UnexpectedMessage("a proof about a vault that we do not hold, or no longer from its owner")
+        self._allowance.charge(sender, DEAL_PROOFS)
+        check_terms(message.terms, self._mesh)
         if not await trio.to_thread.run_sync(deposit.is_guilty, message):
             raise MalformedMessage("a proof against a vault's owner that proves nothing", blame=sender)
         log.warning("fault", party=self._view().name(terms.owner), fault="dealt a bad share", proven=True)
@@ -247,6 +253,7 @@ class Holder:
 
     async def on_order(self, sender: PartyId, message: VaultOrder) -> None:
         """Erase, confirm to the owner, and pass the order on to the other holders."""
+        self._allowance.charge(sender, 3)
         terms = check_terms(message.terms, self._mesh)
         if not is_order(message):
             raise MalformedMessage("an order to erase that the owner did not give", blame=sender)

@@ -37,6 +37,7 @@ from mesh.settings import Config
 from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
+from protocols.vault import renewal_messages
 from protocols.vault.deposit import Deposited, DepositFailed, Depositor
 from protocols.vault.joint import VaultJoint
 from protocols.vault.messages import (
@@ -108,7 +109,7 @@ class Vaults:
         self._clock = clock
         wrapping = derive(identity.keys.sealing.reveal(), "vaults at rest")
         self.store = VaultStore(folder / "vaults", wrapping)
-        allowance = Allowance(trio.current_time)
+        allowance = self._allowance = Allowance(trio.current_time)
         self.holder = Holder(
             self.keys, self._mesh, config, self.store, self.post, self.view, clock, allowance
         )
@@ -240,6 +241,7 @@ class Vaults:
             case VaultUses():
                 await self._answering.on_uses(sender, message)
             case _ if isinstance(message, RENEWAL_MESSAGES):
+                self._allowance.charge(sender, renewal_messages.proofs(message))
                 await self._keeper.receive(sender, message)
             case _:
                 raise UnexpectedMessage(f"no vault waits for a {type(message).__name__}")
