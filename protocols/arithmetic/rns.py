@@ -116,7 +116,7 @@ _FEW = 1 << 10
 
 
 def _mul_few(a: Residues, b: Residues) -> Residues:
-    """As `mul`: with 2^61 = f a row, 2^62 top = 2 f (top mod 2^55) + 2^55 u, u = 2 f (top div 2^55) < 2^11."""
+    """As `mul`: 2^61 = f a row, 2^62 top = 2 f (top mod 2^55) + 2^55 u, u = 2 f (top div 2^55) < 2^11."""
     a0, a1, b0, b1 = a & _M31, a >> _31, b & _M31, b >> _31
     f = _column(_BOTH_FOLD, a.ndim)
     top = np.asarray(a1 * b1)  # < 2^60, stands for 2^62
@@ -175,7 +175,7 @@ def constants(k: int | Fraction) -> Residues:
 
 def scale(a: Residues, k: int | Fraction) -> Residues:
     """k a for a public k; cheap for |k| <= 7."""
-    if k.denominator == 1 and abs(k) <= 7:
+    if k.denominator == 1 and -7 <= k <= 7:
         scaled = fold(a * np.uint64(abs(int(k))))
         return neg(scaled) if k < 0 else scaled
     return mul(a, _column(constants(k), a.ndim))

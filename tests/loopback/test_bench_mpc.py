@@ -13,7 +13,7 @@ import pytest
 from protocols.circuits.cost import WAN, Link
 from protocols.engine.committee import whole
 from protocols.errors import LocalMisuse, MeshError
-from tools.bench import mpc, mpyc_peer
+from tools.bench import mpc, mpc_records, mpyc_peer
 from tools.bench.mpc_link import Uplink
 from tools.bench.mpc_works import DEFAULT, WORKS
 from tools.bench.ports import free_ports
@@ -81,6 +81,25 @@ def test_the_proxy_delays_in_both_directions() -> None:
         proxy.kill()
         proxy.wait()
         proxy.stdout.close()
+
+
+def test_lines_that_fall_short_are_named() -> None:
+    row = {
+        "work": "compare_1e5", "n": 3, "t": 1, "rate": 1e5, "seconds": 1.0, "rounds": 5, "target_ratio": 100.0,
+        "memory_ratio": 2.0, "bytes_each": 117.0,
+    }  # fmt: skip
+    assert [reason for reason in mpc_records.short_of(row) if "MPyC" in reason] == [
+        "71.4 times MPyC, 100 asked"
+    ]
+    assert mpc_records.short_of(row | {"rate": 1e6}) == []
+    assert mpc_records.short_of(row | {"ratio": 101.0}) == []  # MPyC in the same run counts, not its record
+    dear = mpc_records.short_of(row | {"rate": 1e6, "bytes_each": 500.0, "rounds": 10, "memory_ratio": 9.0})
+    assert [next(w for w in ("memory", "10 rounds", "MP-SPDZ") if w in text) for text in dear]
+    assert len(dear) == 3
+    assert "1.40 of rounds" in mpc_records.short_of(row | {"over_ideal": 1.4})[0]
+    assert mpc_records.short_of(row | {"work": "digits_1000", "rate": 0.1, "rounds": 99}) == []
+    assert {case.mode for case in mpc.cases("3,1 4,1", "loopback", "P,A")} == {"P", "A"}
+    assert [case.n for case in mpc.cases("3,1 4,1", "loopback", "A")] == [4]
 
 
 def test_mistakes_are_named() -> None:

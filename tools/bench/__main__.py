@@ -66,17 +66,17 @@ def parser() -> argparse.ArgumentParser:
     four.add_argument("--length", type=int, default=16, help="field elements of a device")
     four.add_argument("--json", action="store_true", help="end with one line of JSON")
     three = kinds.add_parser("mpc", help="committee computation between processes, beside MPyC")
-    three.add_argument("--committees", default="3,1 5,2 7,2", help="n,t of each, with spaces")
-    three.add_argument("--mode", choices=("P", "A"), default="P", help="security mode")
+    three.add_argument("--committees", default="3,1 5,2 7,2 7,3", help="n,t of each, with spaces")
+    three.add_argument("--mode", choices=("P", "A", "P,A"), default="P", help="security modes")
     three.add_argument("--links", default="loopback,wan", help="loopback, wan (20 ms RTT, 50 Mbit/s) or both")
     three.add_argument(
-        "--works", help="names with commas (default: the issue's list); a wrong one lists them"
+        "--works", "--lines", help="names with commas (default: the issue's list); a wrong one lists them"
     )
     three.add_argument("--repetitions", type=int, default=3)
     three.add_argument("--against", choices=("mpyc",), help="run this peer on the same works")
     three.add_argument("--mpyc-python", help="interpreter of MPyC's environment")
     three.add_argument("--mpyc-driver", help="path of mpyc_bench.py")
-    three.add_argument("--timeout", type=float, default=1200.0, help="seconds for one committee and link")
+    three.add_argument("--timeout", type=float, default=240.0, help="seconds for one committee and link")
     three.add_argument("--json", action="store_true", help="end with one line of JSON")
     return top
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols.errors import LocalMisuse
-from tools.bench import mpyc_peer
+from tools.bench import mpc_records, mpyc_peer
 from tools.bench.mpc_works import DEFAULT, WORKS
 from tools.bench.ports import free_ports
 
@@ -130,6 +130,7 @@ def measure(
     if unknown:
         raise LocalMisuse(f"no work {unknown[0]!r}", fix=f"one of {', '.join(WORKS)}")
     table: list[dict[str, Any]] = []
+    short: list[str] = []
     for case in cases:
         print(f"# {case}", flush=True)
         mine = ours(case, works, repetitions, timeout_s)
@@ -143,14 +144,20 @@ def measure(
         for name in works:
             table.append(_line(case, name, mine[name], theirs.get(name)))
             print(_text(table[-1]), flush=True)
-    return {"exact": all(row["exact"] for row in table), "cases": len(cases), "table": table}
+            short += [f"{case} {name}: {reason}" for reason in table[-1]["short_of"]]
+    print(
+        "\n".join(("# short of what is asked", *short)) if short else "# every line is as asked", flush=True
+    )
+    exact = all(row["exact"] for row in table)
+    return {"exact": exact, "cases": len(cases), "short_of": short, "table": table}
 
 
 def _line(case: Case, name: str, mine: dict[str, Any], theirs: dict[str, Any] | None) -> dict[str, Any]:
     work = WORKS[name]
     row = {
-        "case": str(case), "work": name, **mine,
-        "rate": work.operations / mine["seconds"], "unit": work.unit,
+        "case": str(case), "work": name, "n": case.n, "t": case.t, **mine,
+        "rate": work.operations / mine["seconds"], "unit": work.unit, "target_ratio": work.target,
+        "bytes_each": mine["bytes_party"] / work.operations,
     }  # fmt: skip
     if case.link != "loopback":
         ideal = mine["rounds"] * RTT_S / 2 + mine["bytes_party"] / LINK_BYTES_PER_S
@@ -161,18 +168,18 @@ def _line(case: Case, name: str, mine: dict[str, Any], theirs: dict[str, Any] | 
     if theirs is not None:
         row |= {
             "mpyc_seconds": theirs["seconds"], "mpyc_size": theirs["size"], "mpyc_rate": theirs["rate"],
-            "mpyc_bytes_each": theirs["bytes_each"], "bytes_each": mine["bytes_party"] / work.operations,
-            "ratio": row["rate"] / theirs["rate"], "target_ratio": work.target,
+            "mpyc_bytes_each": theirs["bytes_each"], "ratio": row["rate"] / theirs["rate"],
             "cpu_ratio": theirs["cpu_each_s"] * work.operations / mine["cpu_s"],
         }  # fmt: skip
+    row["short_of"] = mpc_records.short_of(row) if case.mode == "P" else []
     return row
 
 
 def _text(row: dict[str, Any]) -> str:
     text = (
         f"{row['work']:16s} {row['seconds']:8.3f} s {row['rate']:12,.1f} {row['unit']:11s}"
-        f" {row['cpu_s']:7.3f} s CPU {row['rounds']:4d} rounds {row['bytes_party']:13,d} B a party"
-        f"  memory x{row['memory_ratio']:.1f} {row['agreed']:.2%} right"
+        f" {row['cpu_s']:7.3f} s CPU {row['rounds']:4d} rounds {row['bytes_party']:13,d} B a party,"
+        f" {row['bytes_each']:,.0f} each  memory x{row['memory_ratio']:.1f} {row['agreed']:.2%} right"
     )
     if "over_ideal" in row:
         text += f"  {row['over_ideal']:.2f} of rounds x RTT + bytes / bandwidth"
@@ -182,15 +189,15 @@ def _text(row: dict[str, Any]) -> str:
     return text
 
 
-def cases(committees: str, links: str, mode: str) -> list[Case]:
-    """From the command line's words. Raises LocalMisuse."""
+def cases(committees: str, links: str, modes: str) -> list[Case]:
+    """From the command line's words; mode A leaves out committees below 3t+1. Raises LocalMisuse."""
     out = []
     for link in links.split(","):
         if link not in ("loopback", "wan"):
             raise LocalMisuse(f"no link {link!r}", fix="loopback, wan or both with a comma")
         for word in committees.split():
             n, t = (int(part) for part in word.split(","))
-            out.append(Case(n, t, mode, link))
+            out += [Case(n, t, mode, link) for mode in modes.split(",") if mode != "A" or n > 3 * t]
     return out
 
 
