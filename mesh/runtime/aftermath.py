@@ -119,6 +119,11 @@ class Aftermath:
             return None
         return codec.decode(PROOFS[end.proof_kind], end.proof)
 
+    def aborted(self, session: SessionId) -> bool:
+        """Whether nothing was opened for certain, though this node may not be able to prove it to others."""
+        end = self._journal.ending(session)
+        return end is not None and end.outcome == "Aborted" and end.plan is None
+
     async def _learn(self, plan: Plan, proof: Result | AbortProof) -> None:
         try:
             await self._learned(plan, proof)

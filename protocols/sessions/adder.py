@@ -102,6 +102,11 @@ class Adder:
         """Whether every better rank is lost."""
         return self.assembly.current_adder(self.lost) == self.me
 
+    @property
+    def _can_certify(self) -> bool:
+        """In office and with a quorum; who comes to be so, back from where it was, has yet to be told all."""
+        return self.in_office and self.ledger.has_quorum(self.lost - self.passed)
+
     def parts(self) -> tuple[Digest, ...] | None:
         """Masked vectors behind the certified roster, in its order; None until certified and all here."""
         if self.certificate is None or not self.certificate.roster.contributors:
@@ -120,8 +125,8 @@ class Adder:
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Who cannot be reached, or is `passed` over as an adder (see `progress`)."""
         self.ledger.lost_at |= dict.fromkeys(lost - self.lost, now)
-        before, returned, self.lost = self.in_office, self.lost - lost, lost
-        if self.in_office and not before:
+        before, returned, self.lost = self._can_certify, self.lost - lost, lost
+        if self._can_certify and not before:
             self._collect_until = max(self._collect_until, now + TAKE_OVER_S)
         return [*self._tell_again(returned), *self._advance(now)]
 
@@ -184,8 +189,8 @@ class Adder:
             if known.digest == name:
                 return []
             self.ledger.exclude(sender, "dealt twice")
-            named = Publish(events.Named(sender, "signed two dealings for one slot", proven=True))
-            return [named, *self._advance(now)]
+            event = events.Named(sender, "signed two dealings for one slot", proven=True)
+            return [Publish(event), *self._advance(now)]
         account = self.ledger.enter(now, source, message, name)
         if self.certificate is None:
             self._parcels.put(now, account)
@@ -205,9 +210,7 @@ class Adder:
             child = certificate.roster.stage
             source = next((s for s in self.assembly.sources if s.child == child), None)
             if roster.roster_digest(self.assembly.session, certificate.roster) != dealing.source:
-                raise MalformedMessage(
-                    "dealing names another roster than its certificate", blame=dealing.dealer
-                )
+                raise MalformedMessage("dealing and certificate differ in roster", blame=dealing.dealer)
         if source is None or dealing.dealer not in source.dealers:
             raise MalformedMessage("not a dealer of this stage", blame=dealing.dealer)
         return source
@@ -225,10 +228,8 @@ class Adder:
 
     def _on_certificate(self, now: float, message: Certificate) -> list[Effect]:
         """Of a source, or of our own assembly: made by a better rank that may be gone by now."""
-        if (message.roster.stage, message.roster.generation) != (
-            self.assembly.stage,
-            self.assembly.generation,
-        ):
+        slot = (message.roster.stage, message.roster.generation)
+        if slot != (self.assembly.stage, self.assembly.generation):
             self._keep_certificate(message)
         elif self.certificate is None:
             roster.check_certificate(self.assembly, message)
@@ -280,8 +281,7 @@ class Adder:
             if sender in self._liars:
                 return []
             self._liars.add(sender)
-            named = Publish(events.Named(sender, "complained about a good share", proven=True))
-            return [named]
+            return [Publish(events.Named(sender, "complained about a good share", proven=True))]
         dealer = message.dealing.dealer
         if dealer in self.ledger.excluded:
             return []

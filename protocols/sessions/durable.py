@@ -14,7 +14,8 @@ bind nobody, and are asked for or sent again.
 What was missed. A party tells a peer that comes back everything again that it told it before, in the same
 order: to the peer it is a slow link, since every message may come late and twice. A restarted party says
 `Resumed` to all, so that even those who never saw it gone do the same, and repeats its own messages, which
-may have been stored and never sent.
+may have been stored and never sent. To itself it was alone from the last moment that it stored: an adder
+whose time to collect went by meanwhile takes some anew, instead of certifying the little it knows.
 
 A message that was taken once is not taken again (a Fetch is: it wants an answer). Refused messages are
 replayed too, since a machine that refuses may have learned something on the way; so each sender has a quota
@@ -176,8 +177,10 @@ class DurableParty:
         machine = cls(begun.plan, keys, begun.seed, begun.contribution, begun.refusal, begun.masked)
         effects = machine._replay(records, begun)
         latest = max((r.at for r in records if isinstance(r, Begun | Heard | Expired)), default=begun.at)
+        others = tuple(sorted(party for party in begun.plan.parties if party != machine.me))
+        if others and machine.outcome is None:
+            effects += machine.receive(latest, machine.me, PeersLost(others))
         machine._shift = max(begun.at + max(elapsed_s, 0.0), latest) - now
-        others = tuple(party for party in begun.plan.parties if party != machine.me)
         hello: list[Effect] = []
         if others:
             hello = [Broadcast(others, Resumed())]

@@ -150,9 +150,12 @@ class Ledger:
         """Whether nobody would certify `roster`, yet what is missing may come: we may be the ones who are cut
         off. An adder proposes once, so one that sees too few members, or the root's one too few sites, waits.
         """
-        live = set(self.assembly.members) - lost
         few_sites = self.assembly.is_root and len(roster.contributors) < self.assembly.plan.job.min_sites
-        return len(live) < self.assembly.quorum or (few_sites and collecting)
+        return not self.has_quorum(lost) or (few_sites and collecting)
+
+    def has_quorum(self, lost: frozenset[PartyId]) -> bool:
+        """Whether enough members are here to certify anything."""
+        return len(set(self.assembly.members) - lost) >= self.assembly.quorum
 
     def eligible(self) -> list[Account]:
         """Dealings that a quorum holds and whose dealer was not caught cheating."""

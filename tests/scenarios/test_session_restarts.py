@@ -12,8 +12,9 @@ from protocols.errors import LocalMisuse, UnexpectedMessage
 from protocols.machine import Broadcast, Persist, Send
 from protocols.sessions import events
 from protocols.sessions.durable import MAX_TOLD_AGAIN, DurableParty
-from protocols.sessions.messages import Certificate, Deal, Fetch, PeersLost, Result, Resumed, Vote
+from protocols.sessions.messages import Certificate, Deal, Fetch, PeersLost, Proposal, Result, Resumed, Vote
 from protocols.sessions.party import INITIATOR_PATIENCE_S
+from protocols.sessions.progress import collecting_s
 from protocols.sessions.records import Begun, Heard, VoteCast
 from protocols.sessions.roster import ROSTER
 from tests.scenarios.crash_pump import CrashPump
@@ -41,6 +42,25 @@ def run(shape, crashes, noticed=True, order=None):
     pump.start()
     pump.run()
     return pump, inputs
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_an_adder_that_was_away_while_its_time_to_collect_went_by_does_not_propose_the_little_it_knows(shape):
+    """It is told again first; its machine's deadlines pass before that, as they do in a node that starts."""
+    plan = make_plan(KEYS, length=2, **SHAPES[shape])
+    inputs = make_inputs(plan)
+    pump = CrashPump(plan, KEYS, inputs, coded=False, noticed=False)
+    victim = plan.stages[plan.root].adders[0]
+    pump.start()
+    pump._crash(victim, 10**6)
+    while pump.queue:
+        pump._deliver(*pump._next())
+    pump.now += collecting_s(plan, plan.root) + 1.0
+    pump.come_back(victim)
+    pump._carry_out(victim, pump.parties[victim].expire(pump.now))
+    assert not any(isinstance(message, Proposal) for sender, _, message in pump.queue if sender == victim)
+    pump.run()
+    check(pump, inputs)
 
 
 def check(pump, inputs):

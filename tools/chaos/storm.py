@@ -251,16 +251,16 @@ class Storm:
             except MeshError as error:
                 self._jobs.remove(job)
                 verdict = "orphaned" if job.asker_died else "hung"
-                self._note(verdict, "" if job.asker_died else str(error.args[0]), job.began)
+                self._note(verdict, str(error.args[0]), job.began, f"{job.asker.name} {job.job}")
                 continue
             self._jobs.remove(job)
             verdict, words = self._ground.judge(info)
             if verdict != "hung":
                 self._aborted += sessions if verdict == "aborted" else sessions[:-1]
             self._weather.resumed += job.asker_died
-            self._note(verdict, words if verdict != "right" else "", job.began)
+            self._note(verdict, words if verdict != "right" else "", job.began, f"{job.asker.name} {job.job}")
 
-    def _note(self, verdict: str, words: str, began: float) -> None:
+    def _note(self, verdict: str, words: str, began: float, name: str = "") -> None:
         weather = self._weather
         weather.verdicts[verdict] += 1
         weather.seconds.append(time.monotonic() - began)
@@ -268,6 +268,8 @@ class Storm:
             weather.reasons[f"{verdict}: {words[:160]}"] += 1
         if verdict in ("wrong", "hung"):
             weather.problem(f"{verdict}: {words}")
+        elif verdict in ("unclear", "orphaned"):
+            print(f"     {verdict} {name}: {words}", file=sys.stderr, flush=True)
 
     # -- calm -----------------------------------------------------------------------------------------
 

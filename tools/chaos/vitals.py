@@ -68,7 +68,7 @@ def growth(samples: Sequence[Vitals]) -> dict[str, float]:
 
 
 def slope_mb(samples: Sequence[Vitals]) -> float | None:
-    """Growth of memory in SLOPE_JOBS jobs; None for too few samples, or where jobs were not counted."""
+    """Growth of memory in SLOPE_JOBS jobs; None for too few samples, or jobs to go by."""
     warm = samples[len(samples) // 4 + 1 :]
     slopes = [
         (b.rss_mb - a.rss_mb) / (b.jobs - a.jobs)
@@ -76,7 +76,9 @@ def slope_mb(samples: Sequence[Vitals]) -> float | None:
         for b in warm[index + 1 :]
         if b.jobs > a.jobs
     ]
-    return round(median(slopes) * SLOPE_JOBS, 2) if len(warm) >= FEWEST and slopes else None
+    if len(warm) < FEWEST or warm[-1].jobs - warm[0].jobs < SLOPE_JOBS // 2:
+        return None
+    return round(median(slopes) * SLOPE_JOBS, 2)
 
 
 def leaks(name: str, samples: Sequence[Vitals]) -> list[str]:

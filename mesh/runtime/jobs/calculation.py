@@ -49,6 +49,7 @@ SPARE_S = 15.0
 """Beyond the plan's total: our own machine has ended long before, unless it is broken."""
 LOOK_S = 0.25
 _UNBEGUN = "the node stopped before the session began"
+_BETWEEN = "the node stopped between two tries"
 
 _ABORTS: dict[str, type[SessionAborted]] = {
     "C-301": TooFewDealers,
@@ -106,6 +107,8 @@ class Calculation:
                     return events.Opened(proof, proof.total, counted, transcript(plan.session, proof))
                 if isinstance(proof, AbortProof):
                     return events.Aborted(proof.votes[0].code, proof.votes[0].reason, definite=True)
+                if self._node.sessions.aftermath.aborted(plan.session):  # and the next one had not begun yet
+                    return events.Aborted("C-300", _BETWEEN, definite=True)
                 if self._outcome is not None and (
                     isinstance(self._outcome, events.Opened) or self._outcome.definite
                 ):
