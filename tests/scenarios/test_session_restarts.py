@@ -55,7 +55,7 @@ def test_an_adder_that_was_away_while_its_time_to_collect_went_by_does_not_propo
     pump._crash(victim, 10**6)
     while pump.queue:
         pump._deliver(*pump._next())
-    pump.now += collecting_s(plan, plan.root) + 1.0
+    pump.now += collecting_s(plan, plan.root) + 0.1
     pump.come_back(victim)
     pump._carry_out(victim, pump.parties[victim].expire(pump.now))
     assert not any(isinstance(message, Proposal) for sender, _, message in pump.queue if sender == victim)
