@@ -3,6 +3,7 @@
 right answer    what a reader opens is what the owner deposited
 few shares      of no generation do more than T parties keep shares that lie, or should have erased theirs
 one generation  no two honest parties take different holders, or makings, of one generation for true
+one voice       no honest party votes, acknowledges or deals twice in one place, over all its lives
 consent         no two readings that quorums consented to isolate fewer than min_sites owners, and there
                 are no more of them than max_uses allows, whoever held the seats (see `vault.consent`)
 erased          who confirms an erasure keeps nothing; in the end no honest party that is there keeps
@@ -15,14 +16,16 @@ bounded memory  a holder keeps a bounded number of things
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from protocols.identifiers import Digest, PartyId
 from protocols.vault import consent
 from protocols.vault.consent import Use
+from protocols.vault.messages import VaultErased, VaultReceipt
 from protocols.vault.reading import ReadingFailed, ReadingOpened
+from protocols.vault.renewal_messages import VaultAck, VaultDeal, VaultVote
 from protocols.vault.standing import Standing, origin
 from tools.sim.checkers import weigh
 from tools.sim.vault_disk import Origin
@@ -47,8 +50,7 @@ class VaultChecker:
         self._made: dict[int, tuple[Digest, tuple[PartyId, ...]]] = {}
         self._corrupt: dict[Origin, set[PartyId]] = {}
         self._uses: dict[Digest, Use] = {}
-        self._late: list[tuple[int, ReadingFailed]] = []
-        self._hands_over = {party for party in self._liars() if party in world.holders_at_first}
+        self._voiced: dict[tuple[Any, ...], bytes] = {}
 
     def _liars(self) -> set[PartyId]:
         return {node.party for node in self.world.nodes.values() if node.index in self.world.liars}
@@ -76,9 +78,11 @@ class VaultChecker:
             if wronged:
                 world.complain(f"blameless: {world.label(wronged[0])} is said to have lied")
         if use.name not in self._uses:
-            words = consent.overlap(self.terms, use, self._uses.values())
-            if words is not None:
-                world.complain(f"consent: in generation {generation} {words}")
+            for earlier in self._uses.values():
+                owners = {owner for _, owner in earlier.sites ^ use.sites}
+                apart = len(owners - {earlier.requester, use.requester})
+                if 0 < apart < self.terms.consent.min_sites and earlier.queries == use.queries:
+                    world.complain(f"consent: in generation {generation} two answers are {apart} apart")
             self._uses[use.name] = use
         rules, size = self.terms.consent, len(self.terms.seats)
         if rules.min_sites > 1 and use.others < rules.min_sites:
@@ -105,10 +109,15 @@ class VaultChecker:
         renewing = any(node.renewals.machine is not None for node in seated)
         return len(fit) == len(standing.members) and not renewing
 
-    def confirmed(self, node: VaultNode) -> None:
-        """`node` says that it has erased everything."""
-        if node.index not in self.world.liars and node.disk.fragments:
+    def said(self, node: VaultNode, message: object) -> None:
+        """A party says something."""
+        if node.index in self.world.liars:
+            return
+        if isinstance(message, VaultErased) and node.disk.fragments:
             self.world.complain(f"erased: p{node.index} says so and keeps shares")
+        place, content = _slot(message)
+        if place is not None and self._voiced.setdefault((node.index, *place), content) != content:
+            self.world.complain(f"one voice: p{node.index} contradicts its {place[0]}")
 
     # -- in the end -----------------------------------------------------------------------------------
 
@@ -164,3 +173,17 @@ class VaultChecker:
 
     def _settled(self, seated: list[VaultNode]) -> bool:
         return all(node.renewals.machine is None for node in seated)
+
+
+def _slot(message: object) -> tuple[tuple[Any, ...] | None, bytes]:
+    """What a message may be said about once, and what it says."""
+    match message:
+        case VaultVote():
+            return (message.KIND, message.place, message.view, message.final), bytes(message.outcome)
+        case VaultAck():
+            return (message.KIND, message.place), bytes(message.outcome) + bytes([message.good])
+        case VaultDeal():
+            return (message.KIND, message.place, message.seats), bytes(message.deal.dealing.signature)
+        case VaultReceipt():
+            return (message.KIND, message.vault), bytes(message.dealing)
+    return None, b""

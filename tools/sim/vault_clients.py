@@ -178,9 +178,9 @@ class Inquiry:
             self.world.at(max(machine.deadline, self.world.now), self._expire, machine)
         elif isinstance(machine.outcome, ReadingFailed):
             self.world.note(f"p{self.asks.index} gets no answer: {machine.outcome}")
-            self.world.failed(self, machine.outcome)
-            if machine.outcome.denied:
+            if machine.outcome.denied or self._left == 0:
                 self.over = True
+                self.world.failed(self, machine.outcome)
             else:
                 self._again()
         elif isinstance(machine.outcome, ReadingOpened) and not self.over:

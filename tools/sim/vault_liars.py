@@ -13,9 +13,12 @@ import numpy as np
 from protocols.identifiers import PartyId
 from protocols.sharing import shamir
 from protocols.vault import reading
+from protocols.vault.dealing import BadShare
+from protocols.vault.gathering import seat_in
 from protocols.vault.messages import Asked, VaultAsk, VaultConsent, VaultUses, VaultUsesAsk
-from protocols.vault.renewal_messages import VaultCheck, VaultPropose, VaultVote
+from protocols.vault.renewal_messages import VaultBadDeal, VaultCheck, VaultDeal, VaultPropose, VaultVote
 from protocols.vault.standing import COMMIT, Standing, cast, commit_subject
+from protocols.wire import sealing
 from protocols.wire.digest import digest
 from tools.sim.liars import mutated
 from tools.sim.vault_disk import Fragment
@@ -171,6 +174,37 @@ class YesMan(VaultLiar):
         return False
 
 
+class FalseComplaint(VaultLiar):
+    """Complains about good shares, with a true or a false disclosure."""
+
+    def hear(self, _sender: PartyId, message: Any) -> bool:
+        if isinstance(message, VaultDeal) and self.dice.random() < 0.5:
+            keys, dealing = self.node.keys, message.deal.dealing
+            seat = seat_in(message.seats, keys.party)
+            if seat is not None:
+                sealed = message.deal.sealed[seat]
+                context = bytes(dealing.subject) + bytes(dealing.dealer) + bytes([seat])
+                proof = sealing.disclose(keys.sealing_secret, sealed, context)
+                shown = proof.shared_point if self.dice.random() < 0.5 else bytes(32)
+                complaint = BadShare(dealing, seat, sealed, shown, proof.challenge, proof.response)
+                self.say(VaultBadDeal(message.place, message.seats, complaint))
+        return False
+
+
+class FarViews(VaultLiar):
+    """Votes in hundreds of views that nobody has reached."""
+
+    def hear(self, _sender: PartyId, message: Any) -> bool:
+        machine = self.node.renewals.machine
+        seat = machine.standing.seat_of(self.node.party) if machine else None
+        if isinstance(message, VaultPropose) and seat is not None and self.dice.random() < 0.3:
+            for view in range(self.dice.choice([1, 100]), 700):
+                outcome = message.roster.outcome
+                ballot = cast(self.node.keys, seat, COMMIT, commit_subject(outcome, view))
+                self.say(VaultVote(message.roster.place, view, True, outcome, ballot))
+        return False
+
+
 class ForgedUses(VaultLiar):
     """Tells newcomers of readings that nobody asked for."""
 
@@ -193,5 +227,7 @@ BY_NAME: dict[str, type[VaultLiar]] = {
     "replay": Replay,
     "mutate": Mutate,
     "yes-man": YesMan,
+    "false-complaint": FalseComplaint,
+    "far-views": FarViews,
     "forged-uses": ForgedUses,
 }

@@ -99,7 +99,13 @@ class VaultNode:
         """Say something to others. Raises Crashed if its time has come."""
         self._spend()
         self.undo.clear()
+        if self.party in to:  # as on the network, but at once
+            self.world.at(self.world.now, self._hear_oneself, self.lives, message)
         self.world.said(self, tuple(dict.fromkeys(party for party in to if party != self.party)), message)
+
+    def _hear_oneself(self, life: int, message: object) -> None:
+        if self.up and self.lives == life:
+            self.world.step(self, self.receive, self.party, message)
 
     def _spend(self) -> None:
         if self.budget is not None:

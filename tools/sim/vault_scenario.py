@@ -19,7 +19,7 @@ TOTAL_S: Final = 100.0
 FIRST_HOLDER: Final = 3
 VAULT_BEHAVIOURS: Final = (
     "silent", "wrong-share", "bad-shares", "wrong-check", "eager-votes", "replay", "mutate",
-    "yes-man", "forged-uses",
+    "yes-man", "forged-uses", "false-complaint", "far-views",
 )  # fmt: skip
 """Names of what lying holders do; see `vault_liars`."""
 

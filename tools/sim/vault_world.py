@@ -2,7 +2,7 @@
 
 The same virtual time as in `world`. Holders are `vault_node`, owner and readers `vault_clients`; they share
 the pure machines of `protocols.vault` with the daemon. A link works while both ends run and nothing cuts them
-off; what is lost on a working link (`loss`) is lost until STOP_S only. Who is down for GIVE_UP_S is given up.
+off; now and then one breaks (`loss`) and comes back. Who is down for GIVE_UP_S is given up.
 
 Everything random comes from the scenario's seed, in the order of events: one seed, one course of events.
 """
@@ -14,7 +14,6 @@ import hashlib
 import random
 import traceback
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, Final
 
 from protocols.arithmetic.xof import Xof
@@ -22,7 +21,6 @@ from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.plan import Query, Seat
 from protocols.vault.gathering import Liar
-from protocols.vault.messages import VaultErased
 from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
 from protocols.vault.standing import Standing
 from protocols.vault.terms import Consent, Terms, sign_terms
@@ -91,11 +89,6 @@ class VaultWorld(EventHeap):
             self.at(self.dice.uniform(0.0, LOOK_S), self._look, node)
 
     # -- what nodes, clients and checkers ask --------------------------------------------------------
-
-    @cached_property
-    def holders_at_first(self) -> frozenset[PartyId]:
-        """Who was offered a share."""
-        return frozenset(seat.party for seat in self.signed.terms.seats)
 
     def label(self, party: PartyId) -> str:
         """Short name of a party."""
@@ -229,8 +222,7 @@ class VaultWorld(EventHeap):
 
     def said(self, node: VaultNode, to: tuple[PartyId, ...], message: Any) -> None:
         """A holder says something."""
-        if isinstance(message, VaultErased):
-            self.checker.confirmed(node)
+        self.checker.said(node, message)
         for party in to:
             bent = message
             for liar in self.liars.get(node.index, ()):
@@ -245,14 +237,22 @@ class VaultWorld(EventHeap):
             return
         self.messages += 1
         faulty = self.now < STOP_S
-        copies = 1 + (faulty and self.dice.random() < self.scenario.duplicate)
-        copies -= faulty and self.dice.random() < self.scenario.loss
-        for _ in range(copies):
+        if faulty and self.dice.random() < self.scenario.loss:
+            self._break(one, other)
+            return
+        for _ in range(1 + (faulty and self.dice.random() < self.scenario.duplicate)):
             moment = self.now + self.dice.uniform(*self.scenario.latency_s)
             if self.scenario.in_order:
                 moment = max(moment, self._last.get((sender, to), 0.0) + 1e-6)
                 self._last[sender, to] = moment
             self.at(moment, self._deliver, sender, to, message)
+
+    def _break(self, one: int, other: int) -> None:
+        """A connection breaks with what is on it, and is there again soon: both ends notice."""
+        self.note(f"p{one} -> p{other}  a connection breaks")
+        for end, peer in ((one, other), (other, one)):
+            self._links[end].discard(peer)
+            self.at(self.now + self.dice.uniform(*NOTICE_S), self._notice, end, peer)
 
     def _deliver(self, sender: PartyId, to: PartyId, message: Any) -> None:
         one, other = self._index[sender], self._index[to]
@@ -323,5 +323,5 @@ class VaultWorld(EventHeap):
         self.checker.answered(inquiry, machine.standing.generation, outcome)
 
     def failed(self, inquiry: Inquiry, outcome: ReadingFailed) -> None:
-        """A reader got no answer."""
+        """A reader got no answer and asks no more."""
         self.checker.failed(inquiry, outcome)
