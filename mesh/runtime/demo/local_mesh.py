@@ -172,7 +172,7 @@ class LocalMesh:
                 )
             time.sleep(POLL_S)
 
-    def wait_formed(self, patience_s: float = 30.0) -> None:
+    def wait_formed(self, patience_s: float = 60.0) -> None:
         """Until every running peer sees all of them, linked, in one epoch whose beacon a session opened."""
 
         def formed() -> bool:
