@@ -184,11 +184,15 @@ class VaultStore:
                     (vault, generation, origin),
                 )
 
+    def orphans(self) -> set[bytes]:
+        """Vaults of which fragments are here and nothing else: a deposit or renewal that did not end."""
+        query = "SELECT DISTINCT vault FROM fragments WHERE vault NOT IN (SELECT vault FROM held)"
+        return {bytes(vault) for (vault,) in self._db.execute(query)}
+
     def tidy(self) -> int:
         """Destroy what a crash left: files of no row, fragments of ended vaults; how many files."""
-        for (vault,) in self._db.execute(
-            "SELECT DISTINCT vault FROM fragments NATURAL JOIN ended"
-        ).fetchall():
+        ended = "SELECT DISTINCT vault FROM fragments NATURAL JOIN ended"
+        for (vault,) in self._db.execute(ended).fetchall():
             self.erase_fragments(vault)
         known = {_name(*row) for row in self._db.execute("SELECT vault, generation, origin FROM fragments")}
         stray = {path.name for folder in (self._keys, self._fragments) for path in folder.iterdir()} - known
@@ -277,8 +281,8 @@ class VaultStore:
 
     def has_use(self, vault: bytes, use: bytes) -> bool:
         """Whether a reading of this name is written down."""
-        found = self._db.execute("SELECT 1 FROM ledger WHERE vault = ? AND use = ?", (vault, use))
-        return found.fetchone() is not None
+        query = "SELECT 1 FROM ledger WHERE vault = ? AND use = ?"
+        return self._db.execute(query, (vault, use)).fetchone() is not None
 
     def count_uses(self, vault: bytes) -> int:
         """How many different readings are written down."""

@@ -77,6 +77,11 @@ class Depositor:
         self._ends = float("inf")
 
     @property
+    def uncertified(self) -> Standing:
+        """Terms, dealing and no receipts: what the owner stores before it offers anything."""
+        return Standing(self._signed, Deposit(self._name, ()), ())
+
+    @property
     def members(self) -> tuple[PartyId, ...]:
         """The holders asked."""
         return tuple(seat.party for seat in self.terms.seats)

@@ -89,6 +89,7 @@ class Holder:
         self._clock = clock
         self._one = trio.CapacityLimiter(1)
         self._early: OrderedDict[Digest, dict[PartyId, VaultReceipt]] = OrderedDict()
+        self._orphans: dict[bytes, float] = {}
         self._receipts: dict[Digest, dict[int, Ballot]] = {}
 
     async def stored(self, call: Callable[..., T], *arguments: object) -> T:
@@ -274,8 +275,13 @@ class Holder:
             self._post((party for party in known if party not in (me, sender)), message)
 
     async def expire(self) -> None:
-        """Erase what is past its date, and offers that were never certified."""
+        """Erase what is past its date, offers never certified, and shares of what did not come about."""
         now = self._clock()
+        orphans = await self.stored(self.store.orphans)
+        self._orphans = {vault: self._orphans.get(vault, now) for vault in orphans}
+        for vault, since in self._orphans.items():
+            if now > since + OFFER_S:
+                await self.stored(self.store.drop, vault)
         for row in await self.stored(self.store.held):
             if self.is_over(row):
                 await self.stored(self.store.end, row.vault, row.name, now, "expired", None)

@@ -25,12 +25,12 @@ from mesh.runtime.vaults.holder import SEED_BYTES, Holder, standing_of
 from mesh.runtime.vaults.ledger import Ledger
 from mesh.runtime.vaults.talk import Post
 from mesh.settings import Config
-from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
+from protocols.errors import MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Seat
-from protocols.vault.gathering import Liar, seat_in
+from protocols.vault.gathering import Liar
 from protocols.vault.renewal import Renewal
 from protocols.vault.renewal_messages import (
     AckCast,
@@ -111,10 +111,13 @@ class Keeper:
                 if row.standing is not None:  # a crash may have come between a certificate and the erasure
                     await self._erase_old(standing_of(row.standing))
             while True:
-                for row in await self._holder.stored(self._store.held):
-                    if row.standing is not None:
-                        await self._look(row, standing_of(row.standing))
-                await self._ledger.fetch()
+                try:
+                    for row in await self._holder.stored(self._store.held):
+                        if row.standing is not None:
+                            await self._look(row, standing_of(row.standing))
+                    await self._ledger.fetch()
+                except MeshError as error:  # a full disk ends no node
+                    log.error("vaults not looked at", why=error.sentence())
                 await trio.sleep(LOOK_S)
 
     async def _look(self, row: HeldRow, standing: Standing) -> None:
@@ -388,9 +391,8 @@ def _stayed(held: HeldRow | None, standing: Standing, me: PartyId) -> bool:
     """Whether we have held a seat in every generation since the one that we know."""
     if held is None:
         return False
-    known = standing_of(held.standing) if held.standing else None
-    seated = known.seat_of(me) if known else seat_in(standing.terms.terms.seats, me)
-    return seated is not None and held_throughout(standing, me, known.generation if known else 0)
+    known = standing_of(held.standing) if held.standing else Standing(standing.terms, standing.deposit, ())
+    return known.seat_of(me) is not None and held_throughout(standing, me, known.generation)
 
 
 def _stays(view: View, party: PartyId) -> bool:

@@ -122,6 +122,7 @@ class Vaults:
         self.joints = Joints(self.me, self._mesh, self._answering, self.view, allowance)
         self._talks: dict[Digest, Talk[object]] = {}
         self.finder = Finder(self.me, self._mesh, self.post, self._links, self.view)
+        self._depositing: set[Digest] = set()
         self._queue: Counter[PartyId] = Counter()
         self._erasing: dict[Digest, trio.Event] = {}
         self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object]](MAX_WAITING)
@@ -140,7 +141,10 @@ class Vaults:
 
     async def _watch_dates(self) -> None:
         while True:
-            await self.holder.expire()
+            try:
+                await self.holder.expire()
+            except MeshError as error:  # a full disk ends no node
+                log.error("vaults not looked at", why=error.sentence())
             await trio.sleep(TICK_S)
 
     # -- mail -----------------------------------------------------------------------------------------
@@ -264,15 +268,29 @@ class Vaults:
         signed = sign_terms(self.keys.signing_seed, terms)
         machine = await trio.to_thread.run_sync(Depositor, self.keys, signed, content.vector, os.urandom(32))
 
+        # Stored before the first holder hears of it, as one to be erased: holders certify a vault among each
+        # other, and after a crash here, or a failure, nobody must keep what this person never saw succeed.
+        recall = order(self.keys.signing_seed, signed)
+        intent = OwnRow(
+            bytes(terms.vault), "", spec.path, now, codec.encode(machine.uncertified), codec.encode(recall)
+        )
+        await self.holder.stored(self.store.put_own, intent)
+
         async def hear(event: object) -> None:  # stored before the holders hear that the vault exists
             if isinstance(event, Deposited):
                 body = codec.encode(event.standing)
                 row = OwnRow(bytes(terms.vault), terms.name, spec.path, now, body, None)
                 await self.holder.stored(self.store.put_own, row)
 
-        outcome = await self._talk(terms.vault, Talk(machine, self.post, hear), machine.members)
+        self._depositing.add(terms.vault)
+        try:
+            outcome = await self._talk(terms.vault, Talk(machine, self.post, hear), machine.members)
+        finally:
+            self._depositing.discard(terms.vault)
         if isinstance(outcome, DepositFailed):
-            self.post(machine.members, order(self.keys.signing_seed, signed))  # whoever took one drops it
+            self.post(
+                machine.members, recall
+            )  # whoever took one drops it; who is away hears it when it is back
             raise vault_owner.failed(outcome.reasons, self.view().name, terms.quorum)
         assert isinstance(outcome, Deposited)
         await self._postman.flush(FLUSH_S)
@@ -328,7 +346,9 @@ class Vaults:
     async def _orders_for(self, peer: PartyId) -> None:
         """Holders that were away when we ordered a vault erased."""
         for row in await self.holder.stored(self.store.own):
-            if row.proof is None or peer not in codec.decode(Standing, row.standing).everyone:
+            if row.proof is None or Digest(row.vault) in self._depositing:
+                continue
+            if peer not in codec.decode(Standing, row.standing).everyone:
                 continue
             if peer not in await self.holder.stored(self.store.confirmed, row.vault):
                 self.post((peer,), codec.decode(VaultOrder, row.proof))
@@ -337,6 +357,8 @@ class Vaults:
         """Vaults that we deposited, as their holders know them now, and those that we hold shares of."""
         found = []
         for row in await self.holder.stored(self.store.own):
+            if not row.name:  # a deposit that failed
+                continue
             standing, facts = codec.decode(Standing, row.standing), None
             if row.proof is None:
                 standing, facts = await self.finder.newest(standing)
