@@ -135,7 +135,7 @@ def test_a_failed_installation_is_not_taken_for_done(machine: Machine) -> None:
     assert "failed" in failed.stderr
     again = machine.bootstrap("test", "-x", STUB_FASTECDSA="0")
     assert "installed" in again.stderr
-    assert again.stdout == "ran -m pytest -m not long -x\n"
+    assert again.stdout == "ran -m pytest -m not long -n auto --maxprocesses 4 --dist loadfile -x\n"
 
 
 def test_testing_sets_up_for_running_as_well(machine: Machine) -> None:
