@@ -23,11 +23,12 @@ class EventHeap:
         self._count += 1
         heapq.heappush(self._heap, (moment, self._count, action, arguments))
 
-    def play(self, until_s: float) -> None:
-        """Let things happen up to a moment, or to the first violation."""
-        while self._heap and not self.violations:
-            moment, _, action, arguments = heapq.heappop(self._heap)
-            if moment > until_s:
+    def play(self, until_s: Callable[[], float]) -> None:
+        """Let things happen up to a moment, which may move meanwhile, or to the first violation."""
+        heap, violations = self._heap, self.violations
+        while heap and not violations:
+            moment, _, action, arguments = heapq.heappop(heap)
+            if moment > until_s():
                 break
             self.now = moment
             action(*arguments)

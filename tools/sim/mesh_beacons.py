@@ -232,5 +232,4 @@ class Beacons:
 
     def _complain(self, sentence: str) -> None:
         if self.world.in_model:
-            self.world.violations.append(sentence)
-            self.world.note(f"VIOLATION {sentence}")
+            self.world.complain(sentence)

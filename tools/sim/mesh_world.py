@@ -10,10 +10,9 @@ Everything random comes from the scenario's seed, in the order of events: one se
 from __future__ import annotations
 
 import hashlib
-import heapq
 import random
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from mesh.overlay import epoch_record
@@ -23,6 +22,7 @@ from mesh.overlay.view import MemberChanged
 from protocols.errors import ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
+from tools.sim.event_heap import EventHeap
 from tools.sim.mesh_admission import Admission
 from tools.sim.mesh_beacons import Beacons, SessionMail
 from tools.sim.mesh_checkers import MESH_CHECKERS, MeshChecker
@@ -35,23 +35,18 @@ MAX_IDLE_TICKS: Final = 50
 LOOK_S: Final = 4.0
 
 
-class MeshWorld:
+class MeshWorld(EventHeap):
     """Runs one scenario; `violations` says what went wrong, `trace` what happened if it was asked for."""
 
     def __init__(self, scenario: MeshScenario, tracing: bool = False) -> None:
+        super().__init__(tracing)
         self.scenario = scenario
         self.stop_s = STOP_S
         self.dice = random.Random(scenario.seed ^ 0x3E5EED)
-        self.now = 0.0
-        self.violations: list[str] = []
-        self.trace: list[str] | None = [] if tracing else None
-        self.messages = 0
         self.in_model = True
         self.nodes: dict[int, Node] = {}
         self.behaviours: dict[PartyId, list[MeshLiar]] = {}
         self._index: dict[PartyId, int] = {}
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = 0
         self._links: set[tuple[int, int]] = set()
         self._last: dict[tuple[int, int], float] = {}
         self._timers: dict[int, float] = {}
@@ -85,16 +80,6 @@ class MeshWorld:
     def label(self, party: PartyId) -> str:
         """Short name of a member."""
         return f"p{self._index[party]}" if party in self._index else party.short()
-
-    def at(self, moment: float, action: Callable[..., None], *arguments: Any) -> None:
-        """Do something later."""
-        self._count += 1
-        heapq.heappush(self._heap, (moment, self._count, action, arguments))
-
-    def note(self, text: str) -> None:
-        """A line of the trace."""
-        if self.trace is not None:
-            self.trace.append(f"{self.now:9.4f}  {text}")
 
     def reaches(self, one: int, other: int) -> bool:
         """Whether a link between the two works now."""
@@ -136,13 +121,7 @@ class MeshWorld:
 
     def run(self) -> None:
         """Until the mesh has had its time."""
-        heap = self._heap
-        while heap and not self.violations:
-            moment, _, action, arguments = heapq.heappop(heap)
-            if moment > TOTAL_S:
-                break
-            self.now = moment
-            action(*arguments)
+        self.play(lambda: TOTAL_S)
         if not self.violations:
             for checker in self.checkers:
                 self._complain(checker, checker.end())
@@ -154,8 +133,7 @@ class MeshWorld:
 
     def _complain(self, checker: MeshChecker, sentences: list[str]) -> None:
         for sentence in sentences:
-            self.violations.append(f"{checker.name}: {sentence}")
-            self.note(f"VIOLATION {checker.name}: {sentence}")
+            self.complain(f"{checker.name}: {sentence}")
 
     # -- members come and go -------------------------------------------------------------------------
 

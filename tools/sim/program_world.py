@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import heapq
 import random
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,6 +33,7 @@ from protocols.programs.recipient import ProgramOpened
 from protocols.sessions import events
 from protocols.sessions.messages import PeersLost
 from protocols.sessions.plan import Job, Query, Seat
+from tools.sim.event_heap import EventHeap
 from tools.sim.liars import mutated
 from tools.sim.mesh_plan import keys_of, seed_of
 from tools.sim.tracing import ending_of
@@ -98,16 +97,13 @@ def draw(seed: int) -> ProgramScenario:
     )
 
 
-class ProgramWorld:
+class ProgramWorld(EventHeap):
     """Runs one scenario; `violations` says what went wrong, `trace` what happened if it was asked for."""
 
     def __init__(self, scenario: ProgramScenario, tracing: bool = False) -> None:
+        super().__init__(tracing)
         self.scenario = scenario
         self.dice = random.Random(scenario.seed ^ 0x94065EED)
-        self.now = 0.0
-        self.messages = 0
-        self.violations: list[str] = []
-        self.trace: list[str] | None = [] if tracing else None
         self.restored = 0
         self.down: set[PartyId] = set()
         self.abstains: set[PartyId] = set()
@@ -126,15 +122,13 @@ class ProgramWorld:
         )  # fmt: skip
         check(self.plan)
         self.machines = {key.party: self._machine(index) for index, key in enumerate(self.keys)}
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = 0
         self._last: dict[tuple[PartyId, PartyId], float] = {}
         self._disks: dict[PartyId, list[object]] = {}
         self._kept: dict[PartyId, set[Any]] = {}
         self._starts: dict[int, Digest | bytes] = {}
         self._voiced: dict[tuple[Any, ...], bytes] = {}
         for fall in scenario.falls:
-            self._at(fall.at_s, self._fall, fall)
+            self.at(fall.at_s, self._fall, fall)
 
     def _machine(self, index: int) -> ProgramParty:
         key = self.keys[index]
@@ -149,26 +143,9 @@ class ProgramWorld:
         for party in self.machines:
             if party not in self.down:
                 self._call(party, self.machines[party].start, self.now)
-        while self._heap and not self.violations:
-            moment, _, action, arguments = heapq.heappop(self._heap)
-            if moment > TOTAL_S + 15.0:
-                break
-            self.now = moment
-            action(*arguments)
+        self.play(lambda: TOTAL_S + 15.0)
         if not self.violations:
             self._judge_ends()
-
-    def _at(self, moment: float, action: Callable[..., None], *arguments: Any) -> None:
-        self._count += 1
-        heapq.heappush(self._heap, (moment, self._count, action, arguments))
-
-    def _note(self, text: str) -> None:
-        if self.trace is not None:
-            self.trace.append(f"{self.now:9.4f}  {text}")
-
-    def _complain(self, sentence: str) -> None:
-        self.violations.append(sentence)
-        self._note(f"VIOLATION {sentence}")
 
     def label(self, party: PartyId) -> str:
         """Short name of a party."""
@@ -193,11 +170,11 @@ class ProgramWorld:
 
     def _fall(self, fall: Fall) -> None:
         party = self.keys[fall.index].party
-        self._note(f"{self.label(party)} crashes")
+        self.note(f"{self.label(party)} crashes")
         self.down.add(party)
         self._spread_news()
         if fall.back_s >= 0:
-            self._at(fall.back_s, self._come_back, fall.index)
+            self.at(fall.back_s, self._come_back, fall.index)
 
     def _come_back(self, index: int) -> None:
         party = self.keys[index].party
@@ -207,10 +184,10 @@ class ProgramWorld:
                 self.keys[index], self._disks.get(party, []), self.now, LIMITS
             )
         except LocalMisuse as misuse:
-            self._note(f"{self.label(party)} is back and abstains: {misuse}")
+            self.note(f"{self.label(party)} is back and abstains: {misuse}")
             self.abstains.add(party)
         else:
-            self._note(f"{self.label(party)} is back with what it kept")
+            self.note(f"{self.label(party)} is back with what it kept")
             self.machines[party] = machine
             self.restored += 1
             self._call(party, lambda: effects)
@@ -218,7 +195,7 @@ class ProgramWorld:
 
     def _spread_news(self) -> None:
         for party in self.machines:
-            self._at(self.now + self.dice.uniform(0.05, 0.4), self._hear_news, party)
+            self.at(self.now + self.dice.uniform(0.05, 0.4), self._hear_news, party)
 
     def _hear_news(self, party: PartyId) -> None:
         if party not in self.down | self.abstains:
@@ -238,7 +215,7 @@ class ProgramWorld:
             if self.scenario.in_order:
                 moment = max(moment, self._last.get((sender, to), 0.0) + 1e-6)
                 self._last[sender, to] = moment
-            self._at(moment, self._deliver, sender, to, message)
+            self.at(moment, self._deliver, sender, to, message)
 
     def _bent(self, message: Any) -> Any:
         """What a liar says: now and then other words, or anything else changed."""
@@ -252,7 +229,7 @@ class ProgramWorld:
         if to in self.down | self.abstains or sender in self.down or isinstance(message, ProgramOffer):
             return
         if self.trace is not None:
-            self._note(f"{self.label(sender)} -> {self.label(to)}  {type(message).KIND}")
+            self.note(f"{self.label(sender)} -> {self.label(to)}  {type(message).KIND}")
         self._call(to, self.machines[to].receive, self.now, sender, message)
 
     def _listen(self, sender: PartyId, to: PartyId, message: Any) -> None:
@@ -266,7 +243,7 @@ class ProgramWorld:
         else:
             return
         if self._voiced.setdefault(place, content) != content:
-            self._complain(f"one voice: {self.label(sender)} contradicts its {type(message).KIND}")
+            self.complain(f"one voice: {self.label(sender)} contradicts its {type(message).KIND}")
 
     # -- machines ------------------------------------------------------------------------------------
 
@@ -275,15 +252,15 @@ class ProgramWorld:
         try:
             effects = step(*arguments)
         except ProtocolError as error:
-            self._note(f"{self.label(party)} refuses: {error}")
+            self.note(f"{self.label(party)} refuses: {error}")
             blamed = getattr(error, "blame", None) if isinstance(error, MalformedMessage) else None
             if self.is_honest(party) and blamed is not None and self.is_honest(blamed):
-                self._complain(f"blameless: {self.label(blamed)} was blamed: {error}")
+                self.complain(f"blameless: {self.label(blamed)} was blamed: {error}")
         except Exception as error:
             if self.is_honest(party):
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 spot = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
-                self._complain(f"raised: {self.label(party)} {error!r} at {spot}")
+                self.complain(f"raised: {self.label(party)} {error!r} at {spot}")
         for effect in effects:
             self._carry_out(party, effect)
         machine = self.machines[party]
@@ -293,12 +270,12 @@ class ProgramWorld:
         if certificate is not None and self.is_honest(party):
             self._check_start(certificate)
         if machine.deadline is not None:
-            self._at(max(machine.deadline, self.now), self._ring, party)
+            self.at(max(machine.deadline, self.now), self._ring, party)
 
     def _check_start(self, certificate: StartCertificate) -> None:
         first = self._starts.setdefault(certificate.start.generation, repr(certificate.start).encode())
         if first != repr(certificate.start).encode():
-            self._complain(f"one start: two of generation {certificate.start.generation}")
+            self.complain(f"one start: two of generation {certificate.start.generation}")
 
     def _ring(self, party: PartyId) -> None:
         due = self.machines[party].deadline
@@ -318,21 +295,21 @@ class ProgramWorld:
                 self._hear(party, effect.event)
 
     def _hear(self, party: PartyId, event: object) -> None:
-        self._note(f"{self.label(party)} publishes {type(event).__name__}")
+        self.note(f"{self.label(party)} publishes {type(event).__name__}")
         if not self.is_honest(party):
             return
         if isinstance(event, ProgramOpened):
             counted = [value for entry in event.inputs for value in self.values[entry.dealer]]
             if [float(v) for v in event.outputs["maximum"].tolist()] != [max(counted)]:
-                self._complain(f"right outputs: {event.outputs} over {counted}")
+                self.complain(f"right outputs: {event.outputs} over {counted}")
         elif isinstance(event, events.Named) and event.proven and self.is_honest(event.party):
-            self._complain(f"blameless: {self.label(event.party)} was named: {event.fault}")
+            self.complain(f"blameless: {self.label(event.party)} was named: {event.fault}")
 
     def _judge_ends(self) -> None:
         for party, machine in self.machines.items():
             if party in self.down | self.abstains or not self.is_honest(party):
                 continue
             if machine.outcome is None:
-                self._complain(f"ends: {self.label(party)} never ended")
+                self.complain(f"ends: {self.label(party)} never ended")
             elif not self.scenario.faults and isinstance(machine.outcome, events.Aborted):
-                self._complain(f"ends: {self.label(party)} aborted although nothing went wrong")
+                self.complain(f"ends: {self.label(party)} aborted although nothing went wrong")

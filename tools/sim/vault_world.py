@@ -148,7 +148,7 @@ class VaultWorld(EventHeap):
 
     def run(self) -> None:
         """Until the vault has had its time."""
-        self.play(TOTAL_S)
+        self.play(lambda: TOTAL_S)
         if not self.violations:
             self.checker.end()
 

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import heapq
 import random
 import traceback
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Final
 
 from protocols.errors import ProtocolError
@@ -32,6 +30,7 @@ from protocols.sessions.plan import Plan
 from protocols.wire import codec
 from tools.sim.byzantine import Behaviour
 from tools.sim.checkers import CHECKERS, Checker
+from tools.sim.event_heap import EventHeap
 from tools.sim.faults import Faults
 from tools.sim.liars import BY_NAME
 from tools.sim.mesh_plan import VARIANTS, inputs_of, parties_of, plan_of, seed_of
@@ -46,28 +45,23 @@ CODED_EVERY: Final = 32
 """Of so many seeds one passes all messages through the codec."""
 
 
-class World:
+class World(EventHeap):
     """Runs one scenario; `violations` says what went wrong, `trace` what happened if it was asked for."""
 
     def __init__(
         self, scenario: Scenario, tracing: bool = False, cast: tuple[Plan, list[PartyKeys]] | None = None
     ) -> None:
         """`cast`: another plan and its parties than the scenario describes."""
+        super().__init__(tracing)
         self.scenario = scenario
         self.dice = random.Random(scenario.seed ^ 0x5EED)
         self.plan, self.keys = cast or (plan_of(scenario), parties_of(scenario))
         self.inputs = inputs_of(scenario, self.plan)
-        self.now = 0.0
-        self.violations: list[str] = []
-        self.trace: list[str] | None = [] if tracing else None
-        self.messages = 0
         self.ended_after: dict[PartyId, float] = {}
         self.machines: dict[PartyId, SessionParty | DurableParty] = {}
         self.started_at: dict[PartyId, float] = {}
         self.index = {key.party: index for index, key in enumerate(self.keys)}
         self.behaviours: dict[PartyId, list[Behaviour]] = {}
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = 0
         self._latest_start = 0.0
         self._last: dict[tuple[PartyId, PartyId], float] = {}
         self._waiting: dict[PartyId, deque[tuple[PartyId, object]]] = {}
@@ -165,13 +159,8 @@ class World:
         self._start(self.plan.initiator)
         slowest = min(self.drift.values())
         patience = (self.plan.total_ms / 1000 + INITIATOR_PATIENCE_S) / slowest + AFTER_S + 1.0
-        heap, violations = self._heap, self.violations
         with encoding_afresh() if self._coded else contextlib.nullcontext():
-            while heap and not violations:
-                self.now, _, action, arguments = heapq.heappop(heap)
-                if self.now > self._latest_start + patience:
-                    break
-                action(*arguments)
+            self.play(lambda: self._latest_start + patience)
         if not self.violations:
             for checker in self.checkers:
                 self._complain(checker, checker.end())
@@ -186,24 +175,13 @@ class World:
         state.update(str(self.messages).encode())
         return state.hexdigest()
 
-    def at(self, moment: float, action: Callable[..., None], *arguments: Any) -> None:
-        """Do something later."""
-        self._count += 1
-        heapq.heappush(self._heap, (moment, self._count, action, arguments))
-
     def local(self, party: PartyId) -> float:
         """What the party's clock shows."""
         return self.now * self.drift[party] + self.offset[party]
 
-    def note(self, text: str) -> None:
-        """A line of the trace."""
-        if self.trace is not None:
-            self.trace.append(f"{self.now:9.4f}  {text}")
-
     def _complain(self, checker: Checker, sentences: list[str]) -> None:
         for sentence in sentences:
-            self.violations.append(f"{checker.name}: {sentence}")
-            self.note(f"VIOLATION {checker.name}: {sentence}")
+            self.complain(f"{checker.name}: {sentence}")
 
     def _ask(self, hook: str, *arguments: Any) -> None:
         for checker in self._watching[hook]:
