@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from protocols.circuits.graph import Graph
 from protocols.identifiers import Digest, PartyId
+from protocols.programs import questions
 from protocols.programs.messages import NOTHING, Entry, Holding, Mark, Standing
+from protocols.programs.plan import ProgramPlan
 from protocols.sessions.plan import Seat
 
 
@@ -37,6 +40,14 @@ def complete(
     if any(holdings[point].keys[at - 1] == NOTHING for point in told for at in here):
         return False
     return all(set(owners) <= {entry.dealer for entry in holdings[point].inputs} for point in told)
+
+
+def graph_of(plan: ProgramPlan, entries: Sequence[Entry], graph: Graph | None) -> Digest:
+    """Of the program over these dealings. Raises LocalMisuse when there is none, or it costs too much."""
+    places = tuple(plan.owners.index(entry.dealer) for entry in entries)
+    roster = questions.Roster(places, tuple(entry.rows for entry in entries))
+    program, _ = questions.affordable(plan, roster, graph)
+    return program.graph.digest()
 
 
 def best_mark(standings: Mapping[int, Standing], needed: int) -> tuple[Mark, set[int]] | None:

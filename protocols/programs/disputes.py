@@ -30,6 +30,7 @@ class Disputes:
     def __init__(self, threshold: int) -> None:
         self._threshold = threshold
         self._pairs: dict[frozenset[int], set[int]] = {}
+        self._told: set[int] = set()
         self._missed: Counter[int] = Counter()
 
     def missed(self, points: Collection[int]) -> None:
@@ -60,6 +61,7 @@ class Disputes:
             del self._pairs[pair]
         for point in points:
             self._missed.pop(point, None)
+            self._told.discard(point)
 
     def is_missed(self, points: Collection[int]) -> bool:
         """Whether somebody missed each of these before."""
@@ -73,6 +75,12 @@ class Disputes:
             for point in pair:
                 others.setdefault(point, set()).update(pair - {point})
         return frozenset(point for point, met in others.items() if len(met) > self._threshold)
+
+    def newly_unfit(self) -> list[int]:
+        """Those that were not told before."""
+        found = sorted(self.unfit - self._told)
+        self._told.update(found)
+        return found
 
     def ranked(self, points: Collection[int], holders: Collection[int], working: int) -> list[int]:
         """Those to compute next first: with the fewest disputes among them, then the least missed, then

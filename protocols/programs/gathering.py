@@ -169,6 +169,16 @@ class Gathering:
         return keys and all(entries.get(entry.dealer) == entry for entry in start.inputs)
 
 
+def guilty_of(plan: ProgramPlan, sender: PartyId, complaint: BadDealing) -> PartyId:
+    """Whom a member's complaint proves guilty. Raises UnexpectedMessage, MalformedMessage naming a liar."""
+    seat = point_of(plan.seats, sender)
+    if seat is None or complaint.generation:
+        raise UnexpectedMessage("a complaint of somebody who was dealt nothing")
+    if not upheld(plan, seat - 1, complaint):
+        raise MalformedMessage("a false complaint", blame=sender)
+    return complaint.part.dealing.dealer
+
+
 def upheld(plan: ProgramPlan, seat: int, complaint: BadDealing) -> bool:
     """True: the owner is guilty, provably. False: the complaint lies. Raises MalformedMessage: neither."""
     part = complaint.part

@@ -1,7 +1,7 @@
 """The asking side: hand out the plan, propose starts, begin attempts when somebody falls silent.
 
-The initiator decides nothing that privacy rests on. Which owners count is fixed by the members' one
-certificate; an attempt's content is part of its streams' label. It can delay its own program, no more.
+It decides nothing that privacy rests on: which owners count is fixed by the members' one certificate, an
+attempt's content is part of its streams' label. It can delay its own program, no more.
 
     gathering   until every owner has dealt, declined or gone, or the collect time is over
     voting      a quorum of ballots for one start makes a certificate
@@ -9,8 +9,6 @@ certificate; an attempt's content is part of its streams' label. It can delay it
     recounting  all members stop and say which marks they hold; then the next attempt, with those that are
                 here; with fewer than 2t+1 of them, substitutes are seated first: another generation
     over        the recipients have the outputs, or it cannot go on
-
-Symbols: n seats, t threshold.
 """
 
 from __future__ import annotations
@@ -18,12 +16,11 @@ from __future__ import annotations
 from protocols.circuits.graph import Graph
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Broadcast, Effect, Publish
-from protocols.programs import questions
-from protocols.programs.choosing import best_mark, chosen, common_entries, common_keys, complete
+from protocols.machine import Broadcast, Effect, Persist, Publish
+from protocols.programs.choosing import best_mark, chosen, common_entries, common_keys, complete, graph_of
 from protocols.programs.disputes import Disputes
 from protocols.programs.events import Begun, Reseated
-from protocols.programs.gathering import upheld
+from protocols.programs.gathering import guilty_of
 from protocols.programs.messages import (
     FIRST,
     MAX_ATTEMPTS,
@@ -44,11 +41,11 @@ from protocols.programs.messages import (
     StartProposal,
     StartVote,
 )
-from protocols.programs.plan import ProgramPlan, point_of
+from protocols.programs.plan import ProgramPlan
+from protocols.programs.records import Coordinated
 from protocols.programs.sitting import Sitting
-from protocols.programs.start import check_certificate, is_valid, start_digest
+from protocols.programs.voting import Voting
 from protocols.sessions import events
-from protocols.sessions.messages import Ballot
 
 RECOUNT_S = 0.6
 """How long answers to a recount are awaited from members that seem to be here."""
@@ -70,13 +67,11 @@ class Initiator:
         self._graph = graph
         self._sitting = Sitting(plan)
         self._holdings: dict[int, Holding] = {}
-        self._proposal: Start | None = None
-        self._ballots: dict[int, Ballot] = {}
+        self._voting = Voting(plan)
         self._standings: dict[int, Standing] = {}
         self._attempt: Attempt | None = None
         self._finished: set[int] = set()
         self._disputes = Disputes(plan.threshold)
-        self._named: set[PartyId] = set()
         self._mark = FIRST
         self._holders: set[int] = set()
         self._done: set[PartyId] = set()
@@ -108,10 +103,12 @@ class Initiator:
         """Parties went or came back."""
         returned, self._sitting.lost = self._sitting.lost - lost, lost
         again = tuple(party for party in self.plan.parties if party in returned)
+        if self.aborted is not None:
+            return [Broadcast(again, self._given_up())] if again else []
         effects: list[Effect] = [Broadcast(again, ProgramOffer(self.plan))] if again else []
         if self.phase == "gathering":
             effects += self._propose(now) + (self._too_few() if again and self.first else [])
-        elif self.phase == "voting" and self._proposal and self._sitting.gone(self._proposal.attempt.quorum):
+        elif self.phase == "voting" and self._voting.lacks(self._sitting.here()):
             effects += self._propose(now, final=True)
         elif self.phase == "recounting" and self._attempt:
             recount = Recount(self._attempt.number)
@@ -159,12 +156,7 @@ class Initiator:
         return self._propose(now) if self.phase == "gathering" else []
 
     def _on_complaint(self, sender: PartyId, message: BadDealing) -> list[Effect]:
-        seat = point_of(self.plan.seats, sender)
-        if seat is None or message.generation:
-            raise UnexpectedMessage("a complaint of somebody who was dealt nothing")
-        if not upheld(self.plan, seat - 1, message):
-            raise MalformedMessage("a false complaint", blame=sender)
-        guilty = message.part.dealing.dealer
+        guilty = guilty_of(self.plan, sender, message)
         if guilty in self.declined:
             return []
         self.declined[guilty] = "dealt an inconsistent share"
@@ -193,23 +185,18 @@ class Initiator:
             start = self._start(here, keys, entries)
         except LocalMisuse as error:
             return self.abort(error.code, str(error.args[0]))
-        if start == self._proposal and self.phase == "voting":
+        if start == self._voting.proposal and self.phase == "voting":
             return [self._to_members(StartProposal(start))]
-        if self._proposal is not None and self._proposal.generation == start.generation:
+        if self._voting.proposal is not None and self._voting.proposal.generation == start.generation:
             return self.abort("C-302", "members left between the proposal of the start and its certificate")
-        self._proposal, self._ballots, self.phase, self._until = start, {}, "voting", now + VOTE_S
+        self._voting.propose(start)
+        self.phase, self._until = "voting", now + VOTE_S
         return [self._to_members(StartProposal(start))]
 
     def _start(self, here: list[int], keys: tuple[Digest, ...], entries: tuple[Entry, ...]) -> Start:
         """The start of this generation. Raises LocalMisuse when there is no program for the roster."""
         plan = self.plan
-        if self.first is not None:
-            graph = self.first.start.graph
-        else:
-            places = tuple(plan.owners.index(entry.dealer) for entry in entries)
-            roster = questions.Roster(places, tuple(entry.rows for entry in entries))
-            program, _ = questions.affordable(plan, roster, self._graph)
-            graph = program.graph.digest()
+        graph = self.first.start.graph if self.first else graph_of(plan, entries, self._graph)
         holders = self._holders if self._sitting.generation else set(here)
         ranked = self._disputes.ranked(here, holders, plan.working)
         parts = chosen(ranked, holders, plan.working, plan.threshold)
@@ -220,43 +207,29 @@ class Initiator:
         return Broadcast(tuple(seat.party for seat in self._sitting.seats), message)
 
     def _on_vote(self, now: float, sender: PartyId, message: StartVote) -> list[Effect]:
-        start = self._proposal
-        if start is None or self.phase != "voting" or message.generation != start.generation:
+        if self.phase != "voting":
             raise UnexpectedMessage("a ballot for nothing that is proposed")
-        subject = start_digest(self.plan.session, start)
-        seat = self._sitting.point(sender) - 1
-        if message.ballot.seat != seat or message.subject != subject:
-            raise MalformedMessage("a ballot for something else", blame=sender)
-        if not is_valid(start, message.ballot, subject):
-            raise MalformedMessage("a forged ballot", blame=sender)
-        self._ballots[seat] = message.ballot
+        self._voting.take(sender, self._sitting.point(sender), message)
         return self._certify(now)
 
     def _certify(self, now: float) -> list[Effect]:
-        """A certificate, once there are ballots enough, and of all that are to compute and are here."""
-        start = self._proposal
-        assert start is not None
-        voters = {at + 1 for at in self._ballots}
-        awaited = set(start.attempt.quorum) & set(self._sitting.here())
-        if len(voters) < self.plan.votes or not awaited <= voters:
+        """Begin, once there is a certificate: stored first, so that it is known whether one was sent."""
+        found = self._voting.certificate(self._sitting.here())
+        if found is None:
             return []
-        ballots = tuple(self._ballots[at] for at in sorted(self._ballots))
-        self.certificate = StartCertificate(start, ballots)
-        check_certificate(self.plan, self.certificate)
-        self.first = self.first or self.certificate
+        self.certificate, self.first = found, self.first or found
         self.phase, self._finished = "running", set()
-        self._attempt = start.attempt
+        self._attempt = found.start.attempt
         told = tuple(dict.fromkeys((*(s.party for s in self._sitting.seats), *self.plan.parties)))
-        effects: list[Effect] = [self._begun(), Broadcast(told, self.certificate)]
-        return [*effects, *(self._recount(now) if self._sitting.gone(start.attempt.quorum) else [])]
+        again = self._recount(now) if self._sitting.gone(self._attempt.quorum) else []
+        return [*self._noted(), self._begun(), Broadcast(told, found), *again]
 
     def _too_few(self) -> list[Effect]:
         """Not enough members dealt keys: with a certificate, ask them again while there is time."""
         if self.first is not None:
             return [self._to_members(Reseat(self._sitting.generation, self._sitting.seats, self.first))]
-        return self.abort(
-            "C-302", f"{len(self._sitting.here())} members are here, {self.plan.working} must compute"
-        )
+        here = len(self._sitting.here())
+        return self.abort("C-302", f"{here} members are here, {self.plan.working} must compute")
 
     # -- running ----------------------------------------------------------------------------------------
 
@@ -264,29 +237,31 @@ class Initiator:
         point = self._sitting.point(sender)
         if message.generation != self._sitting.generation or self._attempt is None:
             raise UnexpectedMessage("a standing of another generation")
-        if message.finished and message.attempt == self._attempt.number:
-            self._finished.add(point)
         self._standings[point] = message
-        if message.attempt == self._attempt.number:
+        ours = message.attempt == self._attempt.number
+        if ours and message.finished:
+            self._finished.add(point)
+        if ours:
             self._disputes.missed(message.missing)
         if self.phase == "recounting":
             return self._next(now)
-        if self.phase == "running" and message.missing and message.attempt == self._attempt.number:
-            return self._recount(now)
-        return []
+        return self._recount(now) if ours and message.missing and self.phase == "running" else []
 
     def _recount(self, now: float) -> list[Effect]:
         """Stop the attempt and ask everybody."""
         assert self._attempt is not None
-        settled = all(p in self._finished for p in self._attempt.quorum if p in self._sitting.here())
-        if settled and len(self._finished) > self.plan.threshold:
+        if self._settled():
             return []
         self._standings = {}
         self.phase, self._until = "recounting", now + RECOUNT_S
-        progress = events.Progress(
-            0, "recount", f"attempt {self._attempt.number} stopped: somebody is silent"
-        )
+        progress = events.Progress(0, "recount", f"attempt {self._attempt.number} stopped: one is silent")
         return [Publish(progress), self._to_members(Recount(self._attempt.number))]
+
+    def _settled(self) -> bool:
+        """Whether all of the quorum that are here have sent their shares of the outputs, and enough."""
+        assert self._attempt is not None
+        here = set(self._attempt.quorum) & set(self._sitting.here())
+        return here <= self._finished and len(self._finished) >= self.plan.holders
 
     def _next(self, now: float, *, final: bool = False) -> list[Effect]:
         """The next attempt, once all members here have answered, or `final`: with those that have."""
@@ -297,12 +272,19 @@ class Initiator:
             if self._disputes.is_missed(silent):  # only those are silent who were missed before
                 self._until = min(self._until, now + RECOUNT_S / 4)
             return []
+        if self._settled():
+            self.phase = "running"
+            return []
+        if not final and len(self._finished) >= self.plan.holders:
+            return []  # their shares are on the way; if it was not true, another attempt follows
         best = best_mark(answered, self.plan.holders)
         if best is None:
             return self._wait(now) if final else []
         self._mark, self._holders = best
         self._disputes.heard(answered, self._attempt)
-        named = self._name_unfit()
+        fault = "misses, or is missed by, more members than can be at fault"
+        unfit = [self._sitting.seats[point - 1] for point in self._disputes.newly_unfit()]
+        named = [Publish(events.Named(seat.party, fault, proven=False)) for seat in unfit]
         if len(answered) < self.plan.working:
             return [*named, *(self._reseat(now) or (self._wait(now) if final else []))]
         if len(set(answered) - self._disputes.unfit) < self.plan.working and (seated := self._reseat(now)):
@@ -315,14 +297,7 @@ class Initiator:
         parts = chosen(ranked, self._holders, self.plan.working, self.plan.threshold)
         self._attempt = Attempt(self._sitting.generation, self.attempts, self._mark, *parts)
         self.phase, self._finished = "running", set()
-        return [*named, self._begun(), self._to_members(self._attempt)]
-
-    def _name_unfit(self) -> list[Effect]:
-        """Members whose vectors too many others missed, or who complain about too many: once each."""
-        unfit = {self._sitting.seats[point - 1].party for point in self._disputes.unfit} - self._named
-        self._named |= unfit
-        fault = "misses, or is missed by, more members than can be at fault"
-        return [Publish(events.Named(party, fault, proven=False)) for party in sorted(unfit)]
+        return [*named, *self._noted(), self._begun(), self._to_members(self._attempt)]
 
     def _begun(self) -> Effect:
         assert self._attempt is not None
@@ -346,12 +321,37 @@ class Initiator:
             return []
         seats = self._sitting.seats
         self.attempts += 1
-        self._holdings, self._proposal, self._ballots = {}, None, {}
+        self._holdings = {}
+        self._voting.propose(None)
         self.phase, self._until = "gathering", now + self.plan.patience_ms / 1000 + RECOUNT_S
         gone, seated = (tuple(held[at - 1].party for at in changed) for held in (before, seats))
         self._disputes.forget(changed)
         message = Reseat(self._sitting.generation, seats, self.first)
-        return [Publish(Reseated(self._mark.layer, gone, seated)), self._to_members(message)]
+        told = Publish(Reseated(self._mark.layer, gone, seated))
+        return [*self._noted(reseating=True), told, self._to_members(message)]
+
+    # -- coming back ------------------------------------------------------------------------------------
+
+    def _noted(self, *, reseating: bool = False) -> list[Effect]:
+        """Where we are, stored before members hear of it: no number is used for two things."""
+        first, certificate, sitting, attempt = self.first, self.certificate, self._sitting, self._attempt
+        if first is None or certificate is None or attempt is None:
+            return []
+        place = sitting.generation, sitting.seats, self.attempts
+        return [Persist(Coordinated(*place, first, certificate, attempt, reseating))]
+
+    def resume(self, now: float, last: Coordinated | None) -> list[Effect]:
+        """Instead of `begin`, after a restart; without a certificate nothing was computed, for certain."""
+        if last is None:
+            return self.abort("C-300", "the asker's node stopped before the program began")
+        self._sitting.taken(last.seats, last.generation)
+        self.first, self.certificate, self._attempt = last.first, last.certificate, last.attempt
+        self.attempts = max(last.attempts, last.attempt.number)
+        if last.reseating:
+            self.phase, self._until = "gathering", now + VOTE_S
+            return self._too_few()
+        self.phase, self._until = "recounting", now + VOTE_S
+        return [self._to_members(Recount(last.attempt.number))]
 
     # -- the end ------------------------------------------------------------------------------------------
 
@@ -363,16 +363,16 @@ class Initiator:
         if sender in self._sitting.absent or self.phase == "over":
             return []
         self._sitting.absent.add(sender)
-        fault = f"does not compute: {message.code} {message.reason}"
-        effects: list[Effect] = [Publish(events.Named(sender, fault, proven=False))]
+        fault = events.Named(sender, f"does not compute: {message.code} {message.reason}", proven=False)
+        effects: list[Effect] = [Publish(fault)]
         if self.first is None and len(self._sitting.here()) < max(self.plan.votes, self.plan.working):
             return [*effects, *self.abort(message.code, message.reason)]
         if self.phase == "voting":
             return [*effects, *self._certify(now)]
         if self.phase == "recounting":
             return [*effects, *self._next(now)]
-        running = self.phase == "running" and self._attempt and self._sitting.gone(self._attempt.quorum)
-        return [*effects, *(self._recount(now) if running else [])]
+        gone = self.phase == "running" and self._attempt and self._sitting.gone(self._attempt.quorum)
+        return [*effects, *(self._recount(now) if gone else [])]
 
     def _on_done(self, sender: PartyId) -> list[Effect]:
         told = {seat.party for seat in self.plan.recipients}
@@ -390,7 +390,11 @@ class Initiator:
             return []
         self.phase = "over"
         self.aborted = events.Aborted(code, reason, definite=self.first is None)
-        return [self._to_all(ProgramDone(False, code[:8], reason[:500]))]
+        return [self._to_all(self._given_up())]
+
+    def _given_up(self) -> ProgramDone:
+        assert self.aborted is not None
+        return ProgramDone(False, self.aborted.code[:8], self.aborted.reason[:500])
 
     def _to_all(self, message: object) -> Effect:
         return Broadcast(tuple(party for party in self.plan.parties if party != self.plan.initiator), message)

@@ -9,7 +9,11 @@ A restarted member comes back idle with its marks and waits for the next attempt
 number again that it took before the restart, so that no mask is used twice even if it is told other vectors
 the second time. What it kept may be older than what it had: then others hold a later mark, and hand it over.
 
-Who began no attempt, or is the initiator, does not come back: its session ends without it.
+    Coordinated    the asker's place: certificate, attempt and seats, before members hear of them
+
+An asker comes back to that place and asks all members how far they are: they have gone on without it, and if
+they have finished they send their shares of the outputs once more. Whoever else began no attempt does not
+come back: its session ends without it.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from protocols.programs import recovery, start
 from protocols.programs.messages import FIRST, Attempt, Mark, StartCertificate
 from protocols.programs.party import ProgramParty
 from protocols.programs.plan import Limits
-from protocols.programs.records import AttemptTaken, OutputReleased, ProgramBegun, StartVoted
+from protocols.programs.records import AttemptTaken, Coordinated, OutputReleased, ProgramBegun, StartVoted
 from protocols.sessions.keys import PartyKeys
 from protocols.sharing.prss import MOST_SETS, SetKeys, key_sets
 from protocols.wire.bounds import AtMost, Key
@@ -83,27 +87,38 @@ def restored(
 ) -> tuple[ProgramParty, list[Effect]]:
     """The party as of its last records, and what it has to say. Raises LocalMisuse if it cannot come back."""
     begun = records[0] if records else None
-    states = [record for record in records if isinstance(record, Kept)]
-    if not isinstance(begun, ProgramBegun) or not states or begun.plan.initiator == keys.party:
+    if not isinstance(begun, ProgramBegun):
         raise LocalMisuse("nothing to go on with was kept of this program")
+    asking = begun.plan.initiator == keys.party
     graph = graphs.decode(begun.graph) if begun.graph else None
     party = ProgramParty(begun.plan, keys, begun.seed, None, "restarted", limits=limits, graph=graph)
-    last = states[-1]
+    states = [record for record in records if isinstance(record, Kept)]
+    if states:
+        _restore_member(party, keys, records, states)
+    elif not asking:
+        raise LocalMisuse("nothing to go on with was kept of this program")
+    last = next((record for record in reversed(records) if isinstance(record, Coordinated)), None)
+    certificate = last.certificate if last else states[-1].certificate if states else None
+    return party, party.resume(now, certificate, last)
+
+
+def _restore_member(
+    party: ProgramParty, keys: PartyKeys, records: Sequence[object], states: Sequence[Kept]
+) -> None:
+    """Be the member of the last state that was kept. Raises LocalMisuse, MalformedMessage."""
+    plan, member, last = party.plan, party.member, states[-1]
     mine = [state for state in states if state.certificate == last.certificate]
     numbers = [record.number for record in records if isinstance(record, AttemptTaken)]
-    attempt = Attempt(
-        last.certificate.start.generation, max(numbers, default=0), last.certificate.start.attempt.mark, ()
-    )
-    member = party.member
+    started = last.certificate.start
+    attempt = Attempt(started.generation, max(numbers, default=0), started.attempt.mark, ())
     if member is None:
         raise LocalMisuse("no seat was held in this program")
-    start.check_certificate(begun.plan, last.certificate)
-    sets = key_sets(begun.plan.size, begun.plan.threshold)
-    point = start.seat_of(last.certificate.start, keys.party)
+    start.check_certificate(plan, last.certificate)
+    sets = key_sets(plan.size, plan.threshold)
+    point = start.seat_of(started, keys.party)
     held = SetKeys(sets, point, dict(zip(sets.held(point), last.keys, strict=True)))
     marks = {s.mark: recovery.unpacked(s.forms, s.residues.reshape(2, -1), s.bits) for s in mine}
     released = {(r.generation, r.attempt) for r in records if isinstance(r, OutputReleased)}
     votes = {r.generation: r.subject for r in records if isinstance(r, StartVoted)}
-    votes[last.certificate.start.generation] = start.start_digest(begun.plan.session, last.certificate.start)
+    votes[started.generation] = start.start_digest(plan.session, started)
     member.restore(last.first, last.certificate, held, marks, attempt, released, votes)
-    return party, party.resume(now, last.certificate)

@@ -311,7 +311,7 @@ class Member:
         current = self.computing.attempt
         if current is not None and current.number == message.attempt:
             self.computing.freeze()
-        return [Send(sender, self.computing.standing(told=True))]
+        return [Send(sender, self.computing.standing(told=True)), *self._released_to(sender)]
 
     def _release(self) -> list[Effect]:
         """Shares of the outputs, once for each attempt that we finished."""
@@ -327,6 +327,17 @@ class Member:
         record = Persist(OutputReleased(*place))
         return [record, *(Send(seat.party, message) for seat, message in sent),
                 Send(self.plan.initiator, computing.standing())]  # fmt: skip
+
+    def _released_to(self, recipient: PartyId) -> list[Effect]:
+        """Our shares of the outputs once more, for one that may have come back without them."""
+        computing = self.computing
+        if computing is None or not computing.finished or self.program is None or computing.attempt is None:
+            return []
+        place = (computing.generation, computing.attempt.number)
+        if place not in self.released:
+            return []
+        sent = results.shared(self.keys, self.plan, self.program, computing.outputs, place, self._seed)
+        return [Send(seat.party, message) for seat, message in sent if seat.party == recipient]
 
     # -- another generation -----------------------------------------------------------------------------
 

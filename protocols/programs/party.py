@@ -40,7 +40,7 @@ from protocols.programs.messages import (
 from protocols.programs.owner import Owner
 from protocols.programs.plan import Limits, ProgramPlan
 from protocols.programs.recipient import ProgramOpened, Recipient
-from protocols.programs.records import ProgramBegun
+from protocols.programs.records import Coordinated, ProgramBegun
 from protocols.programs.renouncing import Renunciations
 from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
@@ -102,7 +102,7 @@ class ProgramParty:
         """Take up every role the plan gives us."""
         patience = INITIATOR_PATIENCE_S if self.initiator is None else 0.0
         self._ends = now + self.plan.total_ms / 1000 + patience
-        effects: list[Effect] = [Persist(self._begun)] if self.member else []
+        effects: list[Effect] = [Persist(self._begun)] if self.member or self.initiator else []
         effects += self.initiator.begin(now) if self.initiator else []
         if self.member is not None:
             effects += self.member.begin()
@@ -112,15 +112,22 @@ class ProgramParty:
             effects.append(Send(self.plan.initiator, ProgramDecline(self._refusal[:500], whole=False)))
         return self._settle(now, effects)
 
-    def resume(self, now: float, certificate: StartCertificate) -> list[Effect]:
-        """Instead of `start`, after a restart: a member that was restored waits for the next attempt."""
+    def resume(
+        self, now: float, certificate: StartCertificate | None, last: Coordinated | None = None
+    ) -> list[Effect]:
+        """Instead of `start`, after a restart: a member that was restored waits for the next attempt.
+
+        `last`: where the asker was, which begins that attempt.
+        """
         self._ends = now + self.plan.total_ms / 1000 + INITIATOR_PATIENCE_S
         self.certificate = certificate
-        if self.recipient is None:
-            return []
-        return self._settle(
-            now, self.recipient.started(now, certificate, self._compiler.compiled(certificate.start))
-        )
+        effects: list[Effect] = []
+        if self.recipient is not None and certificate is not None:
+            program = self._compiler.compiled(certificate.start)
+            effects += self.recipient.started(now, certificate, program)
+        if self.initiator is not None:
+            effects += self.initiator.resume(now, last)
+        return self._settle(now, effects)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Take one authenticated message. Raises ProtocolError; the state is then unchanged."""

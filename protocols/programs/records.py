@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from protocols.identifiers import Digest
-from protocols.programs.messages import AttemptNumber, Generation
-from protocols.programs.plan import ProgramPlan
+from protocols.programs.messages import Attempt, AttemptNumber, Generation, StartCertificate
+from protocols.programs.plan import MAX_SEATS, ProgramPlan
+from protocols.sessions.plan import Seat
 from protocols.wire.bounds import AtMost, Key
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramBegun:
-    """We may sit in this session's committee; `seed` makes all that is ours in it. Secret."""
+    """We ask in this session, or may sit in its committee; `seed` makes all that is ours in it. Secret."""
 
     KIND: ClassVar[str] = "program-begun"
     plan: ProgramPlan
@@ -59,4 +60,21 @@ class OutputReleased:
     attempt: AttemptNumber
 
 
-RECORDS: tuple[type, ...] = (ProgramBegun, AttemptTaken, StartVoted, InputDealt, OutputReleased)
+@dataclass(frozen=True, slots=True)
+class Coordinated:
+    """The asker's place in its session: the newest certificate, attempt and seats that members hear of."""
+
+    KIND: ClassVar[str] = "program-coordinated"
+    generation: Generation
+    seats: Annotated[tuple[Seat, ...], AtMost(MAX_SEATS)]
+    attempts: AttemptNumber
+    first: StartCertificate
+    certificate: StartCertificate
+    attempt: Attempt
+    reseating: bool
+
+    def __repr__(self) -> str:
+        return f"Coordinated({self.generation}, {self.attempts}, …)"
+
+
+RECORDS: tuple[type, ...] = (ProgramBegun, AttemptTaken, StartVoted, InputDealt, OutputReleased, Coordinated)
