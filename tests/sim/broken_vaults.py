@@ -1,0 +1,120 @@
+"""Deliberately broken builds of vaults, one or more for each checker."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+from protocols.sharing import shamir
+from protocols.vault import consent, dealing, decree, reading, renewal, standing, terms
+from tests.sim.broken_builds import Broken
+from tools.sim.vault_disk import Disk
+from tools.sim.vault_node import VaultNode
+from tools.sim.vault_scenario import draw
+
+
+def trusting_reader(patch):
+    """The first t+1 shares of an answer are taken for the truth."""
+
+    def open_vectors(points, shares, t, xof):
+        return shamir.reconstruct(points, shares, t), ()
+
+    patch.setattr(reading, "robust", SimpleNamespace(open_vectors=open_vectors))
+    patch.setattr(reading, "bounded", lambda *_: None)
+
+
+def kept_shares(patch):
+    """What a new standing makes worthless is not erased."""
+    patch.setattr(Disk, "without", lambda self, below, keep: self)
+
+
+def small_quorum(patch):
+    """T+1 votes decide and certify."""
+
+    def quorum(n, t):
+        del n
+        return t + 1
+
+    patch.setattr(terms, "quorum", quorum)
+    patch.setattr(decree, "quorum", quorum)
+
+
+def hasty_newcomers(patch):
+    """Who takes a seat over consents before it knows what was read."""
+    patch.setattr(VaultNode, "learn", lambda self, standing: None)
+
+
+def no_overlap(patch):
+    """Answers are not compared with earlier ones."""
+    patch.setattr(consent, "overlap", lambda terms, use, earlier: None)
+
+
+def no_count(patch):
+    """Uses are not counted."""
+    patch.setattr(consent, "spent", lambda terms, uses: None)
+
+
+def unwitnessed(patch):
+    """One old holder's ledger is enough for a newcomer."""
+    patch.setattr(terms.Terms, "witnesses", property(lambda self: 1))
+
+
+def another_life(patch):
+    """A holder that comes back deals by new random numbers."""
+    honest = VaultNode.boot
+
+    def boot(self):
+        fresh = {
+            place: dataclasses.replace(fragment, seed=bytes([self.lives]) * 32)
+            for place, fragment in self.disk.fragments.items()
+        }
+        self.disk = dataclasses.replace(self.disk, fragments=fresh)
+        honest(self)
+
+    patch.setattr(VaultNode, "boot", boot)
+
+
+def half_erased(patch):
+    """An erased vault's shares stay where they are."""
+
+    def emptied(self):
+        return Disk(fragments=self.fragments, ended=self.ended, order=self.order)
+
+    patch.setattr(Disk, "emptied", emptied)
+
+
+def gullible_holders(patch):
+    """Every complaint about a dealing is upheld."""
+    patch.setattr(dealing, "uphold", lambda to, complaint: True)
+
+
+def endless_views(patch):
+    """Nobody gives a leader up that is there and says nothing."""
+    patch.setattr(renewal, "VIEW_S", 1e9)
+
+
+def far_votes(patch):
+    """Votes of whatever view are kept."""
+    patch.setattr(decree, "VIEWS_AHEAD", 10**9)
+
+
+def unchecked_standings(patch):
+    """Whoever shows a standing is believed."""
+    patch.setattr(standing, "check_ballots", lambda *_: None)
+
+
+BUILDS = [
+    Broken(trusting_reader, draw, "right answer", 0),
+    Broken(kept_shares, draw, "few shares", 0),
+    Broken(small_quorum, draw, "one generation", 0),
+    Broken(hasty_newcomers, draw, "consent", 0),
+    Broken(no_overlap, draw, "consent", 0),
+    Broken(no_count, draw, "consent", 0),
+    Broken(another_life, draw, "one voice", 0),
+    Broken(half_erased, draw, "erased", 0),
+    Broken(gullible_holders, draw, "blameless", 0),
+    Broken(endless_views, draw, "ends", 0),
+    Broken(far_votes, draw, "bounded memory", 0),
+    Broken(unwitnessed, draw, "consent", 0),
+    Broken(unchecked_standings, draw, "one generation", 0),
+]
