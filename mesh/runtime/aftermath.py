@@ -141,6 +141,6 @@ def check(plan: Plan, proof: Result | AbortProof) -> None:
         check_proof(plan, proof)
         return
     try:
-        check_result(replay(plan, plan.root, proof.handovers), proof)
+        check_result(replay(plan, plan.root, proof.interim, proof.handovers), proof)
     except UnexpectedMessage as error:
         raise MalformedMessage(str(error)) from error

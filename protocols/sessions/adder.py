@@ -3,12 +3,10 @@
 An adder is trusted with nothing but liveness. It sees sealed shares only; it cannot forge a dealing, a
 ballot or a complaint; a dealer it leaves out sees so in the certificate. When the adder in office is
 lost the next rank takes over: dealers send their dealings again, members send what they hold and how
-they voted, or the certificate if there is one. A roster that t+1 members voted for is proposed again,
-unchanged: an honest one is among them. One that fewer speak for is taken up only if it leaves out nothing
-that we would list, so that a lying member cannot make an adder drop dealers, and lists only what a quorum
-says it holds, though its dealer may be gone.
+they voted, or the certificate if there is one; what they voted for is proposed again (see `composing`).
 
-States: COLLECTING (until all sources are settled or the deadline passes) -> PROPOSED -> CERTIFIED.
+States: COLLECTING (until all sources are settled, the deadline passes, or so many members are lost that the
+next generation must go on with the rest, see `handover`) -> PROPOSED -> CERTIFIED.
 """
 
 from __future__ import annotations
@@ -19,11 +17,12 @@ from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.sessions import events, roster
-from protocols.sessions.assembly import Assembly, Source, first_generation
+from protocols.sessions.assembly import Assembly
+from protocols.sessions.composing import Composer
 from protocols.sessions.dealing import check_dealing, dealing_digest, uphold
+from protocols.sessions.handover import REFILL_WAIT_S, is_thin, successor_seats
 from protocols.sessions.ledger import Account, Ledger
 from protocols.sessions.messages import (
-    NO_SOURCE,
     NO_VECTOR,
     Ballot,
     Certificate,
@@ -38,7 +37,9 @@ from protocols.sessions.messages import (
     Vote,
 )
 from protocols.sessions.parcels import Parcels
+from protocols.sessions.plan import Seat
 from protocols.sessions.progress import collecting_s
+from protocols.sessions.succession import audience
 from protocols.sessions.vectors import Vectors
 from protocols.wire.digest import digest
 
@@ -59,30 +60,39 @@ class Adder:
         """`lineage` maps each committee source to its assembly, where that is not generation 0 of a child."""
         self.assembly = assembly
         self.me = me
-        self.ledger = Ledger(assembly, vectors)
+        self.ledger = Ledger(assembly, vectors, lineage)
         self.lost: frozenset[PartyId] = frozenset()
         self.passed: frozenset[PartyId] = frozenset()
         self.certificate: Certificate | None = None
         self.proposal: Roster | None = None
-        self._sources = lineage or {
-            source.child: first_generation(assembly.plan, source.child)
-            for source in assembly.sources
-            if not source.is_devices
-        }
         self._parcels = Parcels(assembly)
         self._ballots: dict[int, Ballot] = {}
-        self._claims: dict[int, tuple[Roster, Ballot]] = {}
+        self._composer = Composer(self.ledger)
         self._wanted: set[tuple[int, PartyId]] = set()
         self._liars: set[PartyId] = set()
         self._announced = False
         self._heard: set[PartyId] = set()
         self._collect_until, self._now = float("inf"), 0.0
 
+    def inherit(self, before: Adder) -> None:
+        """What dealers did in the generation before counts in this one."""
+        self.ledger.declined |= before.ledger.declined
+        self.ledger.excluded |= before.ledger.excluded
+        self._collect_until = before._collect_until
+
+    def reseat(self, child: Assembly) -> None:
+        """A source's sum will come from another generation of its stage."""
+        self.ledger.reseat(child)
+        self.assembly = self.ledger.assembly
+
     # -- inputs ---------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Effect]:
         """Begin to collect; leaves wait for `collect_ms`, each level above half as long again."""
-        self._collect_until = now + collecting_s(self.assembly.plan, self.assembly.stage)
+        if self.assembly.generation == 0 or self.assembly.is_refill:
+            self._collect_until = now + collecting_s(self.assembly.plan, self.assembly.stage)
+        else:
+            self._collect_until = max(self._collect_until, now + TAKE_OVER_S)
         return self._advance(now)
 
     def expire(self, now: float) -> list[Effect]:
@@ -94,7 +104,8 @@ class Adder:
         """When to look again."""
         if self.certificate is not None or self.proposal is not None or not self.in_office:
             return self._parcels.due
-        ends = (self.ledger.next_grace(self._now), self._collect_until, self._parcels.due)
+        ends = [self.ledger.next_grace(self._now), self._collect_until, self._parcels.due]
+        ends += [since + REFILL_WAIT_S for since in self.ledger.lost_at.values()]
         return min((end for end in ends if end is not None and end > self._now), default=None)
 
     @property
@@ -182,9 +193,11 @@ class Adder:
             for blob, listed in zip(message.sealed, dealing.sealed, strict=True)
         ):
             raise MalformedMessage("sealed shares differ from their digests", blame=sender)
-        source = self._source_of(message)
+        source = self.ledger.source_of(message)
         name = dealing_digest(self.assembly, dealing)
         known = self.ledger.accounts.get((source.child, sender))
+        if self.certificate is not None and not self._is_open_to(name):
+            return [Send(sender, self.certificate)]  # that tells where to deal now
         if known is not None:
             if known.digest == name:
                 return []
@@ -198,39 +211,11 @@ class Adder:
         seats = [seat for seat, dealer in sorted(self._wanted) if dealer == sender]
         return [*self._parts(account, seats), *self._advance(now)]
 
-    def _source_of(self, message: Deal) -> Source:
-        """Which source a dealing belongs to; checks and keeps the source's certificate."""
-        dealing, certificate = message.dealing, message.certificate
-        if dealing.source == NO_SOURCE:
-            source = next((s for s in self.assembly.sources if s.is_devices), None)
-        else:
-            if certificate is None:
-                raise MalformedMessage("a resharing comes with its certificate", blame=dealing.dealer)
-            self._keep_certificate(certificate)
-            child = certificate.roster.stage
-            source = next((s for s in self.assembly.sources if s.child == child), None)
-            if roster.roster_digest(self.assembly.session, certificate.roster) != dealing.source:
-                raise MalformedMessage("dealing and certificate differ in roster", blame=dealing.dealer)
-        if source is None or dealing.dealer not in source.dealers:
-            raise MalformedMessage("not a dealer of this stage", blame=dealing.dealer)
-        return source
-
-    def _keep_certificate(self, certificate: Certificate) -> None:
-        child = certificate.roster.stage
-        if child not in self._sources:
-            raise UnexpectedMessage(f"stage {child} is no source of stage {self.assembly.stage}")
-        known = self.ledger.certificates.get(child)
-        if known is None:
-            roster.check_certificate(self._sources[child], certificate)
-            self.ledger.certificates[child] = certificate
-        elif known.roster != certificate.roster:
-            raise UnexpectedMessage("another roster of this source was certified")
-
     def _on_certificate(self, now: float, message: Certificate) -> list[Effect]:
         """Of a source, or of our own assembly: made by a better rank that may be gone by now."""
         slot = (message.roster.stage, message.roster.generation)
         if slot != (self.assembly.stage, self.assembly.generation):
-            self._keep_certificate(message)
+            self.ledger.keep(message)
         elif self.certificate is None:
             roster.check_certificate(self.assembly, message)
             self.proposal, self.certificate = message.roster, message
@@ -271,7 +256,7 @@ class Adder:
             valid = roster.is_valid(self.assembly, message.ballot, roster.ROSTER, subject)
             if message.ballot.seat != seat or not valid:
                 raise MalformedMessage("a forged ballot was handed on", blame=sender)
-            self._claims[seat] = (message.voted, message.ballot)
+            self._composer.claims[seat] = (message.voted, message.ballot)
         return self._advance(now)
 
     def _on_complaint(self, now: float, sender: PartyId, message: Complaint) -> list[Effect]:
@@ -307,7 +292,7 @@ class Adder:
             return [Broadcast(self._audience(), self.certificate)]
         if self.proposal is not None:
             return []
-        claimed = self._claimed()
+        claimed = self._composer.claimed()
         if claimed is not None:
             return self._propose(claimed)
         live = set(self.assembly.members) - self.lost
@@ -316,49 +301,41 @@ class Adder:
             return []
         gone = self.ledger.gone(now, self.lost)
         settled = all(self.ledger.is_settled(now, source, gone) for source in self.assembly.sources)
+        successors: tuple[Seat, ...] = ()
         if not settled and now < self._collect_until:
-            return []
-        proposal = self._compose()
+            successors = self._successors(now)
+            if not successors:
+                return []
+        proposal = self._composer.compose(self.lost - self.passed, successors)
         futile = self.ledger.is_futile(proposal, self.lost - self.passed, now < self._collect_until)
         return [] if futile else self._propose(proposal)
 
-    def _claimed(self) -> Roster | None:
-        """The roster that t+1 members say they voted for, once we know its sources' certificates."""
-        rosters = [claim for claim, _ in self._claims.values()]
-        needed = self.assembly.threshold + 1
-        usable = (claim for claim in rosters if rosters.count(claim) >= needed and self._is_usable(claim))
-        return next(usable, None)
-
-    def _is_usable(self, claim: Roster) -> bool:
-        return all(group.child < 0 or group.child in self.ledger.certificates for group in claim.groups)
-
-    def _compose(self) -> Roster:
-        """All that we know good; or the roster some member voted for, if it is that and no less."""
-        groups = self.ledger.groups()
-        ours = {entry.dealing for group in groups for entry in group.entries}
-        good = self.ledger.votable()
-        for claim, _ in self._claims.values():
-            theirs = {entry.dealing for group in claim.groups for entry in group.entries}
-            caught = any(e.dealer in self.ledger.excluded for group in claim.groups for e in group.entries)
-            if ours <= theirs <= good and not caught and self._is_usable(claim):
-                return claim
-        contributors: set[PartyId] = set()
-        for group in groups:
-            if group.child < 0:
-                contributors.update(entry.dealer for entry in group.entries)
-            else:
-                contributors.update(self.ledger.certificates[group.child].roster.contributors)
-        return Roster(self.assembly.stage, self.assembly.generation, groups, tuple(sorted(contributors)))
+    def _successors(self, now: float) -> tuple[Seat, ...]:
+        """Who should go on in our members' place, if it is time for that."""
+        lost = self.lost - self.passed
+        away = frozenset(p for p in lost if now >= self.ledger.lost_at.get(p, now) + REFILL_WAIT_S)
+        if not self.assembly.is_divisible:
+            return ()
+        if not is_thin(self.assembly, lost) or not set(self.assembly.members) & away:
+            return ()
+        own = next((s for s in self.assembly.sources if s.child == self.assembly.stage), None)
+        if own is not None and not self.ledger.is_settled(now, own, lost):
+            return ()  # first the sum of the generation before
+        return successor_seats(self.assembly, lost) or ()
 
     def _propose(self, proposal: Roster) -> list[Effect]:
         self.proposal = proposal
-        event = events.Progress(self.assembly.stage, "roster", f"{len(proposal.contributors)} contributions")
+        phase, detail = "roster", f"{len(proposal.contributors)} contributions"
+        if proposal.is_interim:
+            fresh = (seat.party for seat in proposal.successors if seat not in self.assembly.seats)
+            phase, detail = "handover", "shares reshared to " + ", ".join(party.short() for party in fresh)
+        event = events.Progress(self.assembly.stage, phase, detail)
         told: list[Effect] = [
             Publish(event),
             Broadcast(self.assembly.members, self._proposed(proposal)),
         ]
         subject = roster.roster_digest(self.assembly.session, proposal)
-        for seat, (claim, ballot) in sorted(self._claims.items()):
+        for seat, (claim, ballot) in sorted(self._composer.claims.items()):
             if claim == proposal and self.certificate is None:
                 told += self._count(ballot, seat, subject)
         return told
@@ -391,10 +368,12 @@ class Adder:
         return [Publish(event), Broadcast(self._audience(), self.certificate)]
 
     def _audience(self) -> tuple[PartyId, ...]:
-        """Members, dealers, other ranks, and the adders above, who must know about an empty cluster too."""
-        plan, stage = self.assembly.plan, self.assembly.stage
-        told = dict.fromkeys((*self.assembly.members, *self.assembly.adders))
-        told.update(dict.fromkeys(self.assembly.expected))
-        if not self.assembly.is_root:
-            told.update(dict.fromkeys(plan.stages[plan.parent_of(stage)].adders))
-        return tuple(told)
+        interim = self.certificate is not None and self.certificate.roster.is_interim
+        return audience(self.assembly, interim)
+
+    def _is_open_to(self, name: Digest) -> bool:
+        """Whether a dealing may still be of use here: it is on our roster, or that one is final."""
+        roster_ = self.certificate.roster if self.certificate is not None else None
+        if roster_ is None or not roster_.is_interim:
+            return True
+        return any(entry.dealing == name for group in roster_.groups for entry in group.entries)

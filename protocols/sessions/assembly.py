@@ -1,8 +1,9 @@
 """One committee at work on one sum: a stage of the plan in one generation of its seats.
 
 Generation 0 takes its inputs from the stage's devices or from the committees of its child stages.
-Generation g+1 takes them from generation g of the same stage: that is how a substitute gets the seat
-of a member that left, with the very same machine that carries sums up the tree.
+Generation g+1 takes the sum of generation g of the same stage: that is how a substitute gets the seat
+of a member that left, with the very same machine that carries sums up the tree. If generation g gave way
+before it had collected all (see `handover`), g+1 also takes what is not in that sum from where it comes.
 
 Widths. A device deals L + 2m + 2 elements: payload, m = plan.hops pairs of masks, and the two mask rows
 of its own consistency proof. The proof's rows are dropped by each receiver; each resharing consumes the
@@ -12,7 +13,7 @@ levelled to the number of pairs that is left in the worst case; a dealer drops i
     dealt(1, 0) = m            held(1, 0)   = m                   (device inputs need no joint check)
     dealt(h, 0) = m - (h-1) MAX_HANDOVERS - (h-2)                 h >= 2
     dealt(h, g) = held(h, g-1)                                    g >= 1
-    held(h, g)  = dealt(h, g) - 1                                 unless h = 1, g = 0
+    held(h, g)  = dealt(h, g) - 1                                 unless all inputs are devices'
 
 which stays >= 0 because of `plan.hops_needed`.
 
@@ -21,12 +22,12 @@ Symbols: L payload length, m mask pairs, n seats, t threshold, h height, g gener
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from protocols.errors import MalformedMessage
 from protocols.identifiers import PartyId, Point, SessionId
-from protocols.sessions.messages import HandoverCertificate
+from protocols.sessions.messages import HandoverCertificate, Roster
 from protocols.sessions.plan import MAX_HANDOVERS, Plan, Seat, Stage
 
 
@@ -58,6 +59,8 @@ class Assembly:
     generation: int
     seats: tuple[Seat, ...]
     sources: tuple[Source, ...]
+    is_refill: bool = False
+    """Whether all inputs are in the sum of the generation before: then this one has no interim roster."""
 
     @cached_property
     def session(self) -> SessionId:
@@ -114,7 +117,7 @@ class Assembly:
     @cached_property
     def masks_held(self) -> int:
         """Mask pairs in the sum this assembly ends with: a resharing has used up one."""
-        return self.masks_dealt - (0 if self.sources[0].is_devices else 1)
+        return self.masks_dealt - (0 if all(source.is_devices for source in self.sources) else 1)
 
     @cached_property
     def dealt_width(self) -> int:
@@ -128,6 +131,17 @@ class Assembly:
     @cached_property
     def _seat_of(self) -> dict[PartyId, int]:
         return {member: seat for seat, member in enumerate(self.members)}
+
+    @cached_property
+    def is_divisible(self) -> bool:
+        """Whether an interim roster may take some inputs and leave the rest to the next generation."""
+        return not self.is_refill and self.plan.bulk is None and self.plan.codes is None
+
+    @cached_property
+    def sources_in(self) -> frozenset[tuple[int, int]]:
+        """The generation of this stage that came before, if it has a sum to pass on."""
+        own = (source for source in self.sources if source.child == self.stage)
+        return frozenset((source.child, source.generation) for source in own)
 
     def concerns(self, slot: tuple[int, int]) -> bool:
         """Whether a certificate of this stage and generation is our own or a source's."""
@@ -176,4 +190,27 @@ def next_generation(assembly: Assembly, certificate: HandoverCertificate) -> Ass
         raise MalformedMessage("the plan has no masks left for another handover")
     source = Source(assembly.stage, assembly.generation, assembly.members, assembly.threshold)
     seats = certificate.handover.seats
-    return Assembly(assembly.plan, assembly.stage, assembly.generation + 1, seats, (source,))
+    return Assembly(assembly.plan, assembly.stage, assembly.generation + 1, seats, (source,), is_refill=True)
+
+
+def after_interim(assembly: Assembly, roster: Roster) -> Assembly:
+    """The generation that goes on after an interim roster: its sum, and whoever is not in it yet."""
+    stage, taken = assembly.stage, {group.child: group for group in roster.groups}
+    sources: list[Source] = []
+    if any(group.entries for group in roster.groups):
+        sources.append(Source(stage, assembly.generation, assembly.members, assembly.threshold))
+    for source in assembly.sources:
+        if source.is_devices:
+            counted = {entry.dealer for entry in taken[-1].entries} if -1 in taken else set()
+            left = tuple(dealer for dealer in source.dealers if dealer not in counted)
+            sources += [replace(source, dealers=left)] if left else []
+        elif source.child != stage and source.child not in taken:
+            sources.append(source)
+    return Assembly(assembly.plan, stage, assembly.generation + 1, roster.successors, tuple(sources))
+
+
+def with_source(assembly: Assembly, child: Assembly) -> Assembly:
+    """The same, where the sum of a child stage comes from another generation of it."""
+    dealt = Source(child.stage, child.generation, child.members, child.threshold)
+    sources = tuple(dealt if s.child == child.stage else s for s in assembly.sources)
+    return assembly if sources == assembly.sources else replace(assembly, sources=sources)

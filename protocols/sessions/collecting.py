@@ -23,8 +23,9 @@ from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, ProtocolError, UnattributableFault, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
-from protocols.sessions import codewords, dealing, events, resharing, roster
-from protocols.sessions.assembly import Assembly, first_generation
+from protocols.sessions import dealing, events, resharing, roster, summing
+from protocols.sessions.assembly import Assembly, first_generation, with_source
+from protocols.sessions.handover import is_agreeable
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
     Ballot,
@@ -70,8 +71,7 @@ class Member:
         self.sum: Elements | None = None
         self.failure: str | None = None
         self.shortfall: str | None = None
-        self.closed = False
-        self.erased = False
+        self.closed = self.erased = False
         self._seed = seed
         self._sources = lineage or {
             source.child: first_generation(assembly.plan, source.child)
@@ -90,12 +90,11 @@ class Member:
 
     # -- inputs ---------------------------------------------------------------------------------
 
-    def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
+    def lose(self, _now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """When the adder in office changed, tell it all we hold and how we voted, or the certificate."""
         before, after = self.assembly.current_adder(self.lost), self.assembly.current_adder(lost)
         self.lost = lost
-        del now
-        effects = self._try_checks()
+        effects = [*self._try_checks(), *self._try_vote()]
         if before == after or after is None or self.erased:
             return effects
         if self.certificate is not None:
@@ -104,6 +103,12 @@ class Member:
         if after in self._deferred and self._vote is None:
             effects += self._consider(after, self._deferred.pop(after))
         return effects
+
+    def reseat(self, child: Assembly) -> None:
+        """A source's sum will come from another generation of its stage."""
+        if child.stage in self._sources:
+            self._sources[child.stage] = child
+            self.assembly = with_source(self.assembly, child)
 
     def erase(self) -> None:
         """Drop every share: another committee holds the sum now. What follows finds nothing to do."""
@@ -119,6 +124,20 @@ class Member:
     def voted(self) -> bool:
         """Whether our ballot for a roster is out, so that its certificate may exist."""
         return self._vote is not None
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether we agreed, or learned, that another generation of this stage goes on."""
+        agreed = (
+            self._vote[0] if self._vote else None,
+            self.certificate.roster if self.certificate else None,
+        )
+        return any(known is not None and known.is_interim for known in agreed)
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether our sum is for the next generation only."""
+        return self.certificate is not None and self.certificate.roster.is_interim
 
     @property
     def deadline(self) -> float | None:
@@ -186,11 +205,11 @@ class Member:
         """Whether a dealing is good and not one too many. `alone`: ProtocolError tells why not."""
         try:
             self._check_new(public)
+            return True
         except ProtocolError:
             if alone:
                 raise
             return False
-        return True
 
     def _check_new(self, public: Dealing) -> None:
         dealing.check_dealing(self.assembly, public)
@@ -247,7 +266,7 @@ class Member:
     def _consider(self, adder: PartyId, proposal: Roster) -> list[Effect]:
         """Judge the roster of the adder in office; the total of too few sites is never opened."""
         counted, wanted = len(proposal.contributors), self.assembly.plan.job.min_sites
-        if self.assembly.is_root and counted < wanted:
+        if self.assembly.is_root and counted < wanted and not proposal.is_interim:
             self.shortfall = f"{counted} sites contributed, {wanted} are required"
             return []
         self._pending = (adder, proposal)
@@ -265,11 +284,9 @@ class Member:
                 if entry.dealing not in self._held]  # fmt: skip
 
     def _fetch(self, adder: PartyId, proposal: Roster) -> list[Effect]:
-        missing = [entry for entry in self._missing(proposal) if entry.dealing not in self._bad]
-        if not missing:
-            return []
-        dealers = tuple(sorted({entry.dealer for entry in missing}))
-        return [Send(adder, Fetch(self.assembly.stage, self.assembly.generation, dealers))]
+        missing = {entry.dealer for entry in self._missing(proposal) if entry.dealing not in self._bad}
+        wanted = tuple(sorted(missing))
+        return [Send(adder, Fetch(self.assembly.stage, self.assembly.generation, wanted))] if missing else []
 
     def _try_vote(self) -> list[Effect]:
         if self._pending is None or self._vote is not None or self.closed:
@@ -277,6 +294,8 @@ class Member:
         adder, proposal = self._pending
         if self._missing(proposal) or not self._matches(proposal):
             return []
+        if proposal.is_interim and not is_agreeable(self.assembly, proposal.successors, self.lost):
+            return []  # until we see the same seats vacant
         subject = roster.roster_digest(self.assembly.session, proposal)
         ballot = roster.cast(self.keys, self.seat, roster.ROSTER, subject)
         self._vote = (proposal, ballot)
@@ -302,6 +321,9 @@ class Member:
             return []
         roster.check_certificate(self.assembly, message)
         self.certificate = message
+        listed = {entry.dealing for group in message.roster.groups for entry in group.entries}
+        if message.roster.is_interim:  # what is not in the sum that moves on is dealt again, to others
+            self._held = {name: held for name, held in self._held.items() if name in listed}
         adder = self.assembly.current_adder(self.lost) if sender in self.lost else sender
         return [*self._fetch(adder or sender, message.roster), *self._try_sum(now)]
 
@@ -310,20 +332,17 @@ class Member:
     def _try_sum(self, now: float) -> list[Effect]:
         if self.certificate is None or self.sum is not None or self.erased:
             return []
-        if self._missing(self.certificate.roster):
+        certified = self.certificate.roster
+        if self._missing(certified) or not certified.groups or not certified.contributors:
             return []
-        if not self.certificate.roster.groups or not self.certificate.roster.contributors:
-            return []
-        if self.assembly.sources[0].is_devices:
-            (group,) = self.certificate.roster.groups
-            rows = np.stack([self._held[entry.dealing].share for entry in group.entries])
-            dealers = [entry.dealer for entry in group.entries]
-            self.sum = codewords.added(self.assembly.plan, self._subject(), dealers, rows)
+        if not summing.reshared(certified):
+            (self.sum,) = summing.of_devices(self.assembly, certified, self._shares())
             return []
         if self._checked_since is not None:
             return []
         self._checked_since = now
-        mine = resharing.combinations(self._subject(), self._incoming())
+        incoming = summing.incoming(self.assembly, certified, self._shares())
+        mine = resharing.combinations(self._subject(), incoming)
         self._checks[self.seat + 1] = mine
         message = CheckShares(self.assembly.stage, self.assembly.generation, self._subject(), mine)
         others = tuple(member for member in self.assembly.members if member != self.keys.party)
@@ -333,16 +352,8 @@ class Member:
         assert self.certificate is not None
         return roster.roster_digest(self.assembly.session, self.certificate.roster)
 
-    def _incoming(self) -> list[resharing.Incoming]:
-        assert self.certificate is not None
-        sources = {source.child: source for source in self.assembly.sources}
-        result = []
-        for group in self.certificate.roster.groups:
-            source = sources[group.child]
-            points = tuple(source.point_of(entry.dealer) for entry in group.entries)
-            rows = np.stack([self._held[entry.dealing].share for entry in group.entries])
-            result.append(resharing.Incoming(points, rows, source.threshold))
-        return result
+    def _shares(self) -> dict[Digest, Elements]:
+        return {name: held.share for name, held in self._held.items()}
 
     def _on_check(self, sender: PartyId, message: CheckShares) -> list[Effect]:
         seat = self.assembly.seat_of(sender)
@@ -362,39 +373,28 @@ class Member:
         """
         if self._checked_since is None or self.sum is not None or self.failure is not None:
             return []
-        live = {index + 1 for index, member in enumerate(self.assembly.members) if member not in self.lost}
+        assert self.certificate is not None
+        members = self.assembly.members
+        live = {index + 1 for index, member in enumerate(members) if member not in self.lost}
         answered = live <= self._checks.keys()
-        if not answered and (self._patient or len(self._checks) < self.assembly.quorum):
+        usable, held, threshold = self._usable(), self._shares(), self.assembly.threshold
+        early = not answered and (self._patient or len(self._checks) < self.assembly.quorum)
+        if early or len(usable) <= 2 * threshold:
             return []
-        incoming = self._incoming()
-        width = self._checks[self.seat + 1].size
-        usable = {point: values for point, values in self._checks.items() if values.size == width}
-        threshold = self.assembly.threshold
-        if len(usable) <= 2 * threshold:
-            return []
+        incoming = summing.incoming(self.assembly, self.certificate.roster, held)
         try:
             verdict = resharing.check(self._subject(), incoming, usable, threshold, self._seed)
-            shares = [
-                resharing.recombine(source, liars)
-                for source, liars in zip(incoming, verdict.old_liars, strict=True)
-            ]
+            pairs = zip(incoming, verdict.old_liars, strict=True)
+            shares = [resharing.recombine(source, liars) for source, liars in pairs]
         except UnattributableFault as fault:
             if len(self._checks) == len(self.assembly.members) or (answered and not self._patient):
                 self.failure = str(fault)
             return []
+        shares += summing.of_devices(self.assembly, self.certificate.roster, held)
         self.sum = field.total(np.stack(shares))
-        return self._name_liars(verdict)
+        heard = [members[point - 1] for point in sorted(usable)]
+        return summing.named(self.certificate.roster, heard, verdict)
 
-    def _name_liars(self, verdict: resharing.Checked) -> list[Effect]:
-        assert self.certificate is not None
+    def _usable(self) -> dict[int, Elements]:
         width = self._checks[self.seat + 1].size
-        points = sorted(point for point, values in self._checks.items() if values.size == width)
-        effects: list[Effect] = []
-        for index in verdict.new_liars:
-            party = self.assembly.members[points[index] - 1]
-            effects.append(Publish(events.Named(party, "published a wrong check share", proven=False)))
-        for group, liars in zip(self.certificate.roster.groups, verdict.old_liars, strict=True):
-            for index in liars:
-                party = group.entries[index].dealer
-                effects.append(Publish(events.Named(party, "reshared a wrong sum", proven=False)))
-        return effects
+        return {point: values for point, values in self._checks.items() if values.size == width}

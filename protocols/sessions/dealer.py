@@ -18,7 +18,7 @@ from protocols.sessions import dealing
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.collecting import Member
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Decline
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Decline, Entry
 from protocols.sessions.plan import Plan
 from protocols.sessions.records import Dealt
 from protocols.sessions.roster import check_certificate, roster_digest
@@ -54,11 +54,22 @@ class Dealer:
     @property
     def counted(self) -> bool:
         """Whether the certificate lists this dealer."""
-        return self.certificate is not None and any(
-            entry.dealer == self.deal.dealing.dealer and group.source == self.deal.dealing.source
-            for group in self.certificate.roster.groups
-            for entry in group.entries
-        )
+        return any(entry.dealer == self.deal.dealing.dealer for entry in self._entries())
+
+    @property
+    def is_due_again(self) -> bool:
+        """Whether the target gave way to its next generation without what this dealing is about.
+
+        A resharing is about its source: of a child's members not all need be listed.
+        """
+        if self.certificate is None or not self.certificate.roster.is_interim:
+            return False
+        return not (self.counted if self.origin is None else self._entries())
+
+    def _entries(self) -> list[Entry]:
+        """What the certified roster lists of our source."""
+        groups = self.certificate.roster.groups if self.certificate is not None else ()
+        return [entry for g in groups if g.source == self.deal.dealing.source for entry in g.entries]
 
 
 class Dealers(list[Dealer]):
@@ -86,9 +97,15 @@ class Dealers(list[Dealer]):
         for dealer in self:
             if (dealer.target.stage, dealer.target.generation) == slot:
                 dealer.certified(certificate)
-                if dealer.origin is not None:
+                if dealer.origin is not None and not dealer.is_due_again:
                     moved.append(dealer.origin)
         return moved
+
+    def due_again(self, slot: tuple[int, int]) -> list[Dealer]:
+        """Those that dealt to this slot in vain; taken out."""
+        late = [d for d in self if (d.target.stage, d.target.generation) == slot and d.is_due_again]
+        self[:] = [dealer for dealer in self if dealer not in late]
+        return late
 
 
 def contribute(
@@ -109,10 +126,14 @@ def contribute(
     if contribution is None:
         told = dict.fromkeys((*plan.stages[stage].adders, plan.initiator))
         return None, [Broadcast(tuple(told), Decline(stage, refusal, whole=False))]
-    assembly = first_generation(plan, stage)
-    vector = np.concatenate([contribution, dealing.random_masks(seed, assembly)])
-    deal = dealing.deal(keys, assembly, vector, seed, NO_SOURCE, masked=masked)
-    return Dealer(assembly, deal), [Persist(Dealt(stage))]
+    dealer = share(first_generation(plan, stage), keys, seed, contribution, masked)
+    return dealer, [Persist(Dealt(stage))]
+
+
+def share(target: Assembly, keys: PartyKeys, seed: bytes, contribution: Elements, masked: Digest) -> Dealer:
+    """Deal a device's own vector to one generation of its cluster."""
+    vector = np.concatenate([contribution, dealing.random_masks(seed, target)])[: target.dealt_width - 2]
+    return Dealer(target, dealing.deal(keys, target, vector, seed, NO_SOURCE, masked=masked))
 
 
 def reshare(keys: PartyKeys, seed: bytes, member: Member, target: Assembly) -> Dealer:

@@ -1,14 +1,30 @@
-"""Refilling a committee before it opens: a substitute takes the seat of a member that left.
+"""Refilling a committee: a substitute takes the seat of a member that left, at any stage of the tree.
 
-The root corrects t liars only while all n = 3t+1 seats are held. So, if a member is lost once the sum
-exists and before anything was opened, the adder in office proposes the next substitutes of the plan; a
-quorum of the old generation signs; the old members reshare the sum to the new generation (`collecting`
-with the old generation as its source) and erase it there; the new generation opens.
+While a stage collects. Once as few members are left as a quorum needs (one more where there are many), the
+adder in office proposes an *interim roster*: what a quorum holds by now, and the seats of the generation
+after. Its certificate ends this one: the members reshare that sum to the next, and then erase it. What is not
+in it is sent again, by whoever dealt it, to the next generation, whose inputs are that sum and the rest.
+The roster that is not interim goes up the tree, or is opened.
 
-Safety. The substitutes' order is fixed in the plan by sortition, so an adder cannot pick accomplices. A
-member votes for one handover of a generation, and only for seats that it sees vacant. Both generations
-hold the same sum over the same roster, so even if a split view made both of them open, nothing more than
-the agreed total would be known. A member that waits in vain opens with its old generation.
+Once the root has its sum. The root corrects t liars only while all n = 3t+1 seats are held. So, if a member
+is lost before anything was opened, the adder proposes a handover of the whole sum; a quorum signs; the old
+members reshare it and the new generation opens. A member that waits in vain opens with its old generation.
+
+Nothing is counted twice, one roster is opened. An interim roster and a final one stand in the same place of a
+generation, where a quorum signs one of them: so generations form one chain, with one final roster at its end.
+What a generation's roster lists is no input of the next (`assembly.after_interim`), except inside its sum. An
+interim sum is never opened nor dealt upward. After the root's final roster both generations hold the same
+sum: even if a split view made both of them open, nothing more than the agreed total would be known.
+
+Privacy. At most t members of each generation are corrupt. A vector that is dealt again is shared with fresh
+polynomials, so t shares of each of two generations say as little as t shares of one. A sum that moves on is
+shared anew by every old member, and its checks are masked by columns that are dropped (see `resharing`): old
+and new shares do not combine. An honest member erases what it held once the new generation is certified,
+what is on no roster as soon as it sees the interim certificate, and both when it was away and comes back.
+
+Who is replaced, and by whom. The substitutes' order is fixed in the plan by sortition, so an adder cannot
+pick accomplices; a member votes only for seats that it sees vacant, filled with the next substitutes that it
+reaches.
 """
 
 from __future__ import annotations
@@ -17,7 +33,7 @@ from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import events, roster
-from protocols.sessions.assembly import Assembly, first_generation, next_generation
+from protocols.sessions.assembly import Assembly, after_interim, first_generation, next_generation
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
     Ballot,
@@ -32,6 +48,8 @@ from protocols.sessions.records import VoteCast
 
 HANDOVER_WAIT_S = 2.0
 """How long a member holds back its opening share for a handover that is due."""
+REFILL_WAIT_S = 1.0
+"""How long a member of a stage that collects must be lost before the stage ends its generation for it."""
 MAX_PROPOSALS = 8
 """Of one generation by one adder; each loss or return of a member makes another."""
 
@@ -49,33 +67,60 @@ def successor_seats(assembly: Assembly, lost: frozenset[PartyId]) -> tuple[Seat,
     return tuple(seats) if tuple(seats) != assembly.seats else None
 
 
+def is_thin(assembly: Assembly, lost: frozenset[PartyId]) -> bool:
+    """Whether so few members are left that the next loss, or the one after it, would end the stage."""
+    live = len(set(assembly.members) - lost)
+    spare = 1 if assembly.threshold > 1 else 0
+    return assembly.quorum <= live <= assembly.quorum + spare
+
+
+def is_agreeable(assembly: Assembly, seats: tuple[Seat, ...], lost: frozenset[PartyId]) -> bool:
+    """Whether `seats` take away from nobody we reach, and pass over no substitute we reach."""
+    replaced = {old.party for old, new in zip(assembly.seats, seats, strict=True) if old != new}
+    fresh = [new for old, new in zip(assembly.seats, seats, strict=True) if old != new]
+    spare = [seat for seat in assembly.blueprint.substitutes if seat.party not in assembly.members]
+    passed = [seat for seat in spare[: 1 + max(map(spare.index, fresh))] if seat not in fresh]
+    return replaced <= lost and all(seat.party in lost for seat in passed)
+
+
 def check_succession(assembly: Assembly, handover: Handover) -> None:
     """Raise MalformedMessage unless `handover` only fills seats with substitutes of the plan."""
     if (handover.stage, handover.generation) != (assembly.stage, assembly.generation):
         raise MalformedMessage("handover of another stage or generation")
-    if len(handover.seats) != len(assembly.seats):
-        raise MalformedMessage("handover changes the number of seats")
-    parties = [seat.party for seat in handover.seats]
-    if len(set(parties)) != len(parties):
-        raise MalformedMessage("handover gives a party two seats")
-    allowed = set(assembly.blueprint.substitutes)
-    fresh = [new for old, new in zip(assembly.seats, handover.seats, strict=True) if new != old]
-    if not fresh or not set(fresh) <= allowed:
-        raise MalformedMessage("handover seats somebody who is no substitute")
+    roster.check_seats(assembly, handover.seats)
 
 
 def check_handover(assembly: Assembly, certificate: HandoverCertificate) -> Assembly:
     """The next generation. Raises MalformedMessage unless a quorum of `assembly` agreed to it."""
     check_succession(assembly, certificate.handover)
     roster.check_certificate(assembly, certificate.certificate)
+    if certificate.certificate.roster.is_interim:
+        raise MalformedMessage("handover of a sum that is not final")
     subject = roster.handover_digest(assembly.session, certificate.handover)
     roster.check_ballots(assembly, certificate.ballots, roster.HANDOVER, subject, assembly.quorum)
     return next_generation(assembly, certificate)
 
 
-def replay(plan: Plan, stage: int, handovers: tuple[HandoverCertificate, ...]) -> Assembly:
-    """The generation that a chain of handovers leads to. Raises MalformedMessage at the first bad link."""
+def check_interim(assembly: Assembly, certificate: Certificate) -> Assembly:
+    """The generation after an interim roster. Raises MalformedMessage unless `assembly` certified one."""
+    roster.check_certificate(assembly, certificate)
+    if not certificate.roster.is_interim:
+        raise MalformedMessage("nobody takes over after a final roster without a handover")
+    return after_interim(assembly, certificate.roster)
+
+
+def replay(
+    plan: Plan,
+    stage: int,
+    interim: tuple[Certificate, ...],
+    handovers: tuple[HandoverCertificate, ...],
+) -> Assembly:
+    """The generation that interim rosters and then handovers lead to. Raises MalformedMessage at the first
+    bad link.
+    """
     assembly = first_generation(plan, stage)
+    for link in interim:
+        assembly = check_interim(assembly, link)
     for certificate in handovers:
         assembly = check_handover(assembly, certificate)
     return assembly
@@ -98,7 +143,7 @@ class HandoverVoter:
     def lose(self, lost: frozenset[PartyId]) -> list[Effect]:
         """Membership changed: a proposal that was too early may be right now."""
         for sender, handover in self._pending.items():
-            if self._vote is None and handover.seats == successor_seats(self.assembly, lost):
+            if self._vote is None and is_agreeable(self.assembly, handover.seats, lost):
                 return self._cast(sender, handover)
         return []
 
@@ -110,7 +155,7 @@ class HandoverVoter:
         if self._vote is not None:
             voted, vote = self._vote
             return [Send(sender, vote)] if voted == message.handover else []
-        if message.handover.seats != successor_seats(self.assembly, lost):
+        if not is_agreeable(self.assembly, message.handover.seats, lost):
             self._pending[sender] = message.handover
             return []
         return self._cast(sender, message.handover)
@@ -168,7 +213,8 @@ class HandoverProposer:
         ballots = tuple(votes[index] for index in sorted(votes))
         self.certificate = HandoverCertificate(proposal, ballots, self._roster_certificate)
         successors = tuple(seat.party for seat in proposal.seats)
-        told = dict.fromkeys((*self.assembly.members, *successors, *self.assembly.adders))
+        spare = (seat.party for seat in self.assembly.blueprint.substitutes)
+        told = dict.fromkeys((*self.assembly.members, *successors, *self.assembly.adders, *spare))
         fresh = [party for party in successors if party not in self.assembly.members]
         detail = "shares reshared to " + ", ".join(party.short() for party in fresh)
         event = events.Progress(self.assembly.stage, "handover", detail)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.sessions.assembly import Assembly, Source
+from protocols.sessions.assembly import Assembly, Source, first_generation, with_source
 from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Entry, Group, Roster
+from protocols.sessions.roster import check_certificate, roster_digest
 from protocols.sessions.vectors import Vectors
 
 GRACE_S = 1.0
@@ -37,7 +39,10 @@ class Account:
 class Ledger:
     """Accounts by (child, dealer), exclusions, and the certificates of the sources."""
 
-    def __init__(self, assembly: Assembly, vectors: Vectors) -> None:
+    def __init__(
+        self, assembly: Assembly, vectors: Vectors, lineage: dict[int, Assembly] | None = None
+    ) -> None:
+        """`lineage` maps each committee source to its assembly, where that is not generation 0 of a child."""
         self.assembly = assembly
         self.vectors = vectors
         self.accounts: dict[tuple[int, PartyId], Account] = {}
@@ -46,9 +51,50 @@ class Ledger:
         self.excluded: dict[PartyId, str] = {}
         self.declined: set[PartyId] = set()
         self.certificates: dict[int, Certificate] = {}
+        self._lineage = lineage or {
+            source.child: first_generation(assembly.plan, source.child)
+            for source in assembly.sources
+            if not source.is_devices
+        }
         self.reached_quorum_at: dict[int, float] = {}
-        self._graces: list[float] = []
         self.lost_at: dict[PartyId, float] = {}
+
+    def reseat(self, child: Assembly) -> None:
+        """A source's sum will come from another generation of its stage."""
+        if child.stage in self._lineage:
+            self._lineage[child.stage] = child
+            self.assembly = with_source(self.assembly, child)
+
+    def keep(self, certificate: Certificate) -> None:
+        """Keep the certificate of a source. Raises ProtocolError if it is none, or another one."""
+        child = certificate.roster.stage
+        if child not in self._lineage:
+            raise UnexpectedMessage(f"stage {child} is no source of stage {self.assembly.stage}")
+        known = self.certificates.get(child)
+        if known is None:
+            check_certificate(self._lineage[child], certificate)
+            self.certificates[child] = certificate
+        elif known.roster != certificate.roster:
+            raise UnexpectedMessage("another roster of this source was certified")
+
+    def source_of(self, message: Deal) -> Source:
+        """Which source a dealing belongs to; keeps the source's certificate. Raises ProtocolError."""
+        dealing, certificate = message.dealing, message.certificate
+        if dealing.source == NO_SOURCE:
+            source = next((s for s in self.assembly.sources if s.is_devices), None)
+        else:
+            if certificate is None:
+                raise MalformedMessage("a resharing comes with its certificate", blame=dealing.dealer)
+            self.keep(certificate)
+            child = certificate.roster.stage
+            source = next((s for s in self.assembly.sources if s.child == child), None)
+            if roster_digest(self.assembly.session, certificate.roster) != dealing.source:
+                raise MalformedMessage(
+                    "dealing names another roster than its certificate", blame=dealing.dealer
+                )
+        if source is None or dealing.dealer not in source.dealers:
+            raise MalformedMessage("not a dealer of this stage", blame=dealing.dealer)
+        return source
 
     def enter(self, now: float, source: Source, deal: Deal, digest: Digest) -> Account:
         """Open the account of a new dealing; members that already said they hold it need not say so again."""
@@ -68,13 +114,11 @@ class Ledger:
         account.holders.add(seat)
         if account.quorum_at is None and len(account.holders) >= self.assembly.quorum:
             account.quorum_at = now
-            self._graces.append(now + GRACE_S)
         source = account.source
         if not source.is_devices and source.child not in self.reached_quorum_at:
             settled = sum(other.quorum_at is not None for other in self.of(source))
             if settled >= self.assembly.plan.stages[source.child].quorum:
                 self.reached_quorum_at[source.child] = now
-                self._graces.append(now + GRACE_S)
 
     def _pledge(self, digest: Digest, seat: int) -> None:
         """A member holds a share of a dealing that never came here: its dealer may be gone by now."""
@@ -150,7 +194,8 @@ class Ledger:
         """Whether nobody would certify `roster`, yet what is missing may come: we may be the ones who are cut
         off. An adder proposes once, so one that sees too few members, or the root's one too few sites, waits.
         """
-        few_sites = self.assembly.is_root and len(roster.contributors) < self.assembly.plan.job.min_sites
+        last = self.assembly.is_root and not roster.is_interim
+        few_sites = last and len(roster.contributors) < self.assembly.plan.job.min_sites
         return not self.has_quorum(lost) or (few_sites and collecting)
 
     def has_quorum(self, lost: frozenset[PartyId]) -> bool:
@@ -187,13 +232,14 @@ class Ledger:
             if source.is_devices:
                 groups.append(Group(source.child, NO_SOURCE, NO_VECTOR, entries))
             elif len(entries) > 2 * source.threshold and self._has_masked_sum(source):
-                vector = NO_VECTOR if self.assembly.generation else self.vectors.child_name(source.child)
+                own = source.child == self.assembly.stage
+                vector = NO_VECTOR if own else self.vectors.child_name(source.child)
                 groups.append(Group(source.child, _source_digest(self.of(source)), vector, entries))
         return tuple(groups)
 
     def _has_masked_sum(self, source: Source) -> bool:
         """Whether the masked sum of a committee's source is here; a handover moves keys only."""
-        return self.assembly.generation > 0 or self.vectors.has_child(source.child)
+        return source.child == self.assembly.stage or self.vectors.has_child(source.child)
 
     def _answered(self, now: float, account: Account, lost: frozenset[PartyId], live_seats: set[int]) -> bool:
         if not self.vectors.has(account.deal.dealing.vector):

@@ -81,12 +81,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Roster:
-    """Exactly which dealings a committee adds up. `contributors` are the devices behind them, sorted."""
+    """Exactly which dealings a committee adds up. `contributors` are the devices behind them, sorted.
+
+    With `successors` it is interim: the sum goes to these seats, who collect the rest (see `handover`).
+    """
 
     stage: StageIndex
     generation: Generation
     groups: Annotated[tuple[Group, ...], AtMost(MAX_STAGES)]
     contributors: Annotated[tuple[PartyId, ...], AtMost(MAX_CONTRIBUTORS)]
+    successors: Annotated[tuple[Seat, ...], AtMost(16)] = ()
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether the next generation of the same stage goes on."""
+        return bool(self.successors)
 
     @cached_property
     def encoding(self) -> bytes:
@@ -283,13 +292,17 @@ class ResultVote:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The opened total with its roster and t+1 ballots; checked by every device before use."""
+    """The opened total with its roster and t+1 ballots; checked by every device before use.
+
+    `interim` and then `handovers` lead to the generation of the root that opened.
+    """
 
     KIND: ClassVar[str] = "result"
     certificate: Certificate
     total: Annotated[FieldVector, AtMost(MAX_LENGTH)]
     ballots: Ballots
     handovers: Annotated[tuple[HandoverCertificate, ...], AtMost(8)]
+    interim: Annotated[tuple[Certificate, ...], AtMost(8)] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ def check_result(assembly: Assembly, result: Result) -> None:
     `assembly` is the root's generation that opened (see `handover.replay`).
     """
     roster.check_certificate(assembly, result.certificate)
+    if result.certificate.roster.is_interim:
+        raise MalformedMessage("an interim sum is never opened")
     if result.total.size != assembly.plan.length:
         raise MalformedMessage("result has the wrong length")
     counted = result.certificate.roster.contributors
@@ -67,8 +69,9 @@ class Opening:
         seed: bytes,
         certificate: Certificate,
         share: Elements,
-        handovers: tuple[HandoverCertificate, ...],
+        chain: tuple[tuple[HandoverCertificate, ...], tuple[Certificate, ...]],
     ) -> None:
+        """`chain`: the handovers and interim rosters that lead to this generation."""
         self.assembly = assembly
         self.keys = keys
         self.result: Result | None = None
@@ -76,7 +79,7 @@ class Opening:
         self.lost: frozenset[PartyId] = frozenset()
         self._seed = seed
         self._certificate = certificate
-        self._handovers = handovers
+        self._chain = chain
         self._share = share[: assembly.plan.length].copy()
         self._name = roster.roster_digest(assembly.session, certificate.roster)
         self._shares: dict[int, Elements] = {}
@@ -200,4 +203,4 @@ class Opening:
             return
         agreeing = [ballot for _, (name, ballot) in sorted(self._ballots.items()) if name == self._subject]
         if len(agreeing) > self.assembly.threshold:
-            self.result = Result(self._certificate, self._total, tuple(agreeing), self._handovers)
+            self.result = Result(self._certificate, self._total, tuple(agreeing), *self._chain)

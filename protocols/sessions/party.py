@@ -3,7 +3,8 @@
 device      deals its vector to its cluster's committee                     (`dealer`)
 adder       relays shares, proposes rosters; untrusted                      (`adder`)
 member      votes, adds shares, comes to a share of the certified sum      (`collecting`)
-root        refills itself if a member left, opens the total, vouches       (`handover`, `opening`)
+any stage   goes on with substitutes when members left                      (`handover`, `succession`)
+root        opens the total, vouches                                        (`rootwork`, `opening`)
 initiator   hands out the plan, waits                                       (`initiator`)
 
 plan -> dealings -> roster certificate -> sum -> resharing to the parent committee -> ... -> root sum
@@ -12,22 +13,20 @@ plan -> dealings -> roster certificate -> sum -> resharing to the parent committ
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 from protocols.arithmetic.field import Elements
-from protocols.errors import ProtocolError, UnexpectedMessage
+from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish
 from protocols.sessions import events
 from protocols.sessions.aborting import AbortTally, cast, check_proof
 from protocols.sessions.adder import Adder
-from protocols.sessions.assembly import Assembly, first_generation
+from protocols.sessions.assembly import Assembly
 from protocols.sessions.bulk import BulkWork
 from protocols.sessions.collecting import Member
-from protocols.sessions.dealer import Dealers, contribute, reshare
+from protocols.sessions.dealer import Dealers, contribute, reshare, share
 from protocols.sessions.delivery import Delivery
-from protocols.sessions.early import Early, root_parties
 from protocols.sessions.initiator import Initiator
 from protocols.sessions.inward import settle
 from protocols.sessions.keys import PartyKeys
@@ -57,15 +56,17 @@ from protocols.sessions.messages import (
 )
 from protocols.sessions.opening import check_result
 from protocols.sessions.plan import Plan
+from protocols.sessions.posts import Posts, replayed
 from protocols.sessions.progress import Progress
 from protocols.sessions.records import Closed
 from protocols.sessions.rootwork import RootWork
+from protocols.sessions.succession import Slot, Succession
 from protocols.sessions.transcript import transcript
 
 INITIATOR_PATIENCE_S = 2.0
 """How much longer than the plan's total everybody waits for the abort ballots of the root."""
 
-Slot = tuple[int, int]  # stage and generation
+OF_ROOT = (OpeningShare, ResultVote, HandoverProposal, HandoverVote, HandoverCertificate)
 
 
 class SessionParty:
@@ -92,16 +93,16 @@ class SessionParty:
         self._masked = masked
         self._progress = Progress(plan, self.me)
         self.bulk = BulkWork(plan, keys, masked, self._progress)
-        self._adders: dict[Slot, Adder] = {}
-        self._members: dict[Slot, Member] = {}
+        self.succession = Succession(plan)
+        self._posts = Posts(plan, keys, self.bulk.vectors, self.succession)
+        self._adders, self._members = self._posts.adders, self._posts.members
         self._dealers = Dealers()
         self._dealt_up: set[Slot] = set()
-        self._early = Early(root_parties(plan))
         self._delivery = Delivery(plan, self.me)
         self._ends = float("inf")
         self._closed: Closed | None = None
         self._patient = False
-        self.root = RootWork(plan, keys, seed)
+        self.root = RootWork(plan, keys, seed, self.succession)
         self._aborts = AbortTally(plan)
         self._abort_proof: AbortProof | None = None
         self.initiator = Initiator(plan, self._aborts) if plan.initiator == self.me else None
@@ -113,14 +114,7 @@ class SessionParty:
         self._ends = now + self.plan.total_ms / 1000
         self._progress.start(now)
         effects: list[Effect] = self.initiator.start() if self.initiator else []
-        for index in self.plan.stages_of(self.me):
-            stage, assembly = self.plan.stages[index], first_generation(self.plan, index)
-            if self.me in stage.adders:
-                self._adders[index, 0] = Adder(assembly, self.me, self.bulk.vectors)
-                effects += self._adders[index, 0].start(now)
-            if self.me in stage.members:
-                self._members[index, 0] = Member(assembly, self.keys, self._seed)
-        effects += self._contribute()
+        effects += [*self._posts.start(now, self._seed), *self._contribute()]
         return self._settle(now, effects)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
@@ -156,7 +150,7 @@ class SessionParty:
         return self._delivery.result or self._abort_proof
 
     def _roles(self) -> list[Adder | Member | RootWork]:
-        return [*self._adders.values(), *self._members.values(), self.root]
+        return [*self._posts, self.root]
 
     # -- routing ----------------------------------------------------------------------------------
 
@@ -169,6 +163,9 @@ class SessionParty:
         )
 
     def _dispatch(self, now: float, sender: PartyId, message: object) -> list[Effect]:
+        if (ahead := self.succession.ahead(message)) is not None and not isinstance(message, OF_ROOT):
+            self.succession.early.put(sender, ahead, message)  # a handover we have not heard of yet
+            return []
         match message:
             case PeersLost():
                 return self._lose(now, frozenset(message.parties))
@@ -218,9 +215,6 @@ class SessionParty:
         role = roles.get(slot)
         if role is not None:
             return role.receive(now, sender, message)
-        if slot[0] == self.plan.root and slot[1] > len(self.root.handovers):
-            self._early.put(sender, slot[1], message)  # a handover we have not heard of yet
-            return []
         raise UnexpectedMessage(f"we have no such role in stage {slot[0]}")
 
     # -- roles ------------------------------------------------------------------------------------
@@ -229,12 +223,23 @@ class SessionParty:
         dealer, effects = contribute(
             self.plan, self.keys, self._seed, self._contribution, self._masked, self._refusal
         )
-        self._contribution = None
         return [*effects, *self._dealers.enlist(dealer, self.lost)]
 
     def _reshare(self, member: Member, target: Assembly) -> list[Effect]:
         dealer = reshare(self.keys, self._seed, member, target)
         return self._dealers.enlist(dealer, self._lost_at(target.stage))
+
+    def _deal_again(self, ended: Certificate, target: Assembly) -> list[Effect]:
+        """To the next generation, what the one that gave way has not in its sum."""
+        effects: list[Effect] = []
+        for dealer in self._dealers.due_again((ended.roster.stage, ended.roster.generation)):
+            member = None if dealer.origin is None else self._members[dealer.origin]
+            if member is not None and member.sum is not None:
+                effects += self._reshare(member, target)
+            elif member is None and self._contribution is not None:
+                again = share(target, self.keys, self._seed, self._contribution, self._masked)
+                effects += self._dealers.enlist(again, self._lost_at(target.stage))
+        return effects
 
     def _lost_at(self, stage: int) -> frozenset[PartyId]:
         """Who is not counted on in a stage: not reached, or an adder that was passed over."""
@@ -250,14 +255,13 @@ class SessionParty:
                 effects += self._close("C-301" if member.shortfall else "C-302", reason)
             if member.sum is None or slot in self._dealt_up:
                 continue
-            if not member.assembly.is_root:
+            target = self.succession.at((slot[0], slot[1] + 1))
+            if target is None and not member.assembly.is_root and not member.is_interim:
+                target = self.succession.latest(self.plan.parent_of(slot[0]))
+            if target is not None:
                 self._dealt_up.add(slot)
-                parent = first_generation(self.plan, self.plan.parent_of(slot[0]))
-                effects += self._reshare(member, parent)
-            elif (successor := self.root.successor_of(slot[1])) is not None:
-                self._dealt_up.add(slot)
-                effects += self._reshare(member, successor)
-            elif self._closed is None:
+                effects += self._reshare(member, target)
+            elif member.assembly.is_root and self._closed is None:
                 effects += self.root.summed(now, member)
         effects += self.root.advance(now, self._adders)
         if running and self._closed is None and (failure := self.root.given_up(self._members)) is not None:
@@ -281,11 +285,7 @@ class SessionParty:
     def _shift(self, now: float) -> list[Effect]:
         """Who is lost, or in office, may have changed: every role looks again."""
         effects = self.root.lose(now, self.lost)
-        for (stage, _), adder in self._adders.items():
-            adder.passed = self._lost_at(stage) - self.lost
-            effects += adder.lose(now, self._lost_at(stage))
-        for (stage, _), member in self._members.items():
-            effects += member.lose(now, self._lost_at(stage))
+        effects += self._posts.lose(now, self.lost, self._lost_at)
         deals = self._delivery.result is None or self._progress.banned
         return [*effects, *(self._dealers.advance(self._lost_at) if deals else [])]
 
@@ -293,63 +293,58 @@ class SessionParty:
 
     def _on_complaint(self, now: float, sender: PartyId, message: Complaint) -> list[Effect]:
         slot = (message.dealing.stage, message.dealing.generation)
-        adder, member = self._adders.get(slot), self._members.get(slot)
-        effects: list[Effect] = []
-        if adder is not None and adder.assembly.seat_of(sender) == message.seat:
-            effects += adder.receive(now, sender, message)
-        elif member is not None:
-            effects += member.receive(now, sender, message)
-        elif self.initiator and slot[1] == 0 and slot[0] < len(self.plan.stages):
-            effects += self.initiator.complaint(sender, message)
-        return effects
+        if (post := self._posts.judge(slot, sender, message.seat)) is not None:
+            return post.receive(now, sender, message)
+        asked = slot[1] == 0 and slot[0] < len(self.plan.stages)
+        return self.initiator.complaint(sender, message) if self.initiator and asked else []
 
     def _on_certificate(self, now: float, sender: PartyId, message: Certificate) -> list[Effect]:
         slot = (message.roster.stage, message.roster.generation)
-        if slot[0] == self.plan.root and slot[1] > len(self.root.handovers):
-            self._early.put(sender, slot[1], message)  # a handover we have not heard of yet
-            return []
         effects = self._members[slot].receive(now, sender, message) if slot in self._members else []
-        for origin in (*self._dealers.certified(message), *self.root.outlived(message, self._members)):
-            self._members[origin].erase()  # the sum lives on in the committee that took it over
-        concerned = [adder for adder in self._adders.values() if adder.assembly.concerns(slot)]
+        self._posts.erase_outlived(message, self._dealers.certified(message))
+        concerned = self._posts.concerned(message)
         for adder in concerned:
             effects += adder.receive(now, sender, message)
+        if message.roster.is_interim:
+            return [*effects, *self._on_interim(now, message)]
         if concerned or slot in self._members or self._dealers.deal_to(slot):  # hence it was checked
             self._progress.certified(slot[0])
         return effects
 
+    def _on_interim(self, now: float, message: Certificate) -> list[Effect]:
+        """Another generation goes on: we may sit in it, deal to it, or take its sum."""
+        if self._delivery.result is not None or (successor := self.succession.enter(message)) is None:
+            return []
+        self._posts.reseat(successor)
+        effects = self._enter(now, successor, message)
+        return [*effects, *self._deal_again(message, successor), *self._replay_early(now, successor)]
+
     def _on_decline(self, now: float, sender: PartyId, message: Decline) -> list[Effect]:
         effects = self.initiator.decline(sender, message) if self.initiator else []
-        adder = self._adders.get((message.stage, 0))
-        expected = adder is not None and sender in adder.assembly.expected
-        return [*effects, *(adder.decline(now, sender) if adder and expected else [])]
+        return [*effects, *self._posts.decline(now, sender, message.stage)]
 
     def _on_handover(self, now: float, message: HandoverCertificate) -> list[Effect]:
         """Take our place in the next generation of the root, if we have one; none once the total is known."""
         successor = self.root.succeed(message) if self._delivery.result is None else None
         if successor is None:
             return []
-        slot = (successor.stage, successor.generation)
-        lineage = {successor.stage: self.root.generations[successor.generation - 1]}
-        effects: list[Effect] = []
-        if self.me in successor.members:
-            self._members[slot] = Member(successor, self.keys, self._seed, lineage)
-            self._members[slot].closed = self._closed is not None
-            effects += self._members[slot].lose(now, self.lost)
-        if self.me in successor.adders:
-            self._adders[slot] = Adder(successor, self.me, self.bulk.vectors, lineage)
-            effects += [*self._adders[slot].start(now), *self._adders[slot].lose(now, self.lost)]
-        for sender, early in self._early.take(successor.generation, object):
-            with contextlib.suppress(ProtocolError):  # a bad early message must not stop the good ones
-                effects += self._dispatch(now, sender, early)
-        return [*effects, *self.root.replay_proposals(now)]
+        return [*self._enter(now, successor, message.certificate), *self._replay_early(now, successor)]
+
+    def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:
+        lost = self._lost_at(successor.stage)
+        effects = self._posts.enter(now, successor, ended, self._seed, self._closed is not None, lost)
+        return [*effects, *(self.root.lose(now, self.lost) if successor.is_root else [])]
+
+    def _replay_early(self, now: float, entered: Assembly) -> list[Effect]:
+        slot = (entered.stage, entered.generation)
+        return replayed(self.succession, slot, lambda sender, message: self._dispatch(now, sender, message))
 
     # -- the end ------------------------------------------------------------------------------------
 
     def _on_result(self, message: Result) -> list[Effect]:
         if self._delivery.result is not None:
             return []
-        check_result(self.root.replay(message.handovers), message)
+        check_result(self.root.replay(message), message)
         counted = message.certificate.roster.contributors
         self._delivery.result = message
         self._forget()
@@ -363,7 +358,7 @@ class SessionParty:
         for member in self._members.values():
             member.erase()
         self.root.forget()
-        self._seed = b""
+        self._seed, self._contribution = b"", None
 
     def _close(self, code: str, reason: str) -> list[Effect]:
         """Promise not to vote or open any more, and tell the initiator."""
@@ -372,7 +367,8 @@ class SessionParty:
             member.closed = True
         self.root.closed = True
         voted = any(member.voted for member in self._members.values() if member.assembly.is_root)
-        released = self.root.released or self.root.handed_over
+        gives_way = any(member.gives_way for member in self._members.values() if member.assembly.is_root)
+        released = self.root.released or self.root.handed_over or gives_way
         vote = cast(self.plan, self.keys, code, reason, voted=voted, released=released)
         told = dict.fromkeys((self.plan.initiator, *self.plan.stages[self.plan.root].members))
         return [Persist(self._closed), Broadcast(tuple(told), vote)]

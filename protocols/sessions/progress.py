@@ -36,11 +36,12 @@ class Progress:
 
     def __init__(self, plan: Plan, me: PartyId) -> None:
         self.plan = plan
-        stages = set(plan.stages_of(me))
+        stages = set(plan.stages_of(me)) | set(_substituted(plan).get(me, ()))
+        seated = tuple(stages)
         cluster = plan.cluster_of(me)
         stages |= set() if cluster is None else {cluster}
-        stages |= {plan.parent_of(stage) for stage in plan.stages_of(me) if stage != plan.root}
-        stages |= {child for stage in plan.stages_of(me) for child in plan.stages[stage].children}
+        stages |= {plan.parent_of(stage) for stage in seated if stage != plan.root}
+        stages |= {child for stage in seated for child in plan.stages[stage].children}
         self._open = stages
         self._passed = dict.fromkeys(stages, 0)
         self._start = float("inf")
@@ -84,3 +85,16 @@ class Progress:
             return None
         patience_s = min(MAX_PATIENCE_S, self.plan.collect_ms / 8000)
         return self._start + collecting_s(self.plan, stage) + (rank + 1) * patience_s
+
+
+def _substituted(plan: Plan) -> dict[PartyId, list[int]]:
+    """Stages that each substitute may come to sit in; made once for each plan."""
+    known = plan.derived.get(("substituted", 0))
+    if isinstance(known, dict):
+        return known
+    made: dict[PartyId, list[int]] = {}
+    for index, stage in enumerate(plan.stages):
+        for seat in stage.substitutes:
+            made.setdefault(seat.party, []).append(index)
+    plan.derived["substituted", 0] = made
+    return made

@@ -14,9 +14,8 @@ from protocols.errors import ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Effect
 from protocols.sessions.adder import Adder
-from protocols.sessions.assembly import Assembly, first_generation
+from protocols.sessions.assembly import Assembly
 from protocols.sessions.collecting import Member
-from protocols.sessions.early import Early, root_parties
 from protocols.sessions.handover import (
     HANDOVER_WAIT_S,
     HandoverProposer,
@@ -27,7 +26,6 @@ from protocols.sessions.handover import (
 )
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
-    Certificate,
     HandoverCertificate,
     HandoverProposal,
     HandoverVote,
@@ -37,7 +35,7 @@ from protocols.sessions.messages import (
 )
 from protocols.sessions.opening import Opening
 from protocols.sessions.plan import Plan
-from protocols.sessions.roster import check_certificate
+from protocols.sessions.succession import Succession
 
 HOPELESS_S = 3.0
 """How long the root waits for lost members to come back before it gives up for lack of a quorum."""
@@ -46,10 +44,10 @@ HOPELESS_S = 3.0
 class RootWork:
     """The root's part of one party; idle in parties that do not sit there."""
 
-    def __init__(self, plan: Plan, keys: PartyKeys, seed: bytes) -> None:
+    def __init__(self, plan: Plan, keys: PartyKeys, seed: bytes, succession: Succession) -> None:
         self.plan = plan
         self.keys = keys
-        self.generations: list[Assembly] = [first_generation(plan, plan.root)]
+        self.succession = succession
         self.handovers: list[HandoverCertificate] = []
         self.openings: dict[int, Opening] = {}
         self.released = False
@@ -60,11 +58,16 @@ class RootWork:
         self._waiting: tuple[float, Member] | None = None
         self._voters: dict[int, HandoverVoter] = {}
         self._proposers: dict[int, HandoverProposer] = {}
-        self._early = Early(root_parties(plan))
+        self._early = succession.early
         self._hopeless_since: float | None = None
         self._hopeless = False
 
     # -- state that others ask for ------------------------------------------------------------------
+
+    @property
+    def generations(self) -> list[Assembly]:
+        """All that we know."""
+        return self.succession.of(self.plan.root)
 
     @property
     def assembly(self) -> Assembly:
@@ -85,7 +88,7 @@ class RootWork:
     @property
     def handed_over(self) -> bool:
         """Whether we voted for a handover or know of one: others may open in our place."""
-        return bool(self.handovers) or any(voter.agreed for voter in self._voters.values())
+        return len(self.generations) > 1 or any(voter.agreed for voter in self._voters.values())
 
     @property
     def deadline(self) -> float | None:
@@ -100,25 +103,9 @@ class RootWork:
             ends.append(self._hopeless_since + HOPELESS_S)
         return min(ends, default=None)
 
-    def outlived(
-        self, message: Certificate, members: Mapping[tuple[int, int], Member]
-    ) -> list[tuple[int, int]]:
-        """Our seats in generations before the one that certified that it holds the sum: those that resharing
-        replaced while we were away, too. Raises MalformedMessage if it did not.
-        """
-        stage, generation = message.roster.stage, message.roster.generation
-        if stage != self.assembly.stage or not 0 < generation < len(self.generations):
-            return []
-        check_certificate(self.generations[generation], message)
-        return [slot for slot in members if slot[0] == stage and slot[1] < generation]
-
-    def successor_of(self, generation: int) -> Assembly | None:
-        """The generation after `generation`, if there was a handover."""
-        return self.generations[generation + 1] if generation + 1 < len(self.generations) else None
-
-    def replay(self, handovers: tuple[HandoverCertificate, ...]) -> Assembly:
-        """The generation that a result's chain of handovers leads to. Raises MalformedMessage."""
-        return replay(self.plan, self.plan.root, handovers)
+    def replay(self, result: Result) -> Assembly:
+        """The generation that a result's chain leads to. Raises MalformedMessage."""
+        return replay(self.plan, self.plan.root, result.interim, result.handovers)
 
     def everybody(self) -> tuple[PartyId, ...]:
         """Members of all generations."""
@@ -134,11 +121,13 @@ class RootWork:
     def summed(self, now: float, member: Member) -> list[Effect]:
         """Our share of the root sum exists: open it, or wait for a substitute to be seated."""
         generation = member.assembly.generation
+        if member.certificate is None or member.certificate.roster.is_interim:
+            return []  # that is for the next generation only
         if generation in self.openings or generation != self.assembly.generation or self.done:
             return []
         if self._waiting is None and successor_seats(self.assembly, self.lost) is not None:
             self._waiting = (now + HANDOVER_WAIT_S, member)
-        pointless = self._early.any(generation, OpeningShare)
+        pointless = self._early.any((self.plan.root, generation), OpeningShare)
         if self._waiting is not None and now < self._waiting[0] and not pointless:
             return []
         return self._open(now, member)
@@ -183,12 +172,12 @@ class RootWork:
                 opening = self.openings.get(message.generation)
                 if opening is not None:
                     return opening.receive(now, sender, message)
-                self._early.put(sender, message.generation, message)
+                self._early.put(sender, (self.plan.root, message.generation), message)
                 return []
             case HandoverProposal():
                 generation = message.handover.generation
                 if generation > self.assembly.generation:
-                    self._early.put(sender, generation, message)
+                    self._early.put(sender, (self.plan.root, generation), message)
                     return []
                 if generation < self.assembly.generation or self.openings or self.closed:
                     raise UnexpectedMessage("no handover is due here")
@@ -205,7 +194,7 @@ class RootWork:
         """Enter the next generation. None if we are there. Raises MalformedMessage if it is not certified."""
         if message.handover.generation != self.assembly.generation:
             return None
-        self.generations.append(check_handover(self.assembly, message))
+        self.succession.append(check_handover(self.assembly, message))
         self.handovers.append(message)
         self._waiting = None
         return self.assembly
@@ -226,6 +215,8 @@ class RootWork:
         adder = adders.get((self.plan.root, generation))
         if adder is None or adder.certificate is None or not adder.in_office:
             return []
+        if adder.certificate.roster.is_interim:
+            return []
         proposer = self._proposers.setdefault(generation, HandoverProposer(self.assembly, adder.certificate))
         return proposer.propose(self.lost)
 
@@ -240,18 +231,16 @@ class RootWork:
         assert member.certificate is not None
         handovers = tuple(self.handovers)
         self.released = True
-        opening = Opening(self.assembly, self.keys, self._seed, member.certificate, member.sum, handovers)
+        interim = tuple(self.succession.interim.get(self.plan.root, ()))
+        chain = (handovers, interim)
+        opening = Opening(self.assembly, self.keys, self._seed, member.certificate, member.sum, chain)
         opening.lost = self.lost
         self.openings[generation] = opening
         return [*opening.start(now), *self._replay(now, generation, OpeningShare, ResultVote)]
 
-    def replay_proposals(self, now: float) -> list[Effect]:
-        """Handovers of the generation we just entered, proposed before we did."""
-        return self._replay(now, self.assembly.generation, HandoverProposal)
-
     def _replay(self, now: float, generation: int, *kinds: type) -> list[Effect]:
         effects: list[Effect] = []
-        for sender, message in self._early.take(generation, *kinds):
+        for sender, message in self._early.take((self.plan.root, generation), *kinds):
             try:
                 effects += self.receive(now, sender, message)
             except ProtocolError:

@@ -14,6 +14,7 @@ from protocols.identifiers import Digest, SessionId
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Ballot, Certificate, Handover, Roster
+from protocols.sessions.plan import MAX_HANDOVERS, Seat
 from protocols.wire import codec
 from protocols.wire.digest import digest
 from protocols.wire.envelope import check_statement, sign_statement
@@ -58,11 +59,12 @@ def check_ballots(
             raise MalformedMessage(f"{label}: the ballot of seat {ballot.seat} is forged")
 
 
-def check_roster(assembly: Assembly, roster: Roster) -> None:
+def check_roster(assembly: Assembly, roster: Roster, certified: bool = False) -> None:
     """Raise MalformedMessage unless `roster` has the form that this assembly's rosters have.
 
     Groups follow the order of the sources, entries are sorted by dealer, every dealer is expected.
     Whether the contributors are right is checked against the sources' certificates, by `check_sources`.
+    Who dealt a child's sum is for those to check who vote: only they need know the child's generations.
     """
     if (roster.stage, roster.generation) != (assembly.stage, assembly.generation):
         raise MalformedMessage("roster is of another stage or generation")
@@ -70,19 +72,21 @@ def check_roster(assembly: Assembly, roster: Roster) -> None:
     children = [group.child for group in roster.groups]
     if children != [source.child for source in assembly.sources if source.child in children]:
         raise MalformedMessage("roster groups are unknown, repeated or out of order")
+    if roster.is_interim:
+        check_interim(assembly, roster)
     for group in roster.groups:
         source = by_child[group.child]
         dealers = [entry.dealer for entry in group.entries]
-        if dealers != sorted(set(dealers)) or not set(dealers) <= set(source.dealers):
+        trusted = certified and source.child not in (-1, assembly.stage)
+        if dealers != sorted(set(dealers)) or not (trusted or set(dealers) <= set(source.dealers)):
             raise MalformedMessage("roster entries are unsorted, repeated or not expected")
         if source.is_devices:
-            if (
-                group.source != NO_SOURCE
-                or group.vector != NO_VECTOR
-                or tuple(dealers) != roster.contributors
-            ):
+            named = (group.source, group.vector) != (NO_SOURCE, NO_VECTOR)
+            if named or not set(dealers) <= set(roster.contributors):
                 raise MalformedMessage("a cluster's contributors are its dealers")
-        elif (group.vector == NO_VECTOR) != (assembly.plan.bulk is None) and roster.generation == 0:
+            if len(roster.groups) == 1 and tuple(dealers) != roster.contributors:
+                raise MalformedMessage("a cluster's contributors are its dealers")
+        elif (group.vector == NO_VECTOR) != (assembly.plan.bulk is None) and group.child != assembly.stage:
             raise MalformedMessage(
                 "a bulk session's roster names the masked sum of each source, no other does"
             )
@@ -90,6 +94,24 @@ def check_roster(assembly: Assembly, roster: Roster) -> None:
             raise MalformedMessage(
                 f"{len(dealers)} sub-shares of degree {source.threshold} cannot be checked"
             )
+
+
+def check_interim(assembly: Assembly, roster: Roster) -> None:
+    """Raise MalformedMessage unless the generation may end early, and its successors are of the plan."""
+    if not assembly.is_divisible or assembly.generation >= MAX_HANDOVERS:
+        raise MalformedMessage("an interim roster where all must be in one, or no mask is left for it")
+    check_seats(assembly, roster.successors)
+
+
+def check_seats(assembly: Assembly, seats: tuple[Seat, ...]) -> None:
+    """Raise MalformedMessage unless `seats` are the assembly's, some of them filled with substitutes."""
+    if len(seats) != len(assembly.seats):
+        raise MalformedMessage("handover changes the number of seats")
+    if len({seat.party for seat in seats}) != len(seats):
+        raise MalformedMessage("handover gives a party two seats")
+    fresh = [new for old, new in zip(assembly.seats, seats, strict=True) if new != old]
+    if not fresh or not set(fresh) <= set(assembly.blueprint.substitutes):
+        raise MalformedMessage("handover seats somebody who is no substitute")
 
 
 def check_sources(assembly: Assembly, roster: Roster, certificates: dict[int, Certificate]) -> None:
@@ -100,7 +122,7 @@ def check_sources(assembly: Assembly, roster: Roster, certificates: dict[int, Ce
     contributors: set[bytes] = set()
     for group in roster.groups:
         if group.child < 0:
-            contributors.update(roster.contributors)
+            contributors.update(entry.dealer for entry in group.entries)
             continue
         certificate = certificates.get(group.child)
         if certificate is None or roster_digest(assembly.session, certificate.roster) != group.source:
@@ -112,6 +134,6 @@ def check_sources(assembly: Assembly, roster: Roster, certificates: dict[int, Ce
 
 def check_certificate(assembly: Assembly, certificate: Certificate) -> None:
     """Raise MalformedMessage unless a quorum of `assembly` signed the roster."""
-    check_roster(assembly, certificate.roster)
+    check_roster(assembly, certificate.roster, certified=True)
     subject = roster_digest(assembly.session, certificate.roster)
     check_ballots(assembly, certificate.ballots, ROSTER, subject, assembly.quorum)

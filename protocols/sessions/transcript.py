@@ -13,7 +13,8 @@ from protocols.wire.digest import digest
 
 
 def transcript(session: SessionId, result: Result) -> Digest:
-    """Digest of plan (the session id), handovers, rosters and total."""
+    """Digest of plan (the session id), handovers, interim rosters, the final one, and total."""
     links = [handover_digest(session, certificate.handover) for certificate in result.handovers]
+    links += [roster_digest(session, certificate.roster) for certificate in result.interim]
     roster = roster_digest(session, result.certificate.roster)
     return digest("transcript", session, *links, roster, result.total.astype("<u8").tobytes())

@@ -280,7 +280,7 @@ class BoundedMemory(Checker):
         return wrong
 
 
-SHARED = ("plan", "keys", "assembly", "target", "generations", "blueprint")
+SHARED = ("plan", "keys", "assembly", "target", "generations", "blueprint", "_chains")
 
 
 def weigh(root: object) -> int:

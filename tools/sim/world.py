@@ -134,9 +134,8 @@ class World(EventHeap):
             return None
         if generation == 0:
             return first_generation(self.plan, stage)
-        chains = [self.inner(party).root.generations for party in self.machines]
-        longest = max(chains, key=len)
-        return longest[generation] if stage == self.plan.root and generation < len(longest) else None
+        chains = [self.inner(party).succession for party in self.machines]
+        return next((known for chain in chains if (known := chain.at((stage, generation)))), None)
 
     def say(self, sender: PartyId, to: PartyId, message: object) -> None:
         """Put a message on its way as it is."""

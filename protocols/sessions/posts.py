@@ -1,0 +1,145 @@
+"""The posts of one party, members' seats and adders' ranks, in every generation that it sits in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from protocols.errors import ProtocolError
+from protocols.identifiers import PartyId
+from protocols.machine import Effect
+from protocols.sessions.adder import Adder
+from protocols.sessions.assembly import Assembly
+from protocols.sessions.collecting import Member
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.messages import Certificate
+from protocols.sessions.plan import Plan
+from protocols.sessions.roster import check_certificate
+from protocols.sessions.succession import Slot, Succession
+from protocols.sessions.vectors import Vectors
+
+
+class Posts:
+    """Made when a generation is entered; a member's shares are erased when its sum lives on elsewhere."""
+
+    def __init__(self, plan: Plan, keys: PartyKeys, vectors: Vectors, succession: Succession) -> None:
+        self.plan = plan
+        self.keys = keys
+        self.adders: dict[Slot, Adder] = {}
+        self.members: dict[Slot, Member] = {}
+        self._vectors = vectors
+        self._succession = succession
+
+    def __iter__(self) -> Iterator[Adder | Member]:
+        yield from self.adders.values()
+        yield from self.members.values()
+
+    def start(self, now: float, seed: bytes) -> list[Effect]:
+        """What the plan gives us."""
+        effects: list[Effect] = []
+        for index in self.plan.stages_of(self.keys.party):
+            effects += self._take_up(now, self._succession.latest(index), seed)
+        return effects
+
+    def enter(
+        self,
+        now: float,
+        successor: Assembly,
+        ended: Certificate,
+        seed: bytes,
+        closed: bool,
+        lost: frozenset[PartyId],
+    ) -> list[Effect]:
+        """Our place in a next generation, if we have one. `ended`: the certificate of the one before it;
+        `lost`: who is not counted on in this stage.
+        """
+        slot = (successor.stage, successor.generation)
+        before = (ended.roster.stage, ended.roster.generation)
+        if before in self.members and before not in successor.sources_in:
+            self.members[before].erase()  # there is no sum to pass on
+        effects = self._take_up(now, successor, seed)
+        if slot in self.adders and successor.sources_in:
+            effects += self.adders[slot].receive(now, self.keys.party, ended)
+        for post in (self.members.get(slot), self.adders.get(slot)):
+            if isinstance(post, Member):
+                post.closed = closed
+            effects += post.lose(now, lost) if post is not None else []
+        return effects
+
+    def _take_up(self, now: float, assembly: Assembly, seed: bytes) -> list[Effect]:
+        slot, me = (assembly.stage, assembly.generation), self.keys.party
+        lineage = self._succession.lineage(assembly)
+        effects: list[Effect] = []
+        if me in assembly.adders:
+            adder = self.adders[slot] = Adder(assembly, me, self._vectors, lineage)
+            before = self.adders.get((slot[0], slot[1] - 1))
+            if before is not None:
+                adder.inherit(before)
+            effects = adder.start(now)
+        if me in assembly.members:
+            self.members[slot] = Member(assembly, self.keys, seed, lineage)
+        return effects
+
+    def lose(
+        self, now: float, lost: frozenset[PartyId], lost_at: Callable[[int], frozenset[PartyId]]
+    ) -> list[Effect]:
+        """Who is `lost`, and who is not counted on `lost_at` a stage."""
+        effects: list[Effect] = []
+        for (stage, _), adder in self.adders.items():
+            adder.passed = lost_at(stage) - lost
+            effects += adder.lose(now, lost_at(stage))
+        for (stage, _), member in self.members.items():
+            effects += member.lose(now, lost_at(stage))
+        return effects
+
+    def decline(self, now: float, sender: PartyId, stage: int) -> list[Effect]:
+        """A dealer of the stage will not contribute."""
+        effects: list[Effect] = []
+        for (index, _), adder in self.adders.items():
+            if index == stage and sender in adder.assembly.expected:
+                effects += adder.decline(now, sender)
+        return effects
+
+    def judge(self, slot: Slot, sender: PartyId, seat: int) -> Adder | Member | None:
+        """Which post of ours judges a complaint of that seat: the adder its own member's, a member any."""
+        adder = self.adders.get(slot)
+        if adder is not None and adder.assembly.seat_of(sender) == seat:
+            return adder
+        return self.members.get(slot)
+
+    def reseat(self, child: Assembly) -> None:
+        """A child stage has another generation: our posts above it await its sum from there."""
+        for post in self:
+            if child.stage in post.assembly.blueprint.children:
+                post.reseat(child)
+
+    def concerned(self, message: Certificate) -> list[Adder]:
+        """Adders that take a certificate: their own assembly's, or the final one of a source."""
+        slot, interim = (message.roster.stage, message.roster.generation), message.roster.is_interim
+        return [adder for place, adder in self.adders.items()
+                if place == slot or (not interim and adder.assembly.concerns(slot))]  # fmt: skip
+
+    def erase_outlived(self, message: Certificate, moved: Sequence[Slot]) -> None:
+        """Seats whose sum lives on in the committee that took it over: those that `moved` as we dealt to it,
+        and all of earlier generations, replaced while we were away, too. Raises MalformedMessage if there is
+        no such certificate.
+        """
+        slot = (message.roster.stage, message.roster.generation)
+        older = [place for place in self.members if place[0] == slot[0] and place[1] < slot[1]]
+        assembly = self._succession.at(slot)
+        if assembly is not None and older:
+            check_certificate(assembly, message)
+        for place in (*moved, *(older if assembly is not None else ())):
+            self.members[place].erase()
+
+
+def replayed(
+    succession: Succession, slot: Slot, dispatch: Callable[[PartyId, object], list[Effect]]
+) -> list[Effect]:
+    """What came early for a generation that we have entered now."""
+    effects: list[Effect] = []
+    for sender, message in succession.early.take(slot, object):
+        try:
+            effects += dispatch(sender, message)
+        except ProtocolError:
+            continue  # a bad early message must not stop the good ones
+    return effects

@@ -1,0 +1,111 @@
+"""The generations of each stage, as far as one party knows them, and what came for one it does not know yet.
+
+A generation is entered with the certificate of the interim roster, or of the handover, that ended the one
+before; there is only one (see `handover`). Certificates are told to all who need them: the stage's members of
+both generations, its substitutes, adders and dealers, and those of the stage above, who check what the new
+seats send. They may come after what builds on them, which is kept until then, a few messages for each sender.
+"""
+
+from __future__ import annotations
+
+from protocols.errors import UnexpectedMessage
+from protocols.identifiers import PartyId
+from protocols.sessions.assembly import Assembly, first_generation, with_source
+from protocols.sessions.early import Early
+from protocols.sessions.handover import check_interim
+from protocols.sessions.messages import Certificate, Deal, Part, Parts, Proposal
+from protocols.sessions.plan import Plan
+
+Slot = tuple[int, int]  # stage and generation
+
+
+class Succession:
+    """Chains of generations by stage; a stage that nobody left has the one of the plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.interim: dict[int, list[Certificate]] = {}
+        self.early = Early(plan)
+        self._chains: dict[int, list[Assembly]] = {}
+
+    def of(self, stage: int) -> list[Assembly]:
+        """All generations that we know. Raises UnexpectedMessage for a stage that there is not."""
+        known = self._chains.get(stage)
+        if known is None:
+            if not 0 <= stage < len(self.plan.stages):
+                raise UnexpectedMessage(f"there is no stage {stage}")
+            known = self._chains[stage] = [first_generation(self.plan, stage)]
+        return known
+
+    def latest(self, stage: int) -> Assembly:
+        """Who sits there now."""
+        return self.of(stage)[-1]
+
+    def at(self, slot: Slot) -> Assembly | None:
+        """One generation, if we know it."""
+        chain = self.of(slot[0])
+        return chain[slot[1]] if slot[1] < len(chain) else None
+
+    def append(self, assembly: Assembly) -> None:
+        """One more, which has been checked."""
+        self.of(assembly.stage).append(self._current(assembly))
+
+    def enter(self, certificate: Certificate) -> Assembly | None:
+        """The generation after an interim roster; None if we know it. Raises MalformedMessage."""
+        stage, generation = certificate.roster.stage, certificate.roster.generation
+        assembly = self.at((stage, generation))
+        if assembly is None or generation + 1 < len(self.of(stage)):
+            return None
+        self.append(check_interim(assembly, certificate))
+        self.interim.setdefault(stage, []).append(certificate)
+        if stage != self.plan.root:
+            above = self.of(self.plan.parent_of(stage))
+            above[:] = [with_source(one, self.latest(stage)) for one in above]
+        return self.latest(stage)
+
+    def lineage(self, assembly: Assembly) -> dict[int, Assembly]:
+        """The assemblies whose sums this one takes in, by the stage they belong to."""
+        sources = {source.child: self.at((source.child, source.generation))
+                   for source in assembly.sources if not source.is_devices}  # fmt: skip
+        return {child: known for child, known in sources.items() if known is not None}
+
+    def ahead(self, message: object) -> Slot | None:
+        """A generation that this message builds on, and that we do not know yet."""
+        match message:
+            case Deal():
+                dealt = () if message.certificate is None else (message.certificate.roster,)
+                slots = [(message.dealing.stage, message.dealing.generation)]
+                slots += [(roster.stage, roster.generation) for roster in dealt]
+            case Part() | Parts():
+                slots = [(message.dealing.stage, message.dealing.generation)]
+            case Proposal():
+                rosters = (message.roster, *(certificate.roster for certificate in message.certificates))
+                slots = [(roster.stage, roster.generation) for roster in rosters]
+            case Certificate():
+                slots = [(message.roster.stage, message.roster.generation)]
+            case _:
+                slots = [(getattr(message, "stage", 0), getattr(message, "generation", 0))]
+        return next((slot for slot in slots if slot[1] > 0 and self.at(slot) is None), None)
+
+    def _current(self, assembly: Assembly) -> Assembly:
+        for source in assembly.sources:
+            if not source.is_devices and source.child != assembly.stage:
+                assembly = with_source(assembly, self.latest(source.child))
+        return assembly
+
+
+def audience(assembly: Assembly, interim: bool) -> tuple[PartyId, ...]:
+    """Who is told of a stage's certificate: its members, adders and dealers, and the adders above, who must
+    know about an empty cluster too. Of an interim one also those who will sit here, or sit above and check
+    what comes from here.
+    """
+    plan, stage = assembly.plan, assembly.stage
+    told = dict.fromkeys((*assembly.members, *assembly.adders, *assembly.expected))
+    above = None if assembly.is_root else plan.stages[plan.parent_of(stage)]
+    if above is not None:
+        told.update(dict.fromkeys(above.adders))
+    if interim:
+        told.update((seat.party, None) for seat in assembly.blueprint.substitutes)
+        if above is not None:
+            told.update(dict.fromkeys((*above.members, *(seat.party for seat in above.substitutes))))
+    return tuple(told)
