@@ -37,6 +37,9 @@ MOST_TARGETS = 8
 """Sets of seats that one party may deal for or speak about in one round; views of honest holders differ for
 a moment only. Counted for each party, so that nobody uses up the room of others."""
 
+MOST_PASSED_ON = 3
+"""How often a party passes a roster's dealings on in one round: to a silent liar not for ever."""
+
 
 @dataclass(frozen=True, slots=True)
 class Liar:
@@ -53,6 +56,9 @@ class Gathering:
     def __init__(self, keys: PartyKeys, standing: Standing, place: Place) -> None:
         self.place = place
         self.guilty: set[int] = set()
+        self.roster: Roster | None = None
+        """The decided one."""
+        self._passed_on = 0
         self._keys = keys
         self._standing = standing
         self._terms = standing.terms.terms
@@ -68,18 +74,25 @@ class Gathering:
         return dealing.target("renewal", self.place.name, seats, self._terms.threshold, width)
 
     def on_deal(self, sender: PartyId, message: VaultDeal) -> list[Effect]:
-        """Take a dealing, or prove to everybody that it is bad. Raises ProtocolError."""
-        old = self._standing.seat_of(sender)
+        """Take a dealing, or prove to everybody that it is bad. Raises ProtocolError.
+
+        Whoever has it may pass it on: its dealer signed it. Of two by one dealer the decided roster's counts.
+        """
+        dealer = message.deal.dealing.dealer
+        old = self._standing.seat_of(dealer)
         mine = seat_in(message.seats, self._keys.party)
         if old is None or mine is None or len(message.seats) != len(self._standing.seats):
             raise UnexpectedMessage("a dealing from or to a seat that does not exist")
         to = self.target(message.seats)
         known = self._deals.get(to.subject, {})
-        if old in known:
+        if old in known and not self._is_missed(old, message, known[old][0]):
             return []
-        if sum(old in deals for deals in self._deals.values()) >= MOST_TARGETS:
+        if old not in known and sum(old in deals for deals in self._deals.values()) >= MOST_TARGETS:
             raise UnexpectedMessage("dealings for too many sets of seats")
-        dealing.check_deal(message.deal, sender, to)
+        try:
+            dealing.check_deal(message.deal, dealer, to)
+        except MalformedMessage as error:
+            raise MalformedMessage(str(error.args[0]), blame=sender) from None
         share = dealing.accept(self._keys, to, message.deal, mine)
         known = self._deals.setdefault(to.subject, known)
         if not isinstance(share, BadShare):
@@ -89,7 +102,25 @@ class Gathering:
         self.guilty.add(old)
         told = {*self._standing.members, *(seat.party for seat in message.seats)} - {self._keys.party}
         complaint = VaultBadDeal(self.place, message.seats, share)
-        return [convicted(sender), Broadcast(tuple(sorted(told)), complaint)]
+        return [convicted(dealer), Broadcast(tuple(sorted(told)), complaint)]
+
+    def _is_missed(self, old: int, message: VaultDeal, held: Deal) -> bool:
+        """Whether the roster names this dealing, and we hold another one of the same dealer."""
+        if self.roster is None or self.roster.seats != message.seats:
+            return False
+        named = {entry.seat: entry.dealing for entry in self.roster.entries}.get(old)
+        name, ours = dealing.dealing_digest(message.deal.dealing), dealing.dealing_digest(held.dealing)
+        return named == name and name != ours
+
+    def pass_on(self, roster: Roster, to: tuple[PartyId, ...]) -> list[Effect]:
+        """The roster's dealings for those who may lack one: its dealer may be gone, or have dealt twice."""
+        if not to or self._passed_on >= MOST_PASSED_ON:
+            return []
+        self._passed_on += 1
+        named = {entry.dealing for entry in roster.entries}
+        deals = [deal for deal, _ in self._deals.get(self.target(roster.seats).subject, {}).values()]
+        known = [deal for deal in deals if dealing.dealing_digest(deal.dealing) in named]
+        return [Broadcast(to, VaultDeal(self.place, roster.seats, deal)) for deal in known]
 
     def on_bad_deal(self, sender: PartyId, message: VaultBadDeal) -> list[Effect]:
         """Somebody proves that a dealing is bad. Raises MalformedMessage if it proves nothing."""

@@ -51,6 +51,9 @@ from protocols.wire.digest import digest
 PATIENCE_S = 4.0
 """How long each of the two steps waits for holders that are there and say nothing."""
 
+AWAY = "not reachable"
+"""Why a holder has not answered, when there is no link to it."""
+
 GRACE_S = 0.5
 """How long the first step waits for the last consents once a quorum is there."""
 
@@ -129,7 +132,7 @@ class Reader:
         seat = self.standing.seat_of(party)
         if seat is None or self.outcome is not None:
             return []
-        self._reasons.setdefault(seat, "not reachable")
+        self._reasons.setdefault(seat, AWAY)
         return self._advance(now, over=False)
 
     def expire(self, now: float) -> list[Effect]:
@@ -168,7 +171,7 @@ class Reader:
                 self._ends = min(self._ends, now + GRACE_S)
                 return []
             if over or len(self._consents) + len(open_) < quorum:
-                return self._fail(denied=len(self._denied) > self._terms.threshold)
+                return self._fail(denied=len(self._denied) > self._terms.threshold, waited=over)
             return []
         open_ = [s for s in self._consents if s not in self._shares and s not in self._reasons]
         if open_ and not over:
@@ -201,17 +204,24 @@ class Reader:
         self.outcome = ReadingOpened(values, tuple(members[seat] for seat in seats), named, receipt)
         return [Publish(self.outcome)]
 
-    def _fail(self, *, denied: bool, reason: str = "") -> list[Effect]:
+    def _fail(self, *, denied: bool, reason: str = "", waited: bool = True) -> list[Effect]:
+        """`waited`: who has said nothing yet did not answer; else it was not given the time."""
         members = self.standing.members
-        reasons = {seat: self._reasons.get(seat, "no answer") for seat in range(len(members))}
+        reasons = dict(self._reasons)
+        if waited:
+            reasons = {seat: self._reasons.get(seat, "no answer") for seat in range(len(members))}
         told = tuple(
             (members[s], why)
-            for s, why in reasons.items()
+            for s, why in sorted(reasons.items())
             if s not in self._shares and s not in self._consents
         )
         needed = self._terms.quorum if not self._released else 2 * self._terms.threshold + 1
         have = len(self._consents) if not self._released else len(self._shares)
-        what = reason or f"{have} of {len(members)} holders answered, {needed} are needed"
+        away = sum(why == AWAY for why in reasons.values())
+        what = f"{have} of {len(members)} holders answered, {needed} are needed"
+        if away > len(members) - needed:
+            what = f"{away} of {len(members)} holders cannot be reached, {needed} are needed"
+        what = reason or what
         self.outcome = ReadingFailed(denied, what, told)
         return [Publish(self.outcome)]
 

@@ -61,6 +61,8 @@ TICK_S = 0.7
 SLOWEST_TICK_S = 8.0
 VIEW_S = 4.0
 """How long a leader has; the time grows with each view."""
+BAD_S = 3 * VIEW_S
+"""How long we wait for the checks that tell lies from truth before we say for good that nobody can."""
 LINGER_S = 12.0
 """How long a certified generation is told on to those who miss their share of it."""
 
@@ -148,7 +150,7 @@ class Renewal:
             self._missing = self._missing if now < self._enough_at + LINGER_S else 0
             return list(self._said.values()) if self._missing else []
         decree = self._round.decree
-        effects: list[Effect] = [*self._said.values(), *decree.again()]
+        effects: list[Effect] = [*self._said.values(), *decree.again(), *self._pass_on()]
         if decree.decided is None and decree.seat is not None and now >= self._view_ends:
             effects += decree.next_view()
             self._view_ends = now + VIEW_S * (1 + min(decree.view, 8) / 2)
@@ -256,6 +258,14 @@ class Renewal:
     def _others(self, *groups: tuple[PartyId, ...]) -> tuple[PartyId, ...]:
         return tuple(sorted({party for group in groups for party in group} - {self._keys.party}))
 
+    def _pass_on(self) -> list[Effect]:
+        """The decided roster's dealings, to the seats that have not said yet whether they have a share."""
+        roster, said = self._round.gathering.roster, {s for acks in self._round.acks.values() for s in acks}
+        if roster is None:
+            return []
+        silent = {seat.party for i, seat in enumerate(roster.seats) if i not in said} - self.lost
+        return self._round.gathering.pass_on(roster, tuple(sorted(silent - {self._keys.party})))
+
     # -- 3 and 4: check, recombine, acknowledge -------------------------------------------------------
 
     def _check(self, roster: Roster) -> list[Effect]:
@@ -294,15 +304,13 @@ class Renewal:
         try:
             made = recasting.recast(self._terms, roster.outcome, incoming, checks, self._seed)
         except UnattributableFault:
-            if len(checks) < len(roster.seats) and (
-                patient or now < (self._round.decided_at or now) + VIEW_S
-            ):
+            ends = (self._round.decided_at or now) + BAD_S
+            if len(checks) < len(roster.seats) and (patient or now < ends):
                 return []
             good = False
         else:
-            effects += [
-                observed(roster.seats[seat].party, "published a wrong check") for seat in made.published
-            ]
+            wrong = [roster.seats[seat].party for seat in made.published]
+            effects += [observed(party, "published a wrong check") for party in wrong]
             effects += [observed(self.standing.members[seat], "dealt a false share") for seat in made.dealt]
             effects.append(Persist(PendingShare(roster.outcome, made.share)))
         return [*effects, *self._ack(roster, mine, good)]
@@ -361,7 +369,7 @@ class Renewal:
         return effects
 
     def _on_decided(self, now: float, view: int, roster: Roster, commits: tuple[Ballot, ...]) -> list[Effect]:
-        self._round.decided_at = now
+        self._round.decided_at, self._round.gathering.roster = now, roster
         told = self._others(self.standing.members, tuple(seat.party for seat in roster.seats))
         self._said.pop("held", None)
         self._said["decided"] = Broadcast(told, VaultDecided(roster, view, commits))

@@ -222,3 +222,23 @@ async def test_a_holder_that_was_away_while_it_was_replaced_erases_what_it_has(
         await until(erased, 60.0)
         assert store_of(away).ended() == ()
         nursery.cancel_scope.cancel()
+
+
+async def test_a_renewal_that_begins_by_itself_and_by_mail_at_once_is_one(
+    tmp_path: Path, autojump_clock, in_place: None
+) -> None:
+    """Two machines of one renewal would vote twice, and the second one's end once ended the node."""
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        owner, *others = await mesh.start(5)
+        await owner.service.share(ShareSpec(file_of(tmp_path), "cardio", holders=4, threshold=1))
+        victim = others[0]
+        keeper = victim.node.vaults._keeper
+        standing = (await owner.node.vaults.finder.find("cardio"))[0]
+        started = []
+        keeper._drive, drive = lambda running: started.append(running) or drive(running), keeper._drive
+        async with trio.open_nursery() as both:
+            for _ in range(3):
+                both.start_soon(keeper._begin, standing, standing.seats)
+        assert len(started) == 1
+        nursery.cancel_scope.cancel()

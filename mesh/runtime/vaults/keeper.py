@@ -1,8 +1,7 @@
 """Renews the vaults held here, every epoch and when a holder is gone, and keeps to the newest generation.
 
 Due is a vault whose epoch has passed (and whose shares are older than vault.renew_s), or one of whose holders
-the mesh has given up. Substitutes are the next gateways by a rank that vault and generation fix, so that all
-who see the same members want the same seats. A holder that was away learns from a newer standing that it was
+the mesh has given up (see `substitution`). A holder that was away learns from a newer standing that it was
 replaced, or that its share is old, and erases what it had.
 """
 
@@ -19,10 +18,11 @@ import structlog
 import trio
 
 from mesh.data.vault import HeldRow
-from mesh.overlay.view import Status, View
+from mesh.overlay.view import View
 from mesh.runtime.vaults.allowance import Allowance
 from mesh.runtime.vaults.holder import SEED_BYTES, Holder, standing_of
 from mesh.runtime.vaults.ledger import Ledger
+from mesh.runtime.vaults.substitution import next_seats
 from mesh.runtime.vaults.talk import Post
 from mesh.settings import Config
 from protocols.errors import MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
@@ -42,7 +42,6 @@ from protocols.vault.renewal_messages import (
     place_of,
 )
 from protocols.vault.standing import (
-    MAX_SUCCESSIONS,
     Standing,
     check_standing,
     held_throughout,
@@ -50,7 +49,6 @@ from protocols.vault.standing import (
     proofs,
 )
 from protocols.wire import codec
-from protocols.wire.digest import digest
 
 log = structlog.get_logger("coppice.vault")
 
@@ -101,6 +99,7 @@ class Keeper:
         self._running: dict[Digest, _Running] = {}
         self._candidates: OrderedDict[Digest, Standing] = OrderedDict()
         self._epoch_of: dict[Digest, int] = {}
+        self._beginning = trio.Lock()
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -125,7 +124,7 @@ class Keeper:
         epoch = self._epoch_of.setdefault(vault, self._epoch())
         if vault in self._running:
             return
-        wanted = self.wanted(standing)
+        wanted = next_seats(self._view(), standing)
         old = self._clock() >= row.renewed + self._least_s
         if self._holder.is_over(row) or not self._may_begin(standing):
             return
@@ -136,28 +135,6 @@ class Keeper:
         """With fewer than a quorum of the holders here nothing could be decided."""
         here = (self._links() | {self._keys.party}) & set(standing.members)
         return len(here) >= standing.terms.terms.quorum and len(self._running) < MAX_RUNNING
-
-    def wanted(self, standing: Standing) -> tuple[Seat, ...]:
-        """The seats with those that the mesh has given up replaced by the next gateways in rank."""
-        view, taken = self._view(), set(standing.members)
-        gone = [party for party in standing.members if not _stays(view, party)]
-        if not gone or len(standing.successions) >= MAX_SUCCESSIONS:
-            return standing.seats
-        fit = [
-            party
-            for party in view.alive_gateways
-            if party not in taken and party != standing.terms.terms.owner
-        ]
-        rank = partial(digest, "vault rank", standing.vault, standing.generation.to_bytes(4, "big"))
-        spare = sorted(fit, key=lambda party: rank(party))
-        seats = []
-        for seat in standing.seats:
-            if seat.party in gone and spare:
-                party = spare.pop(0)
-                seats.append(Seat(party, view.by_party[party].certificate.sealing_key))
-            else:
-                seats.append(seat)
-        return tuple(seats)
 
     # -- mail -----------------------------------------------------------------------------------------
 
@@ -183,10 +160,10 @@ class Keeper:
             fresh = self._clock() < rows[0].renewed + self._least_s / 2
             if (fresh and message.seats == standing.seats) or not self._may_begin(standing):
                 raise UnexpectedMessage("this vault was renewed a moment ago")
-            await self._begin(standing, self.wanted(standing))
+            await self._begin(standing, next_seats(self._view(), standing))
         elif place.vault in self._candidates and isinstance(message, VaultDeal):
             standing = self._candidates[place.vault]
-            wanted = self.wanted(standing)
+            wanted = next_seats(self._view(), standing)
             if standing.generation != place.generation or len(self._running) >= MAX_RUNNING:
                 raise UnexpectedMessage("a dealing for another generation than we know")
             if self._keys.party not in {seat.party for seat in wanted}:
@@ -251,9 +228,13 @@ class Keeper:
     # -- one renewal ----------------------------------------------------------------------------------
 
     async def _begin(self, standing: Standing, wanted: tuple[Seat, ...]) -> None:
+        """One at a time: two machines of one renewal could vote for two rosters."""
+        async with self._beginning:
+            if standing.vault not in self._running and self._nursery is not None:
+                await self._begun(standing, wanted, self._nursery)
+
+    async def _begun(self, standing: Standing, wanted: tuple[Seat, ...], nursery: trio.Nursery) -> None:
         vault, generation = standing.vault, standing.generation
-        if vault in self._running or self._nursery is None:
-            return
         share, seed = await self._holder.fragment(standing)
         machine = Renewal(self._keys, standing, share, seed or os.urandom(SEED_BYTES), wanted)
         for kind, body in await self._holder.stored(self._store.votes, bytes(vault), generation):
@@ -264,7 +245,7 @@ class Keeper:
         if newcomers and standing.seat_of(self._keys.party) is not None:
             self._post(newcomers, standing)
         log.info("vault renewal", vault=vault.short(), generation=generation, newcomers=len(newcomers))
-        self._nursery.start_soon(self._drive, self._running[vault])
+        nursery.start_soon(self._drive, self._running[vault])
 
     async def _drive(self, running: _Running) -> None:
         machine = running.machine
@@ -285,7 +266,7 @@ class Keeper:
                     return
                 if machine.outcome is None and looked > began + LONGEST_S:
                     return  # others get their turn; what was voted is stored, so it goes on later
-                lost, wanted = self._lost(machine), self.wanted(machine.standing)
+                lost, wanted = self._lost(machine), next_seats(self._view(), machine.standing)
                 if machine.outcome is None and (lost, wanted) != (machine.lost, machine.wanted):
                     await self._step(machine, machine.want, wanted, lost)
                 if machine.deadline is not None and machine.deadline <= looked:
@@ -293,7 +274,7 @@ class Keeper:
         except Exception:  # the boundary of one renewal: a bug in it ends no other
             log.exception("a vault's renewal met a bug of ours", vault=vault.short())
         finally:
-            del self._running[vault]
+            self._running.pop(vault, None)
 
     async def _clear(self, machine: Renewal) -> None:
         """A share that a renewal left behind of a vault that ended, or that we did not come to hold."""
@@ -393,8 +374,3 @@ def _stayed(held: HeldRow | None, standing: Standing, me: PartyId) -> bool:
         return False
     known = standing_of(held.standing) if held.standing else Standing(standing.terms, standing.deposit, ())
     return known.seat_of(me) is not None and held_throughout(standing, me, known.generation)
-
-
-def _stays(view: View, party: PartyId) -> bool:
-    member = view.by_party.get(party)
-    return member is not None and member.status is not Status.LEFT
