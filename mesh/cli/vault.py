@@ -27,7 +27,9 @@ def share(
     columns: Annotated[str, Parameter(help="Columns to share [all numeric ones].")] = "",
     allow: Annotated[str, Parameter(help="Statistics that may be asked, with commas.")] = _ALLOW,
     requesters: Annotated[str, Parameter(help="any-member, or names and party ids.")] = "any-member",
-    min_sites: Annotated[int, Parameter(help="Fewest owners in one answer, who asks not counted; 1: these rows alone.")] = 1,
+    min_sites: Annotated[
+        int, Parameter(help="Fewest owners in one answer, besides who asks; 1: no limit.")
+    ] = 1,
     min_rows: Annotated[int, Parameter(help="Fewest values in a column.")] = 10,
     max_uses: Annotated[int, Parameter(help="Most different answers in all; 0 is no limit.")] = 0,
     expires: Annotated[str | None, Parameter(help="Date after which holders erase it.")] = None,
