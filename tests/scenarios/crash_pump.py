@@ -128,14 +128,16 @@ class CrashPump(Pump):
 
     def run(self, until=60.0):
         """As before; who is still away when nothing moves any more comes back then."""
+        stop = self.now + until
         while True:
             while self.queue:
                 self._deliver(*self._next())
+            if self.back_at:
+                self.come_back(next(iter(self.back_at)))
+                continue
+            super().run(stop - self.now)
             if not self.back_at:
-                break
-            self.come_back(next(iter(self.back_at)))
-        super().run(until)
-        assert not self.back_at
+                return
 
     def come_back(self, party):
         """Restart `party` from its disk. Its links broke with it, so now at the latest all saw it gone."""
