@@ -7,6 +7,7 @@ own proof; a dealer that was convicted (by anybody's proof) is in no roster that
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from protocols.arithmetic.field import Elements
@@ -112,9 +113,17 @@ class Gathering:
         name, ours = dealing.dealing_digest(message.deal.dealing), dealing.dealing_digest(held.dealing)
         return named == name and name != ours
 
-    def pass_on(self, roster: Roster, to: tuple[PartyId, ...]) -> list[Effect]:
-        """The roster's dealings for those who may lack one: its dealer may be gone, or have dealt twice."""
-        if not to or self._passed_on >= MOST_PASSED_ON:
+    def pass_on(self, acks: Iterable[Mapping[int, Ballot]], lost: frozenset[PartyId]) -> list[Effect]:
+        """The roster's dealings for the seats that have not said yet whether they have a share.
+
+        They may lack one whose dealer is gone, or dealt twice. `acks`: what was said, by seat.
+        """
+        roster, said = self.roster, {seat for ballots in acks for seat in ballots}
+        if roster is None or self._passed_on >= MOST_PASSED_ON:
+            return []
+        silent = {seat.party for i, seat in enumerate(roster.seats) if i not in said} - lost
+        to = tuple(sorted(silent - {self._keys.party}))
+        if not to:
             return []
         self._passed_on += 1
         named = {entry.dealing for entry in roster.entries}

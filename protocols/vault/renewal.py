@@ -150,7 +150,8 @@ class Renewal:
             self._missing = self._missing if now < self._enough_at + LINGER_S else 0
             return list(self._said.values()) if self._missing else []
         decree = self._round.decree
-        effects: list[Effect] = [*self._said.values(), *decree.again(), *self._pass_on()]
+        effects: list[Effect] = [*self._said.values(), *decree.again()]
+        effects += self._round.gathering.pass_on(self._round.acks.values(), self.lost)
         if decree.decided is None and decree.seat is not None and now >= self._view_ends:
             effects += decree.next_view()
             self._view_ends = now + VIEW_S * (1 + min(decree.view, 8) / 2)
@@ -258,14 +259,6 @@ class Renewal:
     def _others(self, *groups: tuple[PartyId, ...]) -> tuple[PartyId, ...]:
         return tuple(sorted({party for group in groups for party in group} - {self._keys.party}))
 
-    def _pass_on(self) -> list[Effect]:
-        """The decided roster's dealings, to the seats that have not said yet whether they have a share."""
-        roster, said = self._round.gathering.roster, {s for acks in self._round.acks.values() for s in acks}
-        if roster is None:
-            return []
-        silent = {seat.party for i, seat in enumerate(roster.seats) if i not in said} - self.lost
-        return self._round.gathering.pass_on(roster, tuple(sorted(silent - {self._keys.party})))
-
     # -- 3 and 4: check, recombine, acknowledge -------------------------------------------------------
 
     def _check(self, roster: Roster) -> list[Effect]:
@@ -299,8 +292,7 @@ class Renewal:
         live = {i for i, seat in enumerate(roster.seats) if seat.party not in self.lost}
         if len(checks) <= 2 * t or (patient and not live <= checks.keys()):
             return []
-        effects: list[Effect] = []
-        good = True
+        effects, good = list[Effect](), True
         try:
             made = recasting.recast(self._terms, roster.outcome, incoming, checks, self._seed)
         except UnattributableFault:

@@ -7,6 +7,7 @@ import pytest
 from tools.sim.mesh_scenario import Absence, MeshScenario
 from tools.sim.runner import simulate
 from tools.sim.scenario import Crash, Cut, Scenario
+from tools.sim.vault_scenario import Outage, VaultScenario
 
 SESSIONS = {
     "a handover reached a restarted member that had the total already": Scenario(
@@ -90,3 +91,32 @@ MESHES = {
 @pytest.mark.parametrize("name", MESHES)
 def test_meshes(name):
     assert not simulate(MESHES[name]).violations
+
+
+VAULTS = {
+    "nobody passed on what a crashed holder had dealt to some only": VaultScenario(
+        seed=143,
+        size=(7, 2),
+        spare=1,
+        epoch_s=30.0,
+        latency_s=(0.005, 0.02),
+        loss=0.02,
+        in_order=False,
+        outages=(Outage(8, 30.86, -1.0), Outage(10, 0.07, 0.53)),
+        byzantine=((7, "mutate"),),
+    ),
+    "new shares were called bad before a slow check could tell who lied": VaultScenario(
+        seed=125,
+        spare=1,
+        epoch_s=8.0,
+        latency_s=(0.001, 0.3),
+        loss=0.02,
+        outages=(Outage(0, 0.289704876142155, -1.0),),
+        byzantine=((3, "wrong-check"),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VAULTS)
+def test_vaults(name):
+    assert not simulate(VAULTS[name]).violations

@@ -115,7 +115,7 @@ class VaultChecker:
             return
         if isinstance(message, VaultErased) and node.disk.fragments:
             self.world.complain(f"erased: p{node.index} says so and keeps shares")
-        place, content = _slot(message)
+        place, content = _slot(message, node.party)
         if place is not None and self._voiced.setdefault((node.index, *place), content) != content:
             self.world.complain(f"one voice: p{node.index} contradicts its {place[0]}")
 
@@ -175,14 +175,14 @@ class VaultChecker:
         return all(node.renewals.machine is None for node in seated)
 
 
-def _slot(message: object) -> tuple[tuple[Any, ...] | None, bytes]:
+def _slot(message: object, party: PartyId) -> tuple[tuple[Any, ...] | None, bytes]:
     """What a message may be said about once, and what it says."""
     match message:
         case VaultVote():
             return (message.KIND, message.place, message.view, message.final), bytes(message.outcome)
         case VaultAck():
             return (message.KIND, message.place), bytes(message.outcome) + bytes([message.good])
-        case VaultDeal():
+        case VaultDeal() if message.deal.dealing.dealer == party:  # those of others anybody may pass on
             return (message.KIND, message.place, message.seats), bytes(message.deal.dealing.signature)
         case VaultReceipt():
             return (message.KIND, message.vault), bytes(message.dealing)
