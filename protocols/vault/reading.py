@@ -51,8 +51,8 @@ from protocols.wire.digest import digest
 PATIENCE_S = 4.0
 """How long each of the two steps waits for holders that are there and say nothing."""
 
-AWAY = "not reachable"
-"""Why a holder has not answered, when there is no link to it."""
+AWAY, NO_ANSWER = "not reachable", "no answer"
+"""Why a holder has not consented: there is no link to it, or it says nothing."""
 
 GRACE_S = 0.5
 """How long the first step waits for the last consents once a quorum is there."""
@@ -170,7 +170,8 @@ class Reader:
             if len(self._consents) >= quorum:
                 self._ends = min(self._ends, now + GRACE_S)
                 return []
-            if over or len(self._consents) + len(open_) < quorum:
+            doubt = 0 < len(self._denied) <= self._terms.threshold < len(self._denied) + len(open_)
+            if over or (len(self._consents) + len(open_) < quorum and not doubt):
                 return self._fail(denied=len(self._denied) > self._terms.threshold, waited=over)
             return []
         open_ = [s for s in self._consents if s not in self._shares and s not in self._reasons]
@@ -209,7 +210,7 @@ class Reader:
         members = self.standing.members
         reasons = dict(self._reasons)
         if waited:
-            reasons = {seat: self._reasons.get(seat, "no answer") for seat in range(len(members))}
+            reasons = {seat: self._reasons.get(seat, NO_ANSWER) for seat in range(len(members))}
         told = tuple(
             (members[s], why)
             for s, why in sorted(reasons.items())

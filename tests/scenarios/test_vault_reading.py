@@ -218,6 +218,19 @@ def test_holders_that_deny_end_it_with_the_rule() -> None:
     assert "max_uses" in failed.reasons[0][1]
 
 
+def test_who_is_away_does_not_hide_what_the_others_deny() -> None:
+    vault = deposited(4, 1)
+    machine = Reader(READER, vault.standing, ask(vault), b"x" * 32)
+    machine.start(0.0)
+    machine.lose(0.0, vault.holders[3].party)
+    no = VaultDecline(machine.reading.name, "max_uses: all uses are spent", True)
+    machine.receive(0.1, vault.holders[0].party, no)
+    assert machine.outcome is None  # one may be lying; the next one tells
+    machine.receive(0.2, vault.holders[1].party, no)
+    assert isinstance(machine.outcome, ReadingFailed)
+    assert machine.outcome.denied
+
+
 def test_a_release_needs_a_quorum_of_consents_to_this_very_reading() -> None:
     vault = deposited(4, 1)
     wanted, other = ask(vault), ask(vault, (Query("variance", "bmi", ()),))

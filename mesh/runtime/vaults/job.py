@@ -19,7 +19,7 @@ from protocols.statistics.statistic import Value
 from protocols.vault import consent
 from protocols.vault.joint import PREFIX
 from protocols.vault.messages import Reading
-from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
+from protocols.vault.reading import AWAY, NO_ANSWER, Reader, ReadingFailed, ReadingOpened
 from protocols.vault.standing import Standing
 from protocols.vault.terms import Terms, columns
 
@@ -138,7 +138,7 @@ async def located(vaults: Vaults, name: str) -> Standing:
 
 def denied(failed: ReadingFailed) -> Refused:
     """The owner's rules say no."""
-    words = "; ".join(dict.fromkeys(why for _, why in failed.reasons))
+    words = "; ".join(dict.fromkeys(why for _, why in failed.reasons if why not in (AWAY, NO_ANSWER)))
     return Refused(
         f"the vault's holders refuse by its owner's rules: {words}",
         reasons=dict(failed.reasons),
