@@ -197,3 +197,23 @@ def test_reprs_show_nothing() -> None:
     disclosure = sealing.disclose(SECRET, sealed(), CONTEXT)
     assert disclosure.shared_point.hex() not in repr(disclosure)
     assert repr(disclosure.shared_point) not in repr(disclosure)
+
+
+@given(st.binary(min_size=32, max_size=32))
+@settings(max_examples=60)
+def test_every_key_has_a_scalar_of_the_form_that_x25519_takes(seed: bytes) -> None:
+    secret, public = sealing.keypair(seed)
+    clamped = sealing._clamped(secret)
+    assert clamped[0] % 8 == 0
+    assert clamped[31] >> 6 == 1
+    opposite = sodium.crypto_core_ed25519_sub(bytes([1, *bytes(31)]), public)
+    assert sodium.crypto_scalarmult_ed25519_base_noclamp(clamped) in (public, opposite)
+
+
+@pytest.mark.parametrize("y", [0, 1, 2, ORDER, 2**255 - 20, 2**255 - 18, 2**255 - 1, 2**256 - 1])
+def test_points_of_small_order_or_off_the_curve_open_nothing_and_are_blamed(y: int) -> None:
+    bad = y.to_bytes(32, "little") + sealed()[32:]
+    with pytest.raises(SealBroken):
+        sealing.unseal(SECRET, bad, CONTEXT)
+    assert sealing.disclose(SECRET, bad, CONTEXT) == sealing.NOTHING
+    assert sealing.open_disclosed(PUBLIC, bad, CONTEXT, sealing.NOTHING) is None
