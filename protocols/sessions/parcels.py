@@ -3,8 +3,8 @@
 A cluster of a bulk session has many dealers (`planner`), and a share of a mask's key is short: signing,
 reading and answering a message for each would cost more than the shares. So what dealers sent within
 PARTS_WAIT_S goes out together, at most MAX_PARTS at a time, and at once when nobody is left to wait for.
-Members then judge them together, too (`dealing.accept_each`). In other sessions, with few dealers each, a
-share goes out as it comes.
+Members then judge them together, too (`dealing.accept_each`), and nothing waits for them: masked vectors take
+longer than their dealings. In other sessions, with few dealers each, a share goes out as it comes.
 
 Invariant: each dealing that was put in goes to every member once, at the latest PARTS_WAIT_S later.
 """
@@ -16,9 +16,7 @@ from protocols.sessions.assembly import Assembly
 from protocols.sessions.ledger import Account
 from protocols.sessions.messages import MAX_PARTS, Part, Parts
 
-PARTS_WAIT_S = 0.05
-FEW_DEALERS = 8
-"""Up to this many, shares are not held back."""
+PARTS_WAIT_S = 0.1
 
 
 class Parcels:
@@ -27,7 +25,7 @@ class Parcels:
     def __init__(self, assembly: Assembly) -> None:
         self.due: float | None = None
         self._assembly = assembly
-        self._together = assembly.plan.bulk is not None and len(assembly.expected) > FEW_DEALERS
+        self._together = assembly.plan.bulk is not None
         self._waiting: list[Account] = []
 
     def put(self, now: float, account: Account) -> None:

@@ -40,7 +40,7 @@ class MemoryStore:
 
     def fingerprint(self, challenge: Digest, name: Digest) -> bytes:
         """As an audit asks for it."""
-        words, found = self.total((name,)), Fingerprint(challenge, self.layout.parameters.sent_bits)
+        words, found = self.total((name,)), Fingerprint(challenge)
         for i in range(self.layout.spans):
             found.add(i, words[i * SPAN_COORDINATES :][: self.layout.span(i).coordinates])
         return found.value().astype("<u8").tobytes()

@@ -247,7 +247,7 @@ class VectorStore:
         """What an audit asks of a stored vector. Raises LocalMisuse if it is not here."""
         if name not in self._held:
             raise LocalMisuse("a vector is to be fingerprinted that is not stored")
-        found = Fingerprint(challenge, self.layout.parameters.sent_bits)
+        found = Fingerprint(challenge)
         for index, words in enumerate(self.totals((name,))):
             found.add(index, words)
         return found.value().astype("<u8").tobytes()
