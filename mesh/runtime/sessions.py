@@ -46,7 +46,7 @@ from protocols.sessions import events
 from protocols.sessions.bulk_messages import VectorStored
 from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import NO_VECTOR, AbortProof, Decline, PeerLinked, PeersLost, Result
+from protocols.sessions.messages import NO_VECTOR, AbortProof, Decline, PeerLinked, PeersLost, PlanOffer, Result
 from protocols.sessions.plan import Job, Plan
 from protocols.statistics import registry as statistics
 
@@ -202,6 +202,7 @@ class Sessions:
     async def _take_part(self, plan: Plan) -> None:
         """Judge, then run. The initiator's own failure to join its session is reported as its end."""
         store: VectorStore | None = None
+        offered = False
         try:
             if await trio.to_thread.run_sync(self._journal.knows, plan.session):
                 return
@@ -210,6 +211,7 @@ class Sessions:
             contribution, refusal = await self._consent(plan)
             name = NO_VECTOR
             if store is not None and contribution is not None:
+                offered = self._offer_early(plan)
                 made = await background.run(masked.mask, plan, store, contribution, os.urandom(32))
                 contribution, name = made.dealt, made.name
             machine = DurableParty(plan, self._keys, os.urandom(32), contribution, refusal, name)
@@ -217,7 +219,7 @@ class Sessions:
             log.info("plan refused", session=plan.session.short(), why=error.sentence())
             await _discard(store)
             if plan.initiator == self._keys.party:
-                self._report(plan, events.Aborted(error.code, str(error.args[0]), definite=True))
+                self._report(plan, events.Aborted(error.code, str(error.args[0]), not offered))
             else:
                 self._decline(plan, error.sentence())
             return
@@ -226,13 +228,21 @@ class Sessions:
             await _discard(store)
             reason = "this node failed; its log has the details"
             if plan.initiator == self._keys.party:
-                self._report(plan, events.Aborted("C-900", reason, definite=True))
+                self._report(plan, events.Aborted("C-900", reason, not offered))
             else:
                 self._decline(plan, reason)
             return
         finally:
             self._considering.pop(plan.session, None)
         await self._run(machine, store)
+
+    def _offer_early(self, plan: Plan) -> bool:
+        """As the initiator: let the others begin while we mask our vector; the machine offers again."""
+        if plan.initiator != self._keys.party:
+            return False
+        others = [party for party in plan.parties if party != plan.initiator]
+        self._postman.post(others, PlanOffer(plan), session=plan.session, epoch=plan.epoch)
+        return True
 
     async def _run(
         self,

@@ -90,12 +90,15 @@ class Audit:
         self._late = False
 
     def start(self, now: float) -> list[Effect]:
-        """Fingerprint the total, and ask everybody."""
+        """Ask everybody; the total itself may still be on its way."""
         self.deadline = now + self._wait_s()
-        return [
-            Fingerprint(self.challenge, self.claim.name),
-            Broadcast(self._contributors, AuditRequest(self.claim)),
-        ]
+        return [Broadcast(self._contributors, AuditRequest(self.claim)), *self._look_at_total()]
+
+    def _look_at_total(self) -> list[Effect]:
+        if self.claim.name in self._asked or not self._stored(self.claim.name):
+            return []
+        self._asked.add(self.claim.name)
+        return [Fingerprint(self.challenge, self.claim.name)]
 
     # -- answers ----------------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class Audit:
         if self.deadline is not None and now >= self.deadline:
             self.deadline, self._late = None, True
         if self.verdict is not None or self.claim.name not in self._words:
-            return []
+            return self._look_at_total() if self.verdict is None else []
         names = {dealing.vector for dealing in self._opened.values()} - self._asked
         fresh = sorted(name for name in names if self._stored(name))
         self._asked.update(fresh)

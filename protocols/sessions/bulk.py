@@ -218,7 +218,7 @@ class BulkWork:
             return []
         made = self._claims.get((self.plan.root, adder))
         current = self._audit.claim if self._audit is not None else None
-        if made is not None and made != current and made.name == self.total in self.vectors.stored:
+        if made is not None and made != current and made.name == self.total:
             self._audit = Audit(
                 self.plan, made, _first(result), self.vectors.stored.__contains__, self._claimed
             )

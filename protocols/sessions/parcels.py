@@ -17,6 +17,8 @@ from protocols.sessions.ledger import Account
 from protocols.sessions.messages import MAX_PARTS, Part, Parts
 
 PARTS_WAIT_S = 0.1
+FEW_DEALERS = 8
+"""Up to this many members who reshare to a stage, nothing is held back: their shares are waited for."""
 
 
 class Parcels:
@@ -25,7 +27,8 @@ class Parcels:
     def __init__(self, assembly: Assembly) -> None:
         self.due: float | None = None
         self._assembly = assembly
-        self._together = assembly.plan.bulk is not None
+        devices = bool(assembly.plan.stages[assembly.stage].dealers)
+        self._together = assembly.plan.bulk is not None and (devices or len(assembly.expected) > FEW_DEALERS)
         self._waiting: list[Account] = []
 
     def put(self, now: float, account: Account) -> None:
