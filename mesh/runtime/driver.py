@@ -23,7 +23,7 @@ import trio
 from mesh.runtime.effects import carry_out
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.postman import Postman
-from mesh.runtime.vectors.bulk import BULK_MESSAGES, BulkLane
+from mesh.runtime.vectors.bulk import BULK_MESSAGES, BulkLane, sum_arrivals
 from mesh.runtime.vectors.store import VectorPiece, VectorStore
 from protocols.errors import MalformedMessage, MeshError, ProtocolError
 from protocols.identifiers import PartyId
@@ -76,6 +76,7 @@ class Driver:
         self._scope = trio.CancelScope()
         self.bulk: BulkLane | None = None
         if store is not None:
+            sum_arrivals(store, machine.plan, machine.me)
             audits = machine.plan.initiator == machine.me
             self.bulk = BulkLane(machine.plan, store, postman, lambda m: self.deliver(machine.me, m), audits)
         self._begun = False

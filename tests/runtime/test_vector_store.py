@@ -77,6 +77,41 @@ def test_one_party_cannot_fill_the_store(tmp_path):
     assert isinstance(offers[0].name, Digest)
 
 
+def test_what_was_added_on_arrival_is_the_sum_whatever_the_roster_names(tmp_path):
+    """All that came, fewer, more (our own), and when one came in part only."""
+    layout = Layout(TABLE[0], 3 * 65536)
+    rng = np.random.default_rng(1)
+
+    def vector(folder):
+        source = VectorStore(folder, SESSION, layout, 4)
+        sizes = (layout.span_bytes(i) for i in range(layout.spans))
+        name = source.keep([rng.integers(0, 256, size, dtype=np.uint8) for size in sizes])
+        return source.offer(name), [source.piece_of(name, i) for i in range(layout.spans)]
+
+    made = [vector(tmp_path / str(i)) for i in range(3)]
+    for case, (pieces_of_last, wanted, with_own) in enumerate(
+        [
+            (2, (0, 1, 2), False),
+            (2, (0, 1), False),
+            (1, (0, 1), False),
+            (2, (2, 0, 1), True),
+            (0, (1, 0), True),
+        ]
+    ):
+        here = VectorStore(tmp_path / f"here{case}", SESSION, layout, 9)
+        here.sum_arrivals(frozenset((A, B)))
+        for number, (offer, pieces) in enumerate(made):
+            here.expect(C if number == 1 and with_own else A, offer)
+            for piece in pieces[: pieces_of_last if number == 2 else layout.spans]:
+                here.take(
+                    C if number == 1 and with_own else A, VectorPiece(piece.name, piece.index, piece.data)
+                )
+        own = (here.keep([np.full(layout.span_bytes(i), 5, np.uint8) for i in range(layout.spans)]),)
+        parts = tuple(made[i][0].name for i in wanted) + own * with_own
+        assert here.add(parts, here.begun()) == here.add(parts)
+        assert here.begun() is None
+
+
 def test_a_piece_travels_as_a_bare_frame_and_no_envelope_looks_like_one(tmp_path):
     offer, piece = made(tmp_path / "there")
     frame = piece.frame(SESSION)
@@ -91,7 +126,7 @@ def test_a_piece_travels_as_a_bare_frame_and_no_envelope_looks_like_one(tmp_path
         with pytest.raises(MalformedMessage):
             here.take(A, open_piece(bytes(damaged))[1])
     assert here.take(A, arrived)
-    for short in (PIECE_MARK, frame[:83], frame[:84] + bytes((1 << 20) + 1)):
+    for short in (PIECE_MARK, frame[:87], frame[:88] + bytes((1 << 20) + 1)):
         with pytest.raises(MalformedMessage):
             open_piece(short)
     letter = envelope.sign(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mesh.runtime.vectors import masked
+from mesh.runtime.vectors.bulk import sum_arrivals
 from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
@@ -177,6 +178,7 @@ def _run(
     for index, party in enumerate(serving):
         if tree.roles[party] != "member":
             network.stores[party] = make_store(spool / party.hex())
+            sum_arrivals(network.stores[party], tree.plan, party)
         network.start(party, other(index, party))
     for index, party in enumerate(tree.devices):
         if party in network.gone:

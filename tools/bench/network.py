@@ -113,7 +113,8 @@ class Network:
                 self._queue.extend((party, to, effect.name) for to in effect.to)
             case Combine():
                 with self.accounts.charge(self.tree.roles[party], ADDITION):
-                    name = self.stores[party].add(effect.parts)
+                    store = self.stores[party]
+                    name = store.add(effect.parts, store.begun())
                 self.tell(party, VectorsAdded(effect.stage, name))
             case Fingerprint():
                 with self.accounts.charge(self.tree.roles[party], AUDIT):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mesh.runtime.vectors.running import RunningSum
 from mesh.runtime.vectors.store import VectorStore
 from protocols.arithmetic import field
 from protocols.errors import UnexpectedMessage
@@ -44,6 +45,21 @@ def raw_layout(length: int) -> RawLayout:
     return RawLayout(B16_N10, length)
 
 
+class FloatSum:
+    """The sum of float32 spans."""
+
+    def __init__(self, count: int) -> None:
+        self._sum = np.zeros(count, dtype=np.float32)
+
+    def add(self, packed: npt.NDArray[np.uint8]) -> None:
+        """Add one vector's span."""
+        self._sum += packed.view(np.float32)
+
+    def words(self) -> npt.NDArray[np.uint64]:
+        """The sum so far, two values a word."""
+        return self._sum.view(np.uint64)
+
+
 class PlainStore(VectorStore):
     """Adds float32 vectors instead of masked ones."""
 
@@ -55,26 +71,17 @@ class PlainStore(VectorStore):
             piece[: span.values] = values[span.first : span.first + span.values]
             yield piece.view(np.uint8)
 
-    def float_totals(self, parts: tuple[Digest, ...]) -> Iterator[Floats]:
-        """Sums of the stored vectors, span by span."""
-        files = [self._path(name).open("rb") for name in parts]
-        try:
-            for index in range(self.layout.spans):
-                total = np.zeros(self.layout.span(index).coordinates, dtype=np.float32)
-                for file in files:
-                    total += np.frombuffer(file.read(self.layout.span_bytes(index)), dtype=np.float32)
-                yield total
-        finally:
-            for file in files:
-                file.close()
+    def _span_sum(self, index: int) -> FloatSum:
+        return FloatSum(self.layout.span(index).coordinates)
 
-    def add(self, parts: tuple[Digest, ...]) -> Digest:
+    def add(self, parts: tuple[Digest, ...], begun: RunningSum | None = None) -> Digest:
         """Store the sum of stored vectors; its name."""
-        return self.keep(total.view(np.uint8) for total in self.float_totals(parts))
+        return self.keep(total.view(np.uint8) for total in self.totals(parts, begun))
 
     def read(self, name: Digest) -> Floats:
         """A whole stored vector, (length,)."""
-        return np.concatenate(list(self.float_totals((name,))))[: self.layout.length]
+        whole = np.concatenate([total.view(np.float32) for total in self.totals((name,))])
+        return whole[: self.layout.length]
 
 
 class PlainParty:

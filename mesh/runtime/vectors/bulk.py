@@ -20,6 +20,7 @@ import trio
 
 from mesh.runtime import background
 from mesh.runtime.postman import Postman
+from mesh.runtime.vectors.running import RunningSum
 from mesh.runtime.vectors.store import VectorOffer, VectorPiece, VectorRequest, VectorStore
 from protocols.errors import MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -38,6 +39,13 @@ MAX_ASKED = 8
 
 BULK_MESSAGES: tuple[type, ...] = (VectorOffer, VectorRequest)
 """Signed ones; pieces are bare frames."""
+
+
+def sum_arrivals(store: VectorStore, plan: Plan, me: PartyId) -> None:
+    """If we are to add what the devices of a cluster send, let the store begin when it arrives."""
+    leaf = next((stage for stage in plan.stages if stage.dealers and stage.adders[0] == me), None)
+    if leaf is not None:
+        store.sum_arrivals(frozenset(leaf.dealers))
 
 
 class BulkLane:
@@ -87,10 +95,10 @@ class BulkLane:
 
     def combine(self, effect: Combine) -> None:
         """The machine wants stored vectors added."""
-        self._soon(self._add, effect)
+        self._soon(self._add, effect, self.store.begun())
 
-    async def _add(self, effect: Combine) -> None:
-        name = await background.run(self.store.add, effect.parts)
+    async def _add(self, effect: Combine, begun: RunningSum | None) -> None:
+        name = await background.run(self.store.add, effect.parts, begun)
         self._tell(VectorsAdded(effect.stage, name))
 
     def fingerprint(self, effect: Fingerprint) -> None:

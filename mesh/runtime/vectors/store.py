@@ -14,6 +14,7 @@ than whom it was asked of, is refused.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from mesh.runtime.vectors.running import RunningSum, SpanSum
 from protocols.errors import LocalMisuse, MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.masking import one_shot
@@ -34,7 +36,7 @@ from protocols.wire.digest import bulk_digest, digest
 MAX_PIECES = 8192
 MAX_PIECE_BYTES = 1 << 20
 PIECE_MARK = b"coppice/piece/1\n"
-_HEADER_BYTES = len(PIECE_MARK) + 32 + 32 + 4
+_HEADER_BYTES = len(PIECE_MARK) + 32 + 32 + 8
 _PIECE = "vector piece"
 
 
@@ -59,7 +61,8 @@ class VectorRequest:
 
 @dataclass(frozen=True, slots=True)
 class VectorPiece:
-    """One packed span. Travels as PIECE_MARK, session, name, index (4 bytes, big-endian), data."""
+    """One packed span. Travels as PIECE_MARK, session, name, index (8 bytes, big-endian), data: words in
+    the data lie at multiples of 8."""
 
     name: Digest
     index: int
@@ -67,7 +70,7 @@ class VectorPiece:
 
     def frame(self, session: SessionId) -> bytes:
         """What goes over the link."""
-        return b"".join((PIECE_MARK, session, self.name, self.index.to_bytes(4, "big"), self.data))
+        return b"".join((PIECE_MARK, session, self.name, self.index.to_bytes(8, "big"), self.data))
 
 
 def is_piece(frame: bytes) -> bool:
@@ -109,6 +112,8 @@ class VectorStore:
         self._most = most
         self._held: dict[Digest, tuple[Digest, ...]] = {}
         self._incoming: dict[Digest, _Incoming] = {}
+        self._summed: frozenset[PartyId] = frozenset()
+        self._running: RunningSum | None = None
         self._starts = np.cumsum([0] + [layout.span_bytes(i) for i in range(layout.spans)]).tolist()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -206,13 +211,12 @@ class VectorStore:
             raise MalformedMessage("a piece of a vector has the wrong size", blame=sender)
         if bulk_digest(_PIECE, piece.data) != incoming.pieces[piece.index]:
             raise MalformedMessage("a piece of a vector differs from its digest", blame=sender)
-        path = self._path(piece.name)
         try:
-            with path.open("r+b" if path.exists() else "w+b") as file:
-                file.seek(self._starts[piece.index])
-                file.write(piece.data)
+            _write_at(self._path(piece.name), piece.data, self._starts[piece.index])
         except OSError as error:
             raise _full(self._folder, error) from error
+        if self._running is not None and sender in self._summed:
+            self._running.add(piece.name, piece.index, piece.data)
         incoming.missing.discard(piece.index)
         if incoming.missing:
             return False
@@ -222,13 +226,29 @@ class VectorStore:
 
     # -- arithmetic -----------------------------------------------------------------------------------
 
-    def totals(self, parts: tuple[Digest, ...]) -> Iterator[npt.NDArray[np.uint64]]:
-        """Running sums of the stored vectors, span by span."""
-        files = [self._path(name).open("rb", buffering=0) for name in parts]
+    def sum_arrivals(self, senders: frozenset[PartyId]) -> None:
+        """Add what these send while it arrives: a sum of their vectors will be wanted."""
+        self._summed, self._running = senders, RunningSum(self.layout.spans, self._span_sum)
+
+    def begun(self) -> RunningSum | None:
+        """The sum of what arrived, given away: nothing is added to it any more."""
+        given, self._running = self._running, None
+        return given
+
+    def _span_sum(self, index: int) -> SpanSum:
+        return one_shot.span_sum(self.layout, index)
+
+    def totals(
+        self, parts: tuple[Digest, ...], begun: RunningSum | None = None
+    ) -> Iterator[npt.NDArray[np.uint64]]:
+        """Running sums of the stored vectors, span by span; `begun`: of some of them, perhaps."""
+        done = begun.within(parts) if begun is not None else None
+        left = [name for name in parts if name not in (done or ())]
+        files = [self._path(name).open("rb", buffering=0) for name in left]
         buffer = np.empty(self.layout.span_bytes(0), dtype=np.uint8)
         try:
             for index in range(self.layout.spans):
-                total = one_shot.span_sum(self.layout, index)
+                total = begun.span(index) if begun is not None and done else self._span_sum(index)
                 packed = buffer[: self.layout.span_bytes(index)]
                 for file in files:
                     if file.readinto(packed.data) != packed.size:
@@ -239,9 +259,9 @@ class VectorStore:
             for file in files:
                 file.close()
 
-    def add(self, parts: tuple[Digest, ...]) -> Digest:
-        """Store the sum of stored vectors; its name."""
-        return self.keep(one_shot.pack_total(self.layout, total) for total in self.totals(parts))
+    def add(self, parts: tuple[Digest, ...], begun: RunningSum | None = None) -> Digest:
+        """Store the sum of stored vectors; its name. `begun`: what `begun` gave, if anything."""
+        return self.keep(one_shot.pack_total(self.layout, total) for total in self.totals(parts, begun))
 
     def fingerprint(self, challenge: Digest, name: Digest) -> bytes:
         """What an audit asks of a stored vector. Raises LocalMisuse if it is not here."""
@@ -257,6 +277,17 @@ class VectorStore:
 
     def _path(self, name: Digest) -> Path:
         return self._folder / name.hex()
+
+
+def _write_at(path: Path, data: bytes | memoryview, offset: int) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(file, view, offset)
+            view, offset = view[written:], offset + written
+    finally:
+        os.close(file)
 
 
 def _bits(pieces: Iterable[int], spans: int) -> bytes:
