@@ -153,7 +153,10 @@ class _Compiler:
         """tuple[T, ...] within bounds, or tuple[A, B] of fixed arity."""
         if len(options) == 2 and options[1] is Ellipsis:
             low, high = items.lengths("tuple", bounds)
-            return _sequence(self.of(options[0], ()), low, high)
+            one_by_one = _sequence(self.of(options[0], ()), low, high)
+            if isinstance(options[0], type) and issubclass(options[0], Identifier):
+                return Schema(one_by_one.write, items.identifiers(options[0], low, high, one_by_one.read))
+            return one_by_one
         if bounds:
             raise LocalMisuse(f"bounds {bounds} mean nothing for a tuple of fixed arity")
         return _fixed([self.of(option, ()) for option in options])

@@ -140,6 +140,29 @@ def identifier(cls: type[Identifier]) -> Schema:
     return Schema(write, read)
 
 
+def identifiers(cls: type[Identifier], low: int, high: int, one_by_one: Read) -> Read:
+    """Reads a tuple of identifiers at a stroke: messages hold hundreds of digests and parties. What does not
+    look like one is left to `one_by_one`, which says what is wrong."""
+    prefix = cbor.head(cbor.BYTES, cls.SIZE)
+    skip, step = len(prefix), len(prefix) + cls.SIZE
+    new = bytes.__new__
+
+    def read(reader: Reader) -> Any:
+        start = reader.at
+        length = reader.argument(cbor.ARRAY)
+        end = reader.at + length * step
+        good = low <= length <= high and end <= len(reader.data)
+        if not good or any(
+            reader.data[reader.at + i : end : step] != prefix[i : i + 1] * length for i in range(skip)
+        ):
+            reader.at = start
+            return one_by_one(reader)
+        first, reader.at = reader.at + skip, end
+        return tuple(new(cls, reader.data[at : at + cls.SIZE]) for at in range(first, end, step))
+
+    return read
+
+
 def vector(scalar: Any, bounds: tuple[Any, ...]) -> Schema:
     if scalar not in _VECTORS:
         raise LocalMisuse(f"vectors of {scalar!r} have no tag here", fix="use uint64, uint32 or float64")
