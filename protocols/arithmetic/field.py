@@ -69,8 +69,9 @@ def from_signed(values: npt.NDArray[np.int64]) -> Elements:
 
 def to_signed(a: Elements) -> npt.NDArray[np.int64]:
     """The representative of each element in [-(p-1)/2, (p-1)/2], int64, same shape."""
-    signed = a.astype(np.int64)
-    return np.where(signed > P // 2, signed - np.int64(P), signed)
+    negative = a >> np.uint64(60)  # a - p and a + 1 are the same mod 2^61, whose sign is bit 60
+    signed = np.asarray((a + negative) << np.uint64(3)).view(np.int64)
+    return np.asarray(signed >> np.int64(3))
 
 
 def is_canonical(a: Elements) -> bool:

@@ -121,7 +121,7 @@ def _small(elements: Elements) -> npt.NDArray[np.int32]:
     values = np.empty(elements.size, dtype=np.int32)
     for start in range(0, elements.size, SPAN_COORDINATES):
         block = field.to_signed(elements[start : start + SPAN_COORDINATES])
-        if block.size and int(np.abs(block).max()) >= 1 << 31:
+        if block.size and not -(1 << 31) <= int(block.min()) <= int(block.max()) < 1 << 31:
             raise LocalMisuse("a value of a masked vector is wider than its mask takes")
         values[start : start + block.size] = block
     return values
