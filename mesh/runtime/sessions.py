@@ -46,7 +46,15 @@ from protocols.sessions import events
 from protocols.sessions.bulk_messages import VectorStored
 from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import NO_VECTOR, AbortProof, Decline, PeerLinked, PeersLost, PlanOffer, Result
+from protocols.sessions.messages import (
+    NO_VECTOR,
+    AbortProof,
+    Decline,
+    PeerLinked,
+    PeersLost,
+    PlanOffer,
+    Result,
+)
 from protocols.sessions.plan import Job, Plan
 from protocols.statistics import registry as statistics
 
@@ -238,11 +246,9 @@ class Sessions:
 
     def _offer_early(self, plan: Plan) -> bool:
         """As the initiator: let the others begin while we mask our vector; the machine offers again."""
-        if plan.initiator != self._keys.party:
-            return False
-        others = [party for party in plan.parties if party != plan.initiator]
+        others = [party for party in plan.parties if plan.initiator == self._keys.party != party]
         self._postman.post(others, PlanOffer(plan), session=plan.session, epoch=plan.epoch)
-        return True
+        return bool(others)
 
     async def _run(
         self,
