@@ -120,18 +120,37 @@ class EagerVotes(VaultLiar):
 
     def hear(self, _sender: PartyId, message: Any) -> bool:
         if isinstance(message, VaultPropose):
-            machine = self.node.renewals.machine
-            seat = machine.standing.seat_of(self.node.party) if machine else None
-            if seat is not None:
-                outcome, view = message.roster.outcome, message.view
-                prepare = digest("vault prepare", outcome, view.to_bytes(4, "big"))
-                for final, label, subject in (
-                    (False, "vault prepare", prepare),
-                    (True, COMMIT, commit_subject(outcome, view)),
-                ):
-                    ballot = cast(self.node.keys, seat, label, subject)
-                    self.say(VaultVote(message.roster.place, view, final, outcome, ballot))
+            self.vote(message)
         return False
+
+    def vote(self, message: VaultPropose) -> None:
+        """Both votes for a proposal, to all."""
+        machine = self.node.renewals.machine
+        seat = machine.standing.seat_of(self.node.party) if machine else None
+        if seat is None:
+            return
+        outcome, view = message.roster.outcome, message.view
+        prepare = digest("vault prepare", outcome, view.to_bytes(4, "big"))
+        for final, label, subject in (
+            (False, "vault prepare", prepare),
+            (True, COMMIT, commit_subject(outcome, view)),
+        ):
+            ballot = cast(self.node.keys, seat, label, subject)
+            self.say(VaultVote(message.roster.place, view, final, outcome, ballot))
+
+
+class TwoRosters(EagerVotes):
+    """As leader it proposes one roster here and another there, and votes for both."""
+
+    def send(self, to: PartyId, message: Any) -> Any:
+        if isinstance(message, VaultPropose) and len(message.roster.held) > 1:
+            fewer = dataclasses.replace(message.roster, held=message.roster.held[:-1])
+            other = dataclasses.replace(message, roster=fewer)
+            if to == min(node.party for node in self.node.world.nodes.values()):
+                self.vote(message)
+                self.vote(other)
+            return other if to[0] % 2 else message
+        return message
 
 
 class Replay(VaultLiar):
@@ -224,6 +243,7 @@ BY_NAME: dict[str, type[VaultLiar]] = {
     "bad-shares": BadShares,
     "wrong-check": WrongCheck,
     "eager-votes": EagerVotes,
+    "two-rosters": TwoRosters,
     "replay": Replay,
     "mutate": Mutate,
     "yes-man": YesMan,

@@ -19,7 +19,7 @@ TOTAL_S: Final = 100.0
 FIRST_HOLDER: Final = 3
 VAULT_BEHAVIOURS: Final = (
     "silent", "wrong-share", "bad-shares", "wrong-check", "eager-votes", "replay", "mutate",
-    "yes-man", "forged-uses", "false-complaint", "far-views",
+    "yes-man", "forged-uses", "false-complaint", "far-views", "two-rosters",
 )  # fmt: skip
 """Names of what lying holders do; see `vault_liars`."""
 
@@ -110,6 +110,8 @@ def draw(seed: int) -> VaultScenario:
     )
     if dice.random() < 0.1:
         return calm
+    if dice.random() < 0.15:
+        return _hunt(dice, calm)
     chance = dice.random
     liars = dice.sample(holders, dice.randint(1, size[1])) if chance() < 0.55 else []
     cuts: tuple[VaultCut, ...] = ()
@@ -127,6 +129,27 @@ def draw(seed: int) -> VaultScenario:
         cuts=cuts,
         byzantine=tuple((i, dice.choice(VAULT_BEHAVIOURS)) for i in sorted(liars)),
         crooked_owner=chance() < 0.04,
+    )
+
+
+def _hunt(dice: random.Random, calm: VaultScenario) -> VaultScenario:
+    """Somebody in league with a holder asks as few as he can, before and after seats change hands."""
+    holders = range(FIRST_HOLDER, FIRST_HOLDER + calm.size[0])
+    liars = dice.sample(holders, calm.size[1])
+    leaving = dice.sample([i for i in holders if i not in liars], calm.size[1])
+    moments = sorted(
+        [*(dice.uniform(2.0, 9.0) for _ in range(3)), *(dice.uniform(25.0, 80.0) for _ in range(5))]
+    )
+    sites = [tuple(sorted(dice.sample(range(6), dice.randint(4, 6)))) for _ in moments]
+    return dataclasses.replace(
+        calm,
+        spare=2,
+        erased_s=-1.0,
+        min_sites=3,
+        max_uses=dice.choice([0, 2]),
+        asks=tuple(Asks(1, moment, some, True) for moment, some in zip(moments, sites, strict=True)),
+        byzantine=tuple((index, "yes-man") for index in sorted(liars)),
+        outages=tuple(Outage(index, dice.uniform(10.0, 12.0), -1.0) for index in leaving),
     )
 
 
