@@ -158,10 +158,10 @@ class _Masks:
             share, mine = self._field.draw(count, self._senders)
             return share, share if checked else mine
         assert self._integers is not None
+        if not checked:
+            return self._integers.shared(count, self._shift, self._senders)
         masks = self._integers.draw(count)
-        if checked:
-            return replicated.to_shamir(keys, masks, self._shift), replicated.to_shamir(keys, masks)
-        return replicated.to_shamir(keys, masks, self._shift), replicated.additive(keys, masks, self._senders)
+        return replicated.to_shamir(keys, masks, self._shift), replicated.to_shamir(keys, masks)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,21 @@ class KeySets:
         """(D, D f_A(point) of the held sets), one D for all points: small numbers stay small."""
         return _scaled_weights(self.n, self.t, point)
 
+    def own_weights(self, point: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """(D_A, D_A f_A(point)) of the held sets, each D_A the least that makes f_A whole at all points.
+
+        sum_A D_A x_A is as uniform as sum_A x_A when the x_A are uniform mod M, and its weights are smaller.
+        """
+        return _own_weights(self.n, self.t, point)
+
+
+@cache
+def _own_weights(n: int, t: int, point: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    sets = key_sets(n, t)
+    held = sets.held(point)
+    whole = [math.lcm(*(sets.weight(index, at).denominator for at in range(1, n + 1))) for index in held]
+    return tuple(whole), tuple(int(sets.weight(i, point) * d) for i, d in zip(held, whole, strict=True))
+
 
 @cache
 def _weight(n: int, members: tuple[int, ...], at: int) -> Fraction:

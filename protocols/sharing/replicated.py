@@ -76,13 +76,14 @@ class MaskStream:
     Raises LocalMisuse when the sum of all sets could reach M/2.
     """
 
-    __slots__ = ("_streams", "bits")
+    __slots__ = ("_keys", "_streams", "bits")
 
     def __init__(self, keys: SetKeys, bits: int, *context: bytes) -> None:
         if not 1 <= bits <= 120 - len(keys.sets.sets).bit_length():
             raise LocalMisuse(
                 f"a mask of {bits} bits does not fit the modulus", fix="declare narrower ranges"
             )
+        self._keys = keys
         self.bits = bits
         words = 1 if bits <= LOW_BITS else 2
         self._streams = [
@@ -96,43 +97,84 @@ class MaskStream:
     def draw(self, count: int) -> Masks:
         """The next `count` integers of each held set."""
         out = np.empty((len(self._streams), len(self._streams[0]), count), dtype=np.uint64)
-        for row, streams in enumerate(self._streams):
-            for word, xof in enumerate(streams):
-                keep = np.uint64((1 << min(self.bits - LOW_BITS * word, LOW_BITS)) - 1)
-                np.bitwise_and(np.frombuffer(xof.read(8 * count), dtype="<u8"), keep, out=out[row, word])
+        for row in range(len(self._streams)):
+            for word, drawn in enumerate(self._row(row, count)):
+                out[row, word] = drawn
         return Masks(self.bits, out)
+
+    def _row(self, row: int, count: int) -> list[Words]:
+        """One set's next integers: low 62 bits, and the bits above if there are any."""
+        words = []
+        for word, xof in enumerate(self._streams[row]):
+            bits = min(self.bits - LOW_BITS * word, LOW_BITS)
+            size = 4 if bits <= 32 and word else 8  # a short high part takes half a word
+            drawn = np.frombuffer(xof.read(size * count), dtype=f"<u{size}")
+            words.append(np.bitwise_and(drawn, np.uint64((1 << bits) - 1), dtype=np.uint64))
+        return words
+
+    def shared(self, count: int, shift: int, quorum: Sequence[int]) -> tuple[Residues, Residues]:
+        """(`to_shamir` by shift, `additive` among the quorum) of the next integers, set by set."""
+        keys = self._keys
+        denominator, weights = keys.sets.scaled_weights(keys.point)
+        if not _small(weights, self.bits):
+            masks = self.draw(count)
+            return to_shamir(keys, masks, shift), additive(keys, masks, quorum)
+        total, mine = _IntegerSum(count, shift), _IntegerSum(count, 0)
+        for row, (index, weight) in enumerate(zip(keys.held, weights, strict=True)):
+            words = self._row(row, count)
+            total.add(words, weight)
+            if owner(keys.sets, index, quorum) == keys.point:
+                mine.add(words, np.int64(1))
+        return rns.scale(total.residues(), Fraction(1, denominator)), mine.residues()
+
+
+def _small(weights: npt.NDArray[np.int64], bits: int) -> bool:
+    """Whether weighted sums of limbs stay below 2^60."""
+    return int(np.abs(weights).sum()) << max(31, bits - LOW_BITS) < 1 << 60
+
+
+class _IntegerSum:
+    """sum_A w_A floor(x_A / 2^shift): limbs at 2^0, 2^31 and 2^(62-shift) in int64, reduced at the end."""
+
+    __slots__ = ("_shift", "_sums")
+
+    def __init__(self, count: int, shift: int) -> None:
+        self._shift = shift
+        self._sums = np.zeros((3, count), dtype=np.int64)
+
+    def add(self, words: Sequence[Words] | Words, weight: np.int64) -> None:
+        """Add one set's integers, low word first."""
+        low = words[0] >> np.uint64(self._shift)
+        self._sums[0] += (low & _M31).view(np.int64) * weight
+        self._sums[1] += (low >> np.uint64(31)).view(np.int64) * weight
+        if len(words) > 1:
+            self._sums[2] += words[1].view(np.int64) * weight
+
+    def residues(self) -> Residues:
+        """The sum mod M."""
+        moduli = np.array(rns.MODULI, dtype=np.int64)[:, None, None]
+        limbs = (self._sums[None] + moduli).view(np.uint64)  # congruent and in [0, 2^62)
+        result = rns.fold(np.ascontiguousarray(limbs[:, 2]))
+        if self._shift <= 31:
+            result = rns.fold(rns.shift_left(result, 31 - self._shift) + limbs[:, 1])
+            return rns.fold(rns.shift_left(result, 31) + limbs[:, 0])
+        # what is left of the low word is one limb
+        return rns.fold(rns.shift_left(result, LOW_BITS - self._shift) + limbs[:, 0])
 
 
 def to_shamir(keys: SetKeys, masks: Masks, shift: int = 0) -> Residues:
     """Degree-t share (2, count) of sum_A floor(x_A / 2^shift), 0 <= shift <= 60."""
     denominator, weights = keys.sets.scaled_weights(keys.point)
-    if int(np.abs(weights).sum()) << max(31, masks.bits - LOW_BITS) >= 1 << 60:
+    if not _small(weights, masks.bits):
         return _to_shamir_wide(keys, masks.words, shift)
     out = np.empty((2, masks.count), dtype=np.uint64)
     for start in range(0, masks.count, rns.BLOCK):
-        cut = slice(start, start + rns.BLOCK)
-        out[:, cut] = _to_shamir_block(masks.words[:, :, cut], weights, denominator, shift)
+        cut = slice(start, min(start + rns.BLOCK, masks.count))
+        total = _IntegerSum(cut.stop - cut.start, shift)
+        for row, weight in enumerate(weights):
+            total.add(masks.words[row, :, cut], weight)
+        out[:, cut] = rns.scale(total.residues(), Fraction(1, denominator))
     return out
-
-
-def _to_shamir_block(masks: Words, weights: npt.NDArray[np.int64], denominator: int, shift: int) -> Residues:
-    """Weighted sums of 31-bit limbs in int64, reduced once: limbs at 2^0, 2^31 and 2^(62-shift)."""
-    sums = np.zeros((3, masks.shape[2]), dtype=np.int64)
-    for row, weight in enumerate(weights):
-        low = masks[row, 0] >> np.uint64(shift)
-        sums[0] += (low & _M31).view(np.int64) * weight
-        sums[1] += (low >> np.uint64(31)).view(np.int64) * weight
-        if masks.shape[1] > 1:
-            sums[2] += masks[row, 1].view(np.int64) * weight
-    moduli = np.array(rns.MODULI, dtype=np.int64)[:, None, None]
-    limbs = (sums[None] + moduli).view(np.uint64)  # congruent and in [0, 2^62)
-    result = rns.fold(np.ascontiguousarray(limbs[:, 2]))
-    if shift <= 31:
-        result = rns.fold(rns.shift_left(result, 31 - shift) + limbs[:, 1])
-        result = rns.fold(rns.shift_left(result, 31) + limbs[:, 0])
-    else:  # what is left of the low word is one limb
-        result = rns.fold(rns.shift_left(result, LOW_BITS - shift) + limbs[:, 0])
-    return rns.scale(result, Fraction(1, denominator))
 
 
 def _to_shamir_wide(keys: SetKeys, masks: Words, shift: int) -> Residues:
@@ -175,25 +217,46 @@ class FieldStream:
     def draw(self, count: int, quorum: Sequence[int]) -> tuple[Residues, Residues]:
         """(degree-t share, additive share among the quorum) of the next `count` numbers, (2, count) each.
 
-        The number shared is D sum_A x_A, as uniform as sum_A x_A, so that weights stay small integers.
+        The number shared is sum_A D_A x_A (`KeySets.own_weights`).
         """
-        keys, zero = self._keys, np.zeros((2, count), dtype=np.uint64)
-        denominator, weights = keys.sets.scaled_weights(keys.point)
-        small = int(np.abs(weights).sum()) << 31 < 1 << 60
-        limbs, share, mine = np.zeros((2, 2, count), dtype=np.int64), zero, zero
-        for row, (index, xof) in enumerate(zip(keys.held, self._streams, strict=True)):
+        keys = self._keys
+        scales, weights = keys.sets.own_weights(keys.point)
+        share, mine = WeightedSum(count, weights), np.zeros((2, count), dtype=np.uint64)
+        for index, whole, weight, xof in zip(keys.held, scales, weights, self._streams, strict=True):
             drawn = raw_elements(xof, count)
-            if small:
-                limbs[0] += (drawn & _M31).view(np.int64) * weights[row]
-                limbs[1] += (drawn >> np.uint64(31)).view(np.int64) * weights[row]
-            else:
-                share = rns.add(share, rns.scale(rns.fold(drawn), int(weights[row])))
+            share.add(drawn, weight)
             if owner(keys.sets, index, quorum) == keys.point:
-                mine = rns.fold(mine + drawn)
-        if small:
-            positive = (limbs + np.array(rns.MODULI, dtype=np.int64)[:, None]).view(np.uint64)
-            share = rns.fold(rns.shift_left(rns.fold(positive[1]), 31) + positive[0])
-        return share, rns.scale(mine, denominator)
+                mine = rns.add(mine, rns.scale(drawn, whole))
+        return share.residues(), mine
+
+
+class WeightedSum:
+    """sum of w_i x_i for words below 2^61 that come one after the other, (2, count), and small integers."""
+
+    __slots__ = ("_direct", "_sums")
+
+    def __init__(self, count: int, weights: Sequence[int]) -> None:
+        signs = sum(w for w in weights if w > 0), -sum(w for w in weights if w < 0)
+        self._direct = max(signs) <= 7  # seven words below 2^61 fill 64 bits
+        if not self._direct and sum(signs) >= 1 << 29:
+            raise LocalMisuse("the weights of a sum are too large", fix="take a smaller committee")
+        self._sums = np.zeros((2, 2, count), dtype=np.uint64)
+
+    def add(self, words: Residues, weight: int) -> None:
+        """Add w x."""
+        if self._direct:
+            self._sums[int(weight < 0)] += words if abs(weight) == 1 else words * np.uint64(abs(weight))
+            return
+        limbs = self._sums.view(np.int64)
+        limbs[0] += (words & _M31).view(np.int64) * weight
+        limbs[1] += (words >> np.uint64(31)).view(np.int64) * weight
+
+    def residues(self) -> Residues:
+        """The sum mod M."""
+        if self._direct:
+            return rns.sub(rns.fold(self._sums[0]), rns.fold(self._sums[1]))
+        positive = self._sums + np.array(rns.MODULI, dtype=np.uint64)[:, None]
+        return rns.fold(rns.shift_left(rns.fold(positive[1]), 31) + positive[0])
 
 
 class ZeroShares:
