@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 import trio
 
-from protocols.errors import UnexpectedMessage
+from mesh.runtime.vaults import keeper
+from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest
 from protocols.sessions.plan import Query, Seat
 from protocols.vault.joint import Part, VaultJoint
-from protocols.vault.messages import Reading, erased
-from protocols.vault.standing import ACK, Deposit, Standing, cast, deposit_subject
+from protocols.vault.messages import Reading, VaultOrder, erased
+from protocols.vault.standing import (
+    ACK,
+    Deposit,
+    Standing,
+    Succession,
+    cast,
+    check_standing,
+    deposit_subject,
+)
 from protocols.vault.terms import sign_terms
 from protocols.wire.digest import digest
 from tests.runtime.memory_mesh import MemoryMesh, in_place
@@ -69,4 +78,42 @@ async def test_confirmations_and_sums_come_from_those_they_are_about(
         part = Part(invented(attacker.node, 0), (0, 1), ())
         with pytest.raises(UnexpectedMessage, match="somebody else"):
             await attacker.node.vaults._handle(me, VaultJoint(reading, (part,)))
+        nursery.cancel_scope.cancel()
+
+
+async def test_old_and_foreign_standings_cost_no_signature_and_ended_ones_bring_the_order(
+    tmp_path: Path, autojump_clock, in_place: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Standing] = []
+
+    def counted(standing, *arguments):
+        checked.append(standing)
+        return check_standing(standing, *arguments)
+
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        owner, victim, attacker = (await mesh.start(5))[:3]
+        await owner.service.share(ShareSpec(file_of(tmp_path), "cardio", holders=4, threshold=1))
+        vaults, me = victim.node.vaults, attacker.node.vaults.me
+        standing = (await owner.node.vaults.finder.find("cardio"))[0]
+        monkeypatch.setattr(keeper, "check_standing", counted)
+        for _ in range(50):
+            await vaults._handle(me, standing)  # nothing new
+        for index in range(3):
+            with pytest.raises(UnexpectedMessage):
+                await vaults._handle(me, invented(victim.node, index))
+        assert checked == []
+        step = Succession(1, 0, 0, standing.seats, digest("x"), (), ())
+        forged = replace(standing, successions=(step,))
+        with pytest.raises(MalformedMessage, match="0 ballots"):
+            await vaults._handle(me, forged)
+        vaults._allowance.charge(me, int(vaults._allowance._accounts[me].left))
+        with pytest.raises(UnexpectedMessage, match="more proofs"):
+            await vaults._handle(me, forged)
+        assert checked == [forged]
+        await owner.service.unshare("cardio")
+        posted = []
+        vaults._keeper._post = lambda to, message: posted.append((to, message))
+        await vaults._handle(me, standing)  # a holder that was away while the vault was erased
+        assert [(to, type(message)) for to, message in posted] == [((me,), VaultOrder)]
         nursery.cancel_scope.cancel()

@@ -31,6 +31,7 @@ from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Seat
 from protocols.vault.gathering import Liar
+from protocols.vault.messages import VaultOrder
 from protocols.vault.renewal import Renewal
 from protocols.vault.renewal_messages import (
     AckCast,
@@ -53,7 +54,9 @@ from protocols.wire import codec
 log = structlog.get_logger("coppice.vault")
 
 LOOK_S = 1.0
-MAX_RUNNING = 8
+MAX_RUNNING = 16
+MAX_OF_ONE = 4
+"""Renewals at a time of vaults of one owner."""
 LONGEST_S = 120.0
 MAX_CANDIDATES = 64
 MAILBOX = 1024
@@ -134,7 +137,12 @@ class Keeper:
     def _may_begin(self, standing: Standing) -> bool:
         """With fewer than a quorum of the holders here nothing could be decided."""
         here = (self._links() | {self._keys.party}) & set(standing.members)
-        return len(here) >= standing.terms.terms.quorum and len(self._running) < MAX_RUNNING
+        return len(here) >= standing.terms.terms.quorum and self._has_room(standing)
+
+    def _has_room(self, standing: Standing) -> bool:
+        """Whether one renewal more may run: of one owner not so many that those of others must wait."""
+        owners = [one.machine.standing.terms.terms.owner for one in self._running.values()]
+        return len(owners) < MAX_RUNNING and owners.count(standing.terms.terms.owner) < MAX_OF_ONE
 
     # -- mail -----------------------------------------------------------------------------------------
 
@@ -164,7 +172,7 @@ class Keeper:
         elif place.vault in self._candidates and isinstance(message, VaultDeal):
             standing = self._candidates[place.vault]
             wanted = next_seats(self._view(), standing)
-            if standing.generation != place.generation or len(self._running) >= MAX_RUNNING:
+            if standing.generation != place.generation or not self._has_room(standing):
                 raise UnexpectedMessage("a dealing for another generation than we know")
             if self._keys.party not in {seat.party for seat in wanted}:
                 raise UnexpectedMessage("we do not see why we should take this seat")
@@ -178,7 +186,10 @@ class Keeper:
 
         Signatures are checked of what would change something, and no more of one party's than its allowance.
         """
-        if await self._holder.stored(self._store.ended, bytes(message.vault)):
+        gone = await self._holder.stored(self._store.ended, bytes(message.vault))
+        if gone:
+            if gone[0].proof is not None:  # it was away when the owner had it erased
+                self._post((sender,), codec.decode(VaultOrder, gone[0].proof))
             return
         rows = await self._holder.stored(self._store.held, bytes(message.vault))
         if not rows or rows[0].standing is None:
