@@ -21,7 +21,7 @@ from protocols.vault.renewal_messages import (
     VaultPropose,
     VoteCast,
 )
-from protocols.vault.standing import check_standing
+from protocols.vault.standing import check_standing, held_throughout
 from protocols.wire.digest import digest
 from tests.scenarios.vault_pump import MESH, Pump, deposited, keys_of
 
@@ -272,3 +272,34 @@ def test_a_message_for_another_generation_is_dropped() -> None:
     machine.start(0.0)
     with pytest.raises(Exception, match="another vault or generation"):
         machine.receive(0.0, vault.holders[0].party, late)
+
+
+def test_no_change_of_seats_can_be_left_out_of_a_standing() -> None:
+    """A holder that was replaced and came back must see that it was gone: it missed readings."""
+    vault, spare = deposited(4, 1), keys_of("spare")
+    first, replaced = vault.standing.seats, vault.holders[3]
+    for seats, gone in (
+        ((*first[:3], Seat(spare.party, spare.sealing_key)), replaced.party),
+        (first, spare.party),
+        (first, None),
+    ):
+        pump = Pump(vault, [spare, replaced])
+        pump.start(seats, frozenset({gone}) if gone else frozenset())
+        pump.run()
+        standing, shares = pump.renewed()
+        holders = [one for one in (*vault.holders, spare, replaced) if one.party in standing.members]
+        vault.holders = list({one.party: one for one in holders}.values())
+        vault.standing, vault.shares = standing, shares
+    check_standing(vault.standing, MESH)
+    steps = vault.standing.successions
+    assert [step.generation for step in steps] == [1, 2, 3]
+    assert not held_throughout(vault.standing, replaced.party, 0)
+    assert held_throughout(vault.standing, replaced.party, 2)
+    for kept in (steps[1:], steps[2:], (steps[0], steps[2])):
+        with pytest.raises(MalformedMessage):
+            check_standing(replace(vault.standing, successions=kept), MESH)
+    known = replace(vault.standing, successions=steps[:2])
+    check_standing(vault.standing, MESH, known)
+    forged = replace(steps[2], body=digest("another"))
+    with pytest.raises(MalformedMessage):
+        check_standing(replace(vault.standing, successions=(*steps[:2], forged)), MESH, known)

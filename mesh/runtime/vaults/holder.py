@@ -262,7 +262,8 @@ class Holder:
         gone = await self.stored(self.store.ended, bytes(terms.vault))
         concerned = row is not None or self._keys.party in {seat.party for seat in terms.seats}
         if concerned and (not gone or gone[0].proof is None):
-            proof, held = codec.encode(message), row is not None and row.standing is not None
+            held = row is not None and row.standing is not None
+            proof = codec.encode(message) if held else None  # large, and orders can be invented at will
             why = "erased by its owner" if held else "erased before it was certified here"
             await self.stored(self.store.end, bytes(terms.vault), terms.name, self._clock(), why, proof)
             log.info("vault erased", vault=terms.vault.short(), owner=self._view().name(terms.owner))
