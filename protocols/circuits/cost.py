@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from protocols.circuits.lower import Lowered
+from protocols.engine import bitshares
 from protocols.engine.assembler import count_of
 from protocols.engine.binary import Gate, words_for
 from protocols.engine.committee import Committee
@@ -187,13 +188,13 @@ def _seconds(step: Step, size: int, committee: Committee) -> float:
 
 def _bytes(step: Step, committee: Committee) -> int:
     """Of all outputs of a step."""
-    held = -(-len(committee.sets.sets) * (committee.n - committee.t) // committee.n)
+    rows = bitshares.rows(committee, 1)
     if isinstance(step, Terms | SetTerms):
-        return 8 * len(step.outputs) * held * step.layout_words()
+        return 8 * len(step.outputs) * rows * step.layout_words()
     if isinstance(step, Lookahead):
-        return 16 * held * step.nodes * words_for(step.lanes)
+        return 16 * rows * step.nodes * words_for(step.lanes)
     if isinstance(step, Gate):
-        return 8 * len(step.outputs) * held * (step.width() + 1) * words_for(step.lanes)
+        return 8 * len(step.outputs) * rows * (step.width() + 1) * words_for(step.lanes)
     return 16 * _elements(step)
 
 
