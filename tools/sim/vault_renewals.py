@@ -109,6 +109,8 @@ class Renewals:
         """Somebody shows who holds the vault. Raises MalformedMessage if it proves nothing."""
         node, disk, mesh = self.node, self.node.disk, self.world.mesh
         if disk.ended:
+            if disk.order is not None:
+                node.post((sender,), disk.order)  # it was away when the owner said so
             return
         ours = disk.standing
         if ours is not None:
