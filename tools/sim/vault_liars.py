@@ -142,15 +142,21 @@ class EagerVotes(VaultLiar):
 class TwoRosters(EagerVotes):
     """As leader it proposes one roster here and another there, and votes for both."""
 
+    def __init__(self, node: VaultNode, dice: random.Random) -> None:
+        super().__init__(node, dice)
+        self.told: list[tuple[bytes, int]] = []
+
     def send(self, to: PartyId, message: Any) -> Any:
-        if isinstance(message, VaultPropose) and len(message.roster.held) > 1:
-            fewer = dataclasses.replace(message.roster, held=message.roster.held[:-1])
-            other = dataclasses.replace(message, roster=fewer)
-            if to == min(node.party for node in self.node.world.nodes.values()):
-                self.vote(message)
-                self.vote(other)
-            return other if to[0] % 2 else message
-        return message
+        if not isinstance(message, VaultPropose) or len(message.roster.held) < 2:
+            return message
+        fewer = dataclasses.replace(message.roster, held=message.roster.held[:-1])
+        other = dataclasses.replace(message, roster=fewer)
+        place = (message.roster.place.name, message.view)
+        if place not in self.told:
+            self.told.append(place)
+            self.vote(message)
+            self.vote(other)
+        return other if sorted(seat.party for seat in message.roster.seats).index(to) % 2 else message
 
 
 class Replay(VaultLiar):
