@@ -12,7 +12,8 @@ Secrets at rest. Records hold shares and seeds, so each is sealed (XSalsa20-Poly
 session alone, drawn at its beginning and itself sealed under a key derived from the node's identity: with a
 passphrase on the keystore, the journal alone tells nothing. At a session's end its key and records are
 deleted and overwritten (secure_delete) and the log is cut off, in the same breath if no other session is
-live. What stays is public within the session: how it ended, and the certified proof of that. A flash disk may
+live. So they are at once, while the session goes on, when our share in it was handed over.
+What stays is public within the session: how it ended, and the certified proof of that. A flash disk may
 keep overwritten blocks; there only the passphrase protects.
 """
 
@@ -35,6 +36,7 @@ from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MeshError
 from protocols.identifiers import SessionId
 from protocols.sessions.plan import Plan
+from protocols.sessions.records import HandedOver
 from protocols.wire import codec
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ KEEP_SESSIONS = 10_000
 """Ended sessions kept for looking back; older ones are deleted with their records."""
 
 Statement = tuple[str, tuple[object, ...]]
-_CUT = "cut off the log"
+_CUT, _CUT_NOW = "cut off the log", "cut off the log at once"
 """No SQL: asks for it once the transaction is done."""
 
 
@@ -168,10 +170,17 @@ class Journal:
         self._keys[session] = SecretBox(key)
 
     async def persist(self, session: SessionId, records: Sequence[object]) -> None:
-        """Store machine records; returns once they are durable. Raises JournalFull."""
+        """Store machine records; returns once they are durable. Raises JournalFull.
+
+        With a `HandedOver` among them nothing before it can be read any more: its session has a new key.
+        """
         box = self._keys.get(session)
         if box is None:
             raise JournalFull("the session is over as far as the journal knows", fix="start a new one")
+        handed = [index for index, record in enumerate(records) if isinstance(record, HandedOver)]
+        if handed:
+            box = await self._rekey(session)
+            records = records[handed[-1] :]
         insert = "INSERT INTO records (session, kind, body) VALUES (?, ?, ?)"
         await self._write(
             [
@@ -179,6 +188,19 @@ class Journal:
                 for record in records
             ]
         )
+
+    async def _rekey(self, session: SessionId) -> SecretBox:
+        """A new key for the session; what was stored under the old one, and that key, are overwritten."""
+        key, name = os.urandom(SecretBox.KEY_SIZE), bytes(session)
+        await self._write(
+            [
+                ("DELETE FROM records WHERE session = ?", (name,)),
+                ("UPDATE sessions SET key = ? WHERE session = ?", (bytes(self._box.encrypt(key)), name)),
+                (_CUT_NOW, ()),
+            ]
+        )
+        box = self._keys[session] = SecretBox(key)
+        return box
 
     async def abandon(self, session: SessionId, plan: Plan | None) -> None:
         """This node takes no part any more and does not know how it ends. Raises JournalFull."""
@@ -317,9 +339,10 @@ class Journal:
                     self._execute([request])
                 except (sqlite3.Error, OSError) as error:
                     request.error = self._full(error)
-        cuts = sum(statement is _CUT for request in batch for statement, _ in request.statements)
+        asked = [statement for request in batch for statement, _ in request.statements]
+        cuts, now = asked.count(_CUT), _CUT_NOW in asked
         self._ends += cuts
-        if cuts and (not self._keys or self._ends >= CUT_EVERY):
+        if now or (cuts and (not self._keys or self._ends >= CUT_EVERY)):
             self._ends = 0
             with contextlib.suppress(sqlite3.Error):  # somebody reads along: next time
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -334,7 +357,7 @@ class Journal:
         with self._connection:
             for request in batch:
                 for statement, parameters in request.statements:
-                    if statement is _CUT:
+                    if statement in (_CUT, _CUT_NOW):
                         continue
                     self._connection.execute(statement, parameters)
 

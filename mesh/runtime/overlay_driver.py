@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -214,8 +214,14 @@ class OverlayDriver:
 
     # -- addresses of the others, for the next start ----------------------------------------------------
 
-    def known(self) -> KnownMembers:
-        """Addresses of all other members; those that left may be back when we start again."""
+    def known(self, hints: Mapping[PartyId, tuple[str, ...]]) -> KnownMembers:
+        """Addresses of all other members; those that left may be back when we start again.
+
+        `hints`: what was known before this start. Who has not been heard of since stays in it: a node that
+        goes down twice in a row would else come back with the few that it happened to hear of in between.
+        """
         members = [m for m in self.view().members if m.party != self.me and m.addresses]
         members.sort(key=lambda member: member.status is Status.LEFT)
-        return KnownMembers(tuple(Known(m.party, m.addresses) for m in members[:MAX_KNOWN]))
+        found = {m.party: m.addresses for m in members}
+        found |= {party: addresses for party, addresses in hints.items() if party not in found}
+        return KnownMembers(tuple(Known(*one) for one in list(found.items())[:MAX_KNOWN]))

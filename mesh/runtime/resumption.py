@@ -18,7 +18,7 @@ from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import NO_VECTOR
 from protocols.sessions.plan import Plan
-from protocols.sessions.records import RECORDS, Begun
+from protocols.sessions.records import RECORDS, Begun, HandedOver
 from protocols.wire import codec
 
 log = structlog.get_logger("coppice.session")
@@ -74,9 +74,10 @@ async def gone_on_with(
 
 def plan_of(found: Unfinished) -> Plan | None:
     """The plan of a session that cannot be gone on with, to learn later how it ended."""
-    if not found.records or found.records[0][0] != Begun.__name__:
+    if not found.records or found.records[0][0] not in (Begun.__name__, HandedOver.__name__):
         return None
+    first: type[Begun] | type[HandedOver] = Begun if found.records[0][0] == Begun.__name__ else HandedOver
     try:
-        return codec.decode(Begun, found.records[0][1]).plan
+        return codec.decode(first, found.records[0][1]).plan
     except MeshError:
         return None

@@ -21,6 +21,10 @@ A message that was taken once is not taken again (a Fetch is: it wants an answer
 replayed too, since a machine that refuses may have learned something on the way; so each sender has a quota
 of messages in one session, beyond which nothing of it is heard.
 
+What must not be found. A share that was handed over to the next generation of its committee is not only
+dropped here: `HandedOver` has all that was stored made unreadable, and nothing is stored in its place. A crash
+after that costs this party the rest of the session, not its secret.
+
 Abstaining is the fallback. The replay must come to the binding records that the log holds, in their order;
 if it does not (another version of this software), or if the log outgrew its bound, `restore` raises and the
 node takes no part in the session any more.
@@ -58,7 +62,7 @@ from protocols.sessions.messages import (
 )
 from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Plan
-from protocols.sessions.records import BINDING, Begun, Expired, Heard, Outgrown
+from protocols.sessions.records import BINDING, Begun, Expired, HandedOver, Heard, Outgrown
 from protocols.wire import codec
 
 LOOSE: tuple[type, ...] = (
@@ -94,6 +98,7 @@ class DurableParty:
         self._shift = 0.0
         self._waiting: list[tuple[float, PartyId, object] | float] = []
         self._recording = True
+        self._handed_over = False
         self._quota = 512 + 8 * len(plan.parties)
         self._heard: Counter[PartyId] = Counter()
         self._taken: set[tuple[PartyId, object]] = set()
@@ -206,6 +211,8 @@ class DurableParty:
                     effects += self._noted(self.party.expire(record.at))
                 case Outgrown():
                     raise LocalMisuse("more was heard in this session than the journal keeps")
+                case HandedOver():
+                    raise LocalMisuse("our share was handed over, and what it came from is erased")
         self._origin = (b"", None, "", NO_VECTOR)
         stored = [record for record in records if isinstance(record, BINDING)]
         replayed = [effect.record for effect in effects if isinstance(effect, Persist)]
@@ -233,6 +240,10 @@ class DurableParty:
 
     def _stored(self, effects: list[Effect]) -> list[Effect]:
         """Before a step that binds us: everything heard up to it."""
+        if self.party.posts.handed_over and not self._handed_over and self.outcome is None:
+            self._handed_over, self._recording = True, False
+            self._waiting.clear()
+            return [Persist(HandedOver(self.plan)), *effects]
         if not self._recording or not any(_binds(effect) for effect in effects):
             return effects
         records: list[Effect] = []

@@ -94,8 +94,8 @@ class SessionParty:
         self._progress = Progress(plan, self.me)
         self.bulk = BulkWork(plan, keys, masked, self._progress)
         self.succession = Succession(plan)
-        self._posts = Posts(plan, keys, self.bulk.vectors, self.succession)
-        self._adders, self._members = self._posts.adders, self._posts.members
+        self.posts = Posts(plan, keys, self.bulk.vectors, self.succession)
+        self._adders, self._members = self.posts.adders, self.posts.members
         self._dealers = Dealers()
         self._dealt_up: set[Slot] = set()
         self._delivery = Delivery(plan, self.me)
@@ -114,7 +114,7 @@ class SessionParty:
         self._ends = now + self.plan.total_ms / 1000
         self._progress.start(now)
         effects: list[Effect] = self.initiator.start() if self.initiator else []
-        effects += [*self._posts.start(now, self._seed), *self._contribute()]
+        effects += [*self.posts.start(now, self._seed), *self._contribute()]
         return self._settle(now, effects)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
@@ -150,7 +150,7 @@ class SessionParty:
         return self._delivery.result or self._abort_proof
 
     def _roles(self) -> list[Adder | Member | RootWork]:
-        return [*self._posts, self.root]
+        return [*self.posts, self.root]
 
     # -- routing ----------------------------------------------------------------------------------
 
@@ -285,7 +285,7 @@ class SessionParty:
     def _shift(self, now: float) -> list[Effect]:
         """Who is lost, or in office, may have changed: every role looks again."""
         effects = self.root.lose(now, self.lost)
-        effects += self._posts.lose(now, self.lost, self._lost_at)
+        effects += self.posts.lose(now, self.lost, self._lost_at)
         deals = self._delivery.result is None or self._progress.banned
         return [*effects, *(self._dealers.advance(self._lost_at) if deals else [])]
 
@@ -293,7 +293,7 @@ class SessionParty:
 
     def _on_complaint(self, now: float, sender: PartyId, message: Complaint) -> list[Effect]:
         slot = (message.dealing.stage, message.dealing.generation)
-        if (post := self._posts.judge(slot, sender, message.seat)) is not None:
+        if (post := self.posts.judge(slot, sender, message.seat)) is not None:
             return post.receive(now, sender, message)
         asked = slot[1] == 0 and slot[0] < len(self.plan.stages)
         return self.initiator.complaint(sender, message) if self.initiator and asked else []
@@ -301,8 +301,8 @@ class SessionParty:
     def _on_certificate(self, now: float, sender: PartyId, message: Certificate) -> list[Effect]:
         slot = (message.roster.stage, message.roster.generation)
         effects = self._members[slot].receive(now, sender, message) if slot in self._members else []
-        self._posts.erase_outlived(message, self._dealers.certified(message))
-        concerned = self._posts.concerned(message)
+        self.posts.erase_outlived(message, self._dealers.certified(message))
+        concerned = self.posts.concerned(message)
         for adder in concerned:
             effects += adder.receive(now, sender, message)
         if message.roster.is_interim:
@@ -315,13 +315,13 @@ class SessionParty:
         """Another generation goes on: we may sit in it, deal to it, or take its sum."""
         if self._delivery.result is not None or (successor := self.succession.enter(message)) is None:
             return []
-        self._posts.reseat(successor)
+        self.posts.reseat(successor)
         effects = self._enter(now, successor, message)
         return [*effects, *self._deal_again(message, successor), *self._replay_early(now, successor)]
 
     def _on_decline(self, now: float, sender: PartyId, message: Decline) -> list[Effect]:
         effects = self.initiator.decline(sender, message) if self.initiator else []
-        return [*effects, *self._posts.decline(now, sender, message.stage)]
+        return [*effects, *self.posts.decline(now, sender, message.stage)]
 
     def _on_handover(self, now: float, message: HandoverCertificate) -> list[Effect]:
         """Take our place in the next generation of the root, if we have one; none once the total is known."""
@@ -332,7 +332,7 @@ class SessionParty:
 
     def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:
         lost = self._lost_at(successor.stage)
-        effects = self._posts.enter(now, successor, ended, self._seed, self._closed is not None, lost)
+        effects = self.posts.enter(now, successor, ended, self._seed, self._closed is not None, lost)
         return [*effects, *(self.root.lose(now, self.lost) if successor.is_root else [])]
 
     def _replay_early(self, now: float, entered: Assembly) -> list[Effect]:

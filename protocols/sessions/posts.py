@@ -26,6 +26,8 @@ class Posts:
         self.keys = keys
         self.adders: dict[Slot, Adder] = {}
         self.members: dict[Slot, Member] = {}
+        self.handed_over = False
+        """Whether we erased a share of a sum because a later generation of its committee has it."""
         self._vectors = vectors
         self._succession = succession
 
@@ -128,6 +130,7 @@ class Posts:
         assembly = self._succession.at(slot)
         if assembly is not None and older:
             check_certificate(assembly, message)
+            self.handed_over |= any(not self.members[place].erased for place in older)
         for place in (*moved, *(older if assembly is not None else ())):
             self.members[place].erase()
 

@@ -98,6 +98,15 @@ class Outgrown:
     KIND: ClassVar[str] = "outgrown"
 
 
-INPUTS: tuple[type, ...] = (Begun, Heard, Expired, Outgrown)
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """A committee took over the sum of which we held a share: what was stored so far is to be unreadable from
+    now on. After a restart this party abstains from the session; `plan` is to learn with how it ended."""
+
+    KIND: ClassVar[str] = "handed-over"
+    plan: Plan
+
+
+INPUTS: tuple[type, ...] = (Begun, Heard, Expired, Outgrown, HandedOver)
 BINDING: tuple[type, ...] = (VoteCast, ShareReleased, Dealt, Closed)
 RECORDS: tuple[type, ...] = (*INPUTS, *BINDING)

@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 import trio
 
+from mesh.runtime.node import _hints as remembered
 from tests.runtime.memory_mesh import MemoryMesh, ask, in_place
 
 __all__ = ["in_place"]
@@ -177,4 +178,24 @@ async def test_a_plan_that_never_left_the_node_was_aborted_for_certain(tmp_path,
         info = await back.ended(job)
         assert info.error is not None
         assert "before the session began; nothing was opened" in info.error.what
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_goes_down_twice_in_a_row_still_knows_where_everybody_was(
+    tmp_path, in_place, autojump_clock
+):
+    """In between it hears of nobody but one; what it knew before must not be overwritten by that."""
+    async with trio.open_nursery() as nursery:
+        mesh = MemoryMesh(tmp_path, nursery)
+        members = list(await mesh.start(5, ROWS))
+        victim = members[3]
+        await victim.node._remember_members()
+        parties = {member.party for member in members if member is not victim}
+        for member in [victim, *members[1:3], members[4]]:
+            await mesh.crash(member)
+        back = await mesh.restart(victim)
+        back.node._hints = remembered(back.journal)
+        assert len(back.node.overlay.view().members) < 5, "it has not heard of everybody yet"
+        await back.node._remember_members()
+        assert set(remembered(back.journal)) == parties
         nursery.cancel_scope.cancel()

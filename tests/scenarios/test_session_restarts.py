@@ -15,7 +15,7 @@ from protocols.sessions.durable import MAX_TOLD_AGAIN, DurableParty
 from protocols.sessions.messages import Certificate, Deal, Fetch, PeersLost, Proposal, Result, Resumed, Vote
 from protocols.sessions.party import INITIATOR_PATIENCE_S
 from protocols.sessions.progress import collecting_s
-from protocols.sessions.records import Begun, Heard, VoteCast
+from protocols.sessions.records import Begun, HandedOver, Heard, VoteCast
 from protocols.sessions.roster import ROSTER
 from tests.scenarios.crash_pump import CrashPump
 from tests.scenarios.pump import make_inputs, make_keys, make_plan, seed_of
@@ -260,3 +260,10 @@ def test_a_member_that_was_replaced_while_it_was_away_learns_it_and_erases_what_
     assert seen[0][:2] == (True, False), "it held shares when it came back"
     assert any(erased and not held and outcome is None for held, erased, outcome in seen)
     assert not pump.sayings.contradictions
+    for party in (victim, *plan.stages[root].members[:2]):
+        stored = pump.disks[party]
+        assert sum(isinstance(record, HandedOver) for record in stored) == 1, "nobody keeps it on disk"
+        index = next(i for i, record in enumerate(stored) if isinstance(record, HandedOver))
+        assert not any(isinstance(record, Heard) for record in stored[index:])
+        with pytest.raises(LocalMisuse, match="handed over"):
+            DurableParty.restore(pump.keys[party], stored, pump.now, 1.0)

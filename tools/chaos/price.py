@@ -26,6 +26,8 @@ ROLES = ("nobody", "sub-aggregator", "committee member")
 WARM_UP = 3
 LATEST = 0.9
 """The blow falls within this part of an undisturbed session: later ones would miss it."""
+DEAR_S = 0.8
+"""Rounds that cost more than this are told step by step."""
 LONGER_S = 1.5
 """A stopped peer stays stopped this much beyond detection."""
 
@@ -47,6 +49,8 @@ def measure(ground: Ground, runs: int, seed: int, *, pauses: bool) -> dict[str, 
         if verdict == "right" and number >= WARM_UP:
             seconds[role].append(took)
         print(f"{number + 1:4d} {verdict:8s} {victim or 'nobody'} ({role}) {took:5.2f} s", file=sys.stderr)
+        if role != "nobody" and took > usual_s + detect_s + DEAR_S:
+            _tell(asker)
         for peer in list(ground.mesh.peers.values()):
             if not peer.pid:
                 ground.mesh.restart(peer.name)
@@ -98,6 +102,14 @@ def _round(
     finally:
         if stopped:
             ground.mesh.resume(victim)
+
+
+def _tell(asker: Peer) -> None:
+    """What the asker's last job did when."""
+    began = 0.0
+    for event in asker.client.events(asker.client.jobs()[0].id):
+        began = began or event.at
+        print(f"        {event.at - began:6.3f} {event.kind}: {event.text}", file=sys.stderr)
 
 
 def _victim(tree: Tree, role: str, asker: str, dice: random.Random) -> str:
