@@ -221,8 +221,7 @@ class MemberService:
         sortition.committee_size(len(picture.view.alive_gateways))
         work = await self._new(spec)
         calculation = (ProgramCalculation if is_program(spec) else Calculation)(self._node, work)
-        if isinstance(calculation, Calculation):  # the others' sessions do not survive a restart
-            await trio.to_thread.run_sync(self._node.jobs.save, work.info)
+        await trio.to_thread.run_sync(self._node.jobs.save, work.info)
         self._nursery.start_soon(self._until_ended, work, calculation.run)
         return work.info.id
 
@@ -235,7 +234,8 @@ class MemberService:
         return work
 
     async def _resumed(self, work: Job, stored: Stored) -> None:
-        await self._until_ended(work, partial(Calculation(self._node, work).resume, stored))
+        calculation = ProgramCalculation if is_program(stored.info.spec) else Calculation
+        await self._until_ended(work, partial(calculation(self._node, work).resume, stored))
 
     async def _until_ended(self, work: Job, run: Callable[[], Awaitable[None]]) -> None:
         with work.scope:

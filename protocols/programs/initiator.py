@@ -111,8 +111,8 @@ class Initiator:
         elif self.phase == "voting" and self._voting.lacks(self._sitting.here()):
             effects += self._propose(now, final=True)
         elif self.phase == "recounting" and self._attempt:
-            recount = Recount(self._attempt.number)
-            effects += [Broadcast(again, recount)] if again else self._next(now)
+            words = (self.certificate, Recount(self._attempt.number))  # it may have missed both
+            effects += [Broadcast(again, each) for each in words] if again else self._next(now)
         elif self.phase == "running" and self._attempt and self._sitting.gone(self._attempt.quorum):
             effects += self._recount(now)
         return effects
@@ -351,7 +351,7 @@ class Initiator:
             self.phase, self._until = "gathering", now + VOTE_S
             return self._too_few()
         self.phase, self._until = "recounting", now + VOTE_S
-        return [self._to_members(Recount(last.attempt.number))]
+        return [self._to_members(last.certificate), self._to_members(Recount(last.attempt.number))]
 
     # -- the end ------------------------------------------------------------------------------------------
 

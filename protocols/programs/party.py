@@ -122,6 +122,8 @@ class ProgramParty:
         self._ends = now + self.plan.total_ms / 1000 + INITIATOR_PATIENCE_S
         self.certificate = certificate
         effects: list[Effect] = []
+        if certificate is not None and self.me in self.plan.owners:
+            effects.append(Publish(Certified(self._roster())))
         if self.recipient is not None and certificate is not None:
             program = self._compiler.compiled(certificate.start)
             effects += self.recipient.started(now, certificate, program)

@@ -74,6 +74,26 @@ def test_an_asker_that_dies_before_the_certificate_gives_up_for_certain() -> Non
     assert not [record for _, record in pump.records if isinstance(record, Coordinated)]
 
 
+def test_an_asker_that_dies_with_the_certificate_in_hand_sends_it_when_it_is_back() -> None:
+    """It is stored, and nobody has it."""
+    pump = Pump(WORK, TABLES)
+    died: list[float] = []
+
+    def hook(pump, sender, to, message):
+        if not isinstance(message, StartCertificate) or (died and pump.now > died[0] + 0.5):
+            return message
+        if not died:
+            died.append(pump.now)
+            pump.kill(0)
+            pump.push(pump.now + 1.0, lambda: pump.restart(0))
+        return None
+
+    pump.hook = hook
+    pump.run()
+    assert died
+    assert value(pump) == np.median(LINE)
+
+
 def test_what_the_asker_told_is_stored_before() -> None:
     """A certificate or an attempt that members know of is never forgotten by a restart."""
     pump = Pump(WORK, TABLES)

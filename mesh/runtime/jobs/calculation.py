@@ -86,7 +86,7 @@ class Calculation:
         """Of a job of before this node's restart: wait for the end of its session, wherever it is known."""
         plan = stored.plan
         try:
-            if plan is None:
+            if not isinstance(plan, Plan):
                 raise SessionAborted(_UNBEGUN, definite=True, fix="submit the job again")
             self._plan, self._names = plan, stored.names
             self._work.phase("session", f"session {plan.session.short()} goes on", session=plan.session.hex())

@@ -22,6 +22,7 @@ from mesh.api import jsonshape
 from mesh.api.shapes import JobInfo
 from protocols.errors import MeshError
 from protocols.identifiers import PartyId
+from protocols.programs.plan import ProgramPlan
 from protocols.sessions.plan import Plan
 from protocols.wire import codec
 
@@ -35,7 +36,7 @@ class Stored:
     """
 
     info: JobInfo
-    plan: Plan | None
+    plan: Plan | ProgramPlan | None
     revealed: tuple[str, ...]
     names: dict[PartyId, str]
 
@@ -49,7 +50,7 @@ class JobStore:
     def save(
         self,
         info: JobInfo,
-        plan: Plan | None = None,
+        plan: Plan | ProgramPlan | None = None,
         revealed: tuple[str, ...] = (),
         names: dict[PartyId, str] | None = None,
     ) -> None:
@@ -60,6 +61,7 @@ class JobStore:
             document = {
                 "info": jsonshape.encode(info),
                 "plan": b64encode(codec.encode(plan)).decode() if plan else known.get("plan"),
+                "program": isinstance(plan, ProgramPlan) if plan else known.get("program", False),
                 "revealed": list(revealed) or known.get("revealed", []),
                 "names": {party.hex(): name for party, name in names.items()}
                 if names
@@ -82,10 +84,11 @@ class JobStore:
             try:
                 document = json.loads(path.read_text("utf-8"))
                 plan = document["plan"]
+                kind: type[Plan] | type[ProgramPlan] = ProgramPlan if document.get("program") else Plan
                 found.append(
                     Stored(
                         jsonshape.decode(JobInfo, document["info"]),
-                        codec.decode(Plan, b64decode(plan)) if plan else None,
+                        codec.decode(kind, b64decode(plan)) if plan else None,
                         tuple(str(words) for words in document["revealed"]),
                         {PartyId(bytes.fromhex(key)): str(name) for key, name in document["names"].items()},
                     )

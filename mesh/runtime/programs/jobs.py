@@ -18,8 +18,10 @@ from mesh.overlay.program_planner import ProgramLimits, plan_program
 from mesh.runtime.jobs.calculation import job_of, refusals_of, too_few
 from mesh.runtime.jobs.inquiry import Inquiry
 from mesh.runtime.jobs.records import Job as Work
+from mesh.runtime.jobs.store import Stored
 from mesh.runtime.node import Node
 from protocols.errors import ConfigError, MeshError, Refused, SessionAborted
+from protocols.identifiers import PartyId
 from protocols.programs import answers, questions
 from protocols.programs.events import Begun, Reseated
 from protocols.programs.party import Finished
@@ -32,6 +34,7 @@ from protocols.statistics import names
 ATTEMPTS = 4
 PAUSE_S = 0.3
 SPARE_S = 10.0
+UNBEGUN = "the node stopped before the session began"
 ASSUMED_ROWS = 100
 """Of each site, for a dry run on a node that has no such data itself."""
 
@@ -44,6 +47,7 @@ class ProgramCalculation:
         self._work = work
         self._plan: ProgramPlan | None = None
         self._outcome: ProgramOpened | Finished | events.Aborted | None = None
+        self._names: dict[PartyId, str] = {}
         self._over = trio.Event()
         self._started = time.monotonic()
 
@@ -53,11 +57,42 @@ class ProgramCalculation:
         try:
             job = job_of(self._work.info.spec, self._node.config.min_sites)
             plan, explanation, opened = await self._opened(job)
-            self._work.finish(self._result(plan, explanation, opened))
+            self._work.finish(self._result(plan, explanation.revealed, opened))
         except MeshError as error:
             self._work.fail(error)
         finally:
             self._node.programs.listeners.remove(self._listen)
+
+    async def resume(self, stored: Stored) -> None:
+        """Of a job of before this node's restart: its session goes on, with or without us."""
+        plan = stored.plan
+        self._node.programs.listeners.append(self._listen)
+        try:
+            if not isinstance(plan, ProgramPlan):
+                raise SessionAborted(UNBEGUN, definite=True, fix="submit the job again")
+            self._plan, self._names = plan, stored.names
+            self._work.phase("session", f"session {plan.session.short()} goes on", session=plan.session.hex())
+            outcome = await self._awaited(plan)
+            if not isinstance(outcome, ProgramOpened):
+                raise self._error(outcome)
+            self._work.finish(self._result(plan, stored.revealed, outcome))
+        except MeshError as error:
+            self._work.fail(error)
+        finally:
+            self._node.programs.listeners.remove(self._listen)
+
+    async def _awaited(self, plan: ProgramPlan) -> ProgramOpened | Finished | events.Aborted:
+        """The end of a session that is rebuilt from the journal; it may have ended before we listened."""
+        ended = self._node.programs.ended.get(plan.session)
+        if ended is not None:
+            return ended
+        if not await trio.to_thread.run_sync(self._node.programs.is_open, plan.session):
+            known = await trio.to_thread.run_sync(self._node.programs.knows, plan.session)
+            words = "its end was not stored before the node stopped" if known else UNBEGUN
+            return events.Aborted("C-300", words, definite=not known)
+        with trio.move_on_after(plan.total_ms / 1000 + SPARE_S):
+            await self._over.wait()
+        return self._outcome or events.Aborted("C-303", "the session did not end in time", definite=False)
 
     async def _opened(self, job: Job) -> tuple[ProgramPlan, Explanation, ProgramOpened]:
         for attempt in range(1, ATTEMPTS + 1):
@@ -68,6 +103,10 @@ class ProgramCalculation:
                     raise
                 await self._again(refusal)
                 continue
+            view = self._node.overlay.view()
+            self._names = {party: view.name(party) for party in plan.owners}
+            told = plan, tuple(explanation.revealed), self._names
+            await trio.to_thread.run_sync(self._node.jobs.save, self._work.info, *told)
             outcome = await self._session(plan)
             if isinstance(outcome, ProgramOpened):
                 return plan, explanation, outcome
@@ -138,12 +177,16 @@ class ProgramCalculation:
         error.code = outcome.code or error.code
         return error
 
-    def _result(self, plan: ProgramPlan, explanation: Explanation, opened: ProgramOpened) -> JobResult:
+    def _result(self, plan: ProgramPlan, revealed: tuple[str, ...], opened: ProgramOpened) -> JobResult:
         rows = sum(entry.rows for entry in opened.inputs)
         found = answers.read(plan.job, opened.outputs, rows, len(opened.inputs))
         shown = tuple(AnswerInfo(a.statistic, a.column, a.value, a.n, a.edges) for a in found)
-        name = self._node.overlay.view().name
+        known = self._node.overlay.view().name
         counted = {entry.dealer for entry in opened.inputs}
+
+        def name(party: PartyId) -> str:
+            return self._names.get(party) or known(party)
+
         driver = self._node.programs.driver(plan.session)
         only = shown[0] if len(shown) == 1 else None
         self._work.emit(
@@ -158,7 +201,7 @@ class ProgramCalculation:
             session=plan.session.hex(),
             seconds=round(time.monotonic() - self._started, 3),
             bytes_sent=driver.bytes_sent if driver else 0,
-            revealed=explanation.revealed,
+            revealed=revealed,
             missing=tuple(name(party) for party in plan.owners if party not in counted),
             counted=tuple(name(party) for party in sorted(counted)),
         )

@@ -7,7 +7,7 @@ allowed by the owner of our data; only then does a machine start. Whoever refuse
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -54,6 +54,8 @@ log = structlog.get_logger("coppice.program")
 
 PROGRAM_MESSAGES = NETWORK_MESSAGES
 MAX_LIVE = 8
+MAX_ENDED = 16
+"""Outcomes kept; an opened one holds its outputs."""
 
 Listener = Callable[[ProgramPlan, object], None]
 T = TypeVar("T")
@@ -86,6 +88,8 @@ class Programs:
         self.registry = Registry(self.counters)
         self.listeners: list[Listener] = []
         self.limits = limits
+        self.ended: OrderedDict[SessionId, ProgramOpened | Finished | events.Aborted] = OrderedDict()
+        """How our own last sessions ended: for a job that listens only after a restart went on with it."""
         self._keys = keys
         self._journal = journal
         self._postman = postman
@@ -156,6 +160,16 @@ class Programs:
     def driver(self, session: SessionId) -> ProgramDriver | None:
         """Of a live session."""
         return cast("ProgramDriver | None", self.registry.live.get(session))
+
+    def is_open(self, session: SessionId) -> bool:
+        """Whether it is live, or was left open by a crash and will be again. Raises JournalFull."""
+        if session in self.registry.live or session in self._considering:
+            return True
+        return any(left.session == session for left in self._journal.left_open())
+
+    def knows(self, session: SessionId) -> bool:
+        """Whether this node ever said anything in the session. Raises JournalFull."""
+        return self._journal.knows(session)
 
     def _drivers(self) -> list[ProgramDriver]:
         return cast("list[ProgramDriver]", list(self.registry.live.values()))
@@ -237,6 +251,13 @@ class Programs:
             name = self._picture().view.name(event.party)
             log.warning("fault", party=name, fault=event.fault, proven=event.proven)
             self.counters["faults_named"] += 1
+        if (
+            isinstance(event, ProgramOpened | Finished | events.Aborted)
+            and plan.initiator == self._keys.party
+        ):
+            self.ended[plan.session] = event
+            while len(self.ended) > MAX_ENDED:
+                self.ended.popitem(last=False)
         if isinstance(event, Certified | Unopened) and self._nursery is not None:
             self._nursery.start_soon(self._note, plan, event)
         for listener in list(self.listeners):
