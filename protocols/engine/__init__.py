@@ -9,7 +9,7 @@ The protocol, from the bottom up (docs of each module hold the details and the p
  4. `opening`             v = sum of summands, each hidden by an additive zero.
  5. `multiply`            xy + r opened once; truncation comes with it.
  6. `binary`, `carry`     64 lanes a word; shared bits (`bitshares`); the carry of a sum of masked terms.
- 7. `compare`, `randombit`  from a masked opening to a shared bit, and back into the field;
+ 7. `compare`, `randombit`, `dealtbit`  from a masked opening to a shared bit, and back into the field;
     `lookahead` saves rounds, `decompose` gives all bits and exact floors.
  8. `program`             steps, their layers, exact cost; `evaluator` runs one layer a round.
  9. `assembler`, `numbers`  writing programs; scale and range of every value.

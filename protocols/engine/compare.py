@@ -11,8 +11,9 @@ x + 2^k = (c - r_B) + (-r_1) + ... + (-r_t) mod 2^(k+1), and x < 0 iff plane k o
 With t = 1 there are two terms, given as monomials of groups (`carry`): a comparison of 40 bits takes 4
 rounds. With larger t carry-save layers come first. In mode A all key sets draw terms (`SetTerms`).
 
-Shared bit to field: e = b + rho is opened, rho from `randombit`, in the round of the last gate, because
-the opening needs no more than members' summands of that gate. [b] = rho or 1 - rho, as e says.
+Shared bit to field: e = b + rho is opened, rho from `randombit` or `dealtbit`, in the round of the
+last gate, because the opening needs no more than members' summands of that gate. [b] = rho or 1 - rho,
+as e says.
 
 Symbols: k magnitude bits, x secret, c opened, r mask, r_j its terms, B block, b result, rho random bit.
 """

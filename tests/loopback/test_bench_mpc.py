@@ -85,8 +85,8 @@ def test_the_proxy_delays_in_both_directions() -> None:
 
 def test_lines_that_fall_short_are_named() -> None:
     row = {
-        "work": "compare_1e5", "n": 3, "t": 1, "rate": 1e5, "seconds": 1.0, "rounds": 5, "target_ratio": 100.0,
-        "memory_ratio": 2.0, "bytes_each": 117.0,
+        "work": "compare_1e5", "n": 3, "t": 1, "rate": 1e5, "seconds": 1.0, "rounds": 5,
+        "target_ratio": 100.0, "memory_ratio": 2.0, "bytes_each": 117.0,
     }  # fmt: skip
     assert [reason for reason in mpc_records.short_of(row) if "MPyC" in reason] == [
         "71.4 times MPyC, 100 asked"

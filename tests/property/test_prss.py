@@ -57,6 +57,33 @@ def test_masks_convert_to_shamir_of_the_integer_sum(n: int, t: int, bits: int, s
     assert opened(shares[-t - 1 :], list(range(n - t, n + 1))) == expected
 
 
+@pytest.mark.parametrize(("n", "t"), SHAPES + WIDE)
+@pytest.mark.parametrize(("bits", "shift"), [(49, 0), (98, 16), (80, 40), (113, 31)])
+def test_masks_summed_set_by_set_are_those_drawn_at_once(n: int, t: int, bits: int, shift: int) -> None:
+    """In pieces too: no cut changes what is drawn. The widest weights of (13, 4) take the long way."""
+    bits = min(bits, 120 - len(key_sets(n, t).sets).bit_length())
+    for mine in deal_keys(n, t, SEED)[:: n - 1]:
+        quorum = tuple(range(1, n + 1))
+        masks = replicated.MaskStream(mine, bits, b"ctx").draw(9)
+        stream = replicated.MaskStream(mine, bits, b"ctx")
+        pieces = [stream.shared(count, shift, quorum) for count in (4, 5)]
+        shamir, additive = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
+        assert np.array_equal(shamir, replicated.to_shamir(mine, masks, shift))
+        assert np.array_equal(additive, replicated.additive(mine, masks, quorum))
+
+
+@pytest.mark.parametrize(("n", "t"), SHAPES)
+def test_field_masks_open_to_what_their_summands_add_up_to(n: int, t: int) -> None:
+    quorum = tuple(range(1, n + 1))
+    drawn = [replicated.FieldStream(k, b"ctx").draw(6, quorum) for k in deal_keys(n, t, SEED)]
+    total = np.zeros((2, 6), dtype=np.uint64)
+    for _, mine in drawn:
+        total = rns.add(total, mine)
+    expected = [int(x) for x in rns.to_ints(total)]
+    assert opened([share for share, _ in drawn[: t + 1]], list(range(1, t + 2))) == expected
+    assert opened([share for share, _ in drawn[-t - 1 :]], list(range(n - t, n + 1))) == expected
+
+
 @pytest.mark.parametrize(("n", "t"), SHAPES)
 def test_additive_masks_and_zeros_add_up_over_any_quorum(n: int, t: int) -> None:
     keys = deal_keys(n, t, SEED)

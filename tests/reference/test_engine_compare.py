@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from protocols.arithmetic import field, rns
-from protocols.engine import binary, bitshares, carry, lookahead, randombit
+from protocols.engine import binary, bitshares, carry, dealtbit, lookahead, randombit
 from protocols.engine.assembler import Assembler
 from protocols.engine.committee import Committee, whole
 from protocols.errors import LocalMisuse
@@ -136,6 +136,22 @@ def test_both_trees_agree(monkeypatch: pytest.MonkeyPatch) -> None:
             shares = {p: out[0] for p, out in done.outputs.items()}
             assert rns.to_ints(reconstruct(shares, committee.t)).tolist() == (x < 0).astype(int).tolist()
     lookahead.best_width.cache_clear()
+
+
+def test_what_a_dealer_of_bits_publishes_is_hidden() -> None:
+    """Almost all of it is above 2^50, it changes with the session, and mode A takes no dealer's word."""
+    committee = whole(3, 1)
+    build = Assembler(committee)
+    program = build.program(*build.random_bits(64))
+    (dealt,) = (n for n, step in enumerate(program.steps) if isinstance(step, dealtbit.Dealt))
+    dealer = committee.rotated(dealt)[0]
+    one, two = (
+        run(program, seats(committee, session=name), {}, record=True).transcript[0] for name in (b"a", b"b")
+    )
+    assert {point for point, sent in one.items() if sent.size} == {dealer}
+    assert (one[dealer] > np.uint64(1 << 50)).mean() > 0.9
+    assert not np.array_equal(one[dealer] & np.uint64(1), two[dealer] & np.uint64(1))
+    assert not any(dealtbit.applies(c) for c in (whole(4, 1, "A"), whole(5, 2)))
 
 
 def test_products_in_small_fields() -> None:
