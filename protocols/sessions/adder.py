@@ -73,6 +73,7 @@ class Adder:
         self._announced = False
         self._heard: set[PartyId] = set()
         self._collect_until, self._now = float("inf"), 0.0
+        self._fresh_until = 0.0
 
     def inherit(self, before: Adder) -> None:
         """What dealers did in the generation before counts in this one."""
@@ -93,6 +94,7 @@ class Adder:
             self._collect_until = now + collecting_s(self.assembly.plan, self.assembly.stage)
         else:
             self._collect_until = max(self._collect_until, now + TAKE_OVER_S)
+            self._fresh_until = now + REFILL_WAIT_S
         return self._advance(now)
 
     def expire(self, now: float) -> list[Effect]:
@@ -104,7 +106,7 @@ class Adder:
         """When to look again."""
         if self.certificate is not None or self.proposal is not None or not self.in_office:
             return self._parcels.due
-        ends = [self.ledger.next_grace(self._now), self._collect_until, self._parcels.due]
+        ends = [self.ledger.next_grace(self._now), self._collect_until, self._parcels.due, self._fresh_until]
         ends += [since + REFILL_WAIT_S for since in self.ledger.lost_at.values()]
         return min((end for end in ends if end is not None and end > self._now), default=None)
 
@@ -139,6 +141,7 @@ class Adder:
         before, returned, self.lost = self._can_certify, self.lost - lost, lost
         if self._can_certify and not before:
             self._collect_until = max(self._collect_until, now + TAKE_OVER_S)
+            self._fresh_until = now + REFILL_WAIT_S
         return [*self._tell_again(returned), *self._advance(now)]
 
     def _tell_again(self, returned: frozenset[PartyId]) -> list[Effect]:
@@ -306,7 +309,7 @@ class Adder:
             successors = self._successors(now)
             if not successors:
                 return []
-        proposal = self._composer.compose(self.lost - self.passed, successors)
+        proposal = self._composer.compose(successors)
         futile = self.ledger.is_futile(proposal, self.lost - self.passed, now < self._collect_until)
         return [] if futile else self._propose(proposal)
 
@@ -314,13 +317,13 @@ class Adder:
         """Who should go on in our members' place, if it is time for that."""
         lost = self.lost - self.passed
         away = frozenset(p for p in lost if now >= self.ledger.lost_at.get(p, now) + REFILL_WAIT_S)
-        if not self.assembly.is_divisible:
+        if not self.assembly.is_divisible or now < self._fresh_until:
             return ()
         if not is_thin(self.assembly, lost) or not set(self.assembly.members) & away:
             return ()
-        own = next((s for s in self.assembly.sources if s.child == self.assembly.stage), None)
-        if own is not None and not self.ledger.is_settled(now, own, lost):
-            return ()  # first the sum of the generation before
+        certified = (s for s in self.assembly.sources if s.child in self.ledger.certificates)
+        if not all(self.ledger.is_settled(now, source, lost) for source in certified):
+            return ()  # what is on its way is waited for, the sum of the generation before above all
         return successor_seats(self.assembly, lost) or ()
 
     def _propose(self, proposal: Roster) -> list[Effect]:

@@ -62,11 +62,11 @@ class Member:
     ) -> None:
         self.assembly = assembly
         self.keys = keys
-        seat = assembly.seat_of(keys.party)
-        if seat is None:
+        if (seat := assembly.seat_of(keys.party)) is None:
             raise UnexpectedMessage("we hold no seat in this committee")
         self.seat = seat
         self.lost: frozenset[PartyId] = frozenset()
+        self.absent = frozenset({keys.party})
         self.certificate: Certificate | None = None
         self.sum: Elements | None = None
         self.failure: str | None = None
@@ -294,8 +294,10 @@ class Member:
         adder, proposal = self._pending
         if self._missing(proposal) or not self._matches(proposal):
             return []
-        if proposal.is_interim and not is_agreeable(self.assembly, proposal.successors, self.lost):
-            return []  # until we see the same seats vacant
+        if proposal.is_interim and not is_agreeable(
+            self.assembly, proposal.successors, self.absent | {self.keys.party}
+        ):
+            return []  # until we have seen the same seats vacant
         subject = roster.roster_digest(self.assembly.session, proposal)
         ballot = roster.cast(self.keys, self.seat, roster.ROSTER, subject)
         self._vote = (proposal, ballot)
@@ -321,8 +323,8 @@ class Member:
             return []
         roster.check_certificate(self.assembly, message)
         self.certificate = message
-        listed = {entry.dealing for group in message.roster.groups for entry in group.entries}
         if message.roster.is_interim:  # what is not in the sum that moves on is dealt again, to others
+            listed = {entry.dealing for group in message.roster.groups for entry in group.entries}
             self._held = {name: held for name, held in self._held.items() if name in listed}
         adder = self.assembly.current_adder(self.lost) if sender in self.lost else sender
         return [*self._fetch(adder or sender, message.roster), *self._try_sum(now)]
@@ -377,7 +379,8 @@ class Member:
         members = self.assembly.members
         live = {index + 1 for index, member in enumerate(members) if member not in self.lost}
         answered = live <= self._checks.keys()
-        usable, held, threshold = self._usable(), self._shares(), self.assembly.threshold
+        mine, held, threshold = self._checks[self.seat + 1], self._shares(), self.assembly.threshold
+        usable = {point: said for point, said in self._checks.items() if said.size == mine.size}
         early = not answered and (self._patient or len(self._checks) < self.assembly.quorum)
         if early or len(usable) <= 2 * threshold:
             return []
@@ -394,7 +397,3 @@ class Member:
         self.sum = field.total(np.stack(shares))
         heard = [members[point - 1] for point in sorted(usable)]
         return summing.named(self.certificate.roster, heard, verdict)
-
-    def _usable(self) -> dict[int, Elements]:
-        width = self._checks[self.seat + 1].size
-        return {point: values for point, values in self._checks.items() if values.size == width}

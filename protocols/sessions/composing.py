@@ -29,16 +29,16 @@ class Composer:
         usable = (claim for claim in rosters if rosters.count(claim) >= needed and self._is_usable(claim))
         return next(usable, None)
 
-    def compose(self, lost: frozenset[PartyId], successors: tuple[Seat, ...] = ()) -> Roster:
+    def compose(self, successors: tuple[Seat, ...] = ()) -> Roster:
         """All that we know good; or the roster some member voted for, if it is that and no less."""
-        assembly = self.ledger.assembly
+        assembly, absent = self.ledger.assembly, frozenset(self.ledger.lost_at)
         groups = self.ledger.groups()
         ours = {entry.dealing for group in groups for entry in group.entries}
         good = self.ledger.votable()
         for claim, _ in self.claims.values():
             theirs = {entry.dealing for group in claim.groups for entry in group.entries}
             caught = any(e.dealer in self.ledger.excluded for group in claim.groups for e in group.entries)
-            given = claim.is_interim and not is_agreeable(assembly, claim.successors, lost)
+            given = claim.is_interim and not is_agreeable(assembly, claim.successors, absent)
             if ours <= theirs <= good and not caught and not given and self._is_usable(claim):
                 return claim
         contributors: set[PartyId] = set()

@@ -331,8 +331,8 @@ class SessionParty:
         return [*self._enter(now, successor, message.certificate), *self._replay_early(now, successor)]
 
     def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:
-        lost = self._lost_at(successor.stage)
-        effects = self.posts.enter(now, successor, ended, self._seed, self._closed is not None, lost)
+        lost = (self.lost, self._lost_at(successor.stage))
+        effects = self.posts.enter(now, successor, ended, self._seed, self._closed is not None, *lost)
         return [*effects, *(self.root.lose(now, self.lost) if successor.is_root else [])]
 
     def _replay_early(self, now: float, entered: Assembly) -> list[Effect]:

@@ -50,9 +50,10 @@ class Posts:
         seed: bytes,
         closed: bool,
         lost: frozenset[PartyId],
+        not_counted: frozenset[PartyId],
     ) -> list[Effect]:
         """Our place in a next generation, if we have one. `ended`: the certificate of the one before it;
-        `lost`: who is not counted on in this stage.
+        `not_counted`: who is not counted on in this stage, `lost` or not.
         """
         slot = (successor.stage, successor.generation)
         before = (ended.roster.stage, ended.roster.generation)
@@ -61,11 +62,9 @@ class Posts:
         effects = self._take_up(now, successor, seed)
         if slot in self.adders and successor.sources_in:
             effects += self.adders[slot].receive(now, self.keys.party, ended)
-        for post in (self.members.get(slot), self.adders.get(slot)):
-            if isinstance(post, Member):
-                post.closed = closed
-            effects += post.lose(now, lost) if post is not None else []
-        return effects
+        if slot in self.members:
+            self.members[slot].closed = closed
+        return [*effects, *self._lose(now, slot, lost, not_counted)]
 
     def _take_up(self, now: float, assembly: Assembly, seed: bytes) -> list[Effect]:
         slot, me = (assembly.stage, assembly.generation), self.keys.party
@@ -85,12 +84,20 @@ class Posts:
         self, now: float, lost: frozenset[PartyId], lost_at: Callable[[int], frozenset[PartyId]]
     ) -> list[Effect]:
         """Who is `lost`, and who is not counted on `lost_at` a stage."""
+        slots = dict.fromkeys((*self.adders, *self.members))
+        return [effect for slot in slots for effect in self._lose(now, slot, lost, lost_at(slot[0]))]
+
+    def _lose(
+        self, now: float, slot: Slot, lost: frozenset[PartyId], not_counted: frozenset[PartyId]
+    ) -> list[Effect]:
+        adder, member = self.adders.get(slot), self.members.get(slot)
         effects: list[Effect] = []
-        for (stage, _), adder in self.adders.items():
-            adder.passed = lost_at(stage) - lost
-            effects += adder.lose(now, lost_at(stage))
-        for (stage, _), member in self.members.items():
-            effects += member.lose(now, lost_at(stage))
+        if adder is not None:
+            adder.passed = not_counted - lost
+            effects += adder.lose(now, not_counted)
+        if member is not None:
+            member.absent |= lost
+            effects += member.lose(now, not_counted)
         return effects
 
     def decline(self, now: float, sender: PartyId, stage: int) -> list[Effect]:
