@@ -22,8 +22,8 @@ replayed too, since a machine that refuses may have learned something on the way
 of messages in one session, beyond which nothing of it is heard.
 
 What must not be found. A share that was handed over to the next generation of its committee is not only
-dropped here: `HandedOver` has all that was stored made unreadable, and nothing is stored in its place. A crash
-after that costs this party the rest of the session, not its secret.
+dropped here: `HandedOver` has all that was stored made unreadable, and nothing is stored in its place. A
+crash after that costs this party the rest of the session, not its secret.
 
 Abstaining is the fallback. The replay must come to the binding records that the log holds, in their order;
 if it does not (another version of this software), or if the log outgrew its bound, `restore` raises and the

@@ -63,7 +63,7 @@ from protocols.sessions.rootwork import RootWork
 from protocols.sessions.succession import Slot, Succession
 from protocols.sessions.transcript import transcript
 
-INITIATOR_PATIENCE_S = 2.0
+INITIATOR_PATIENCE_S = 6.0
 """How much longer than the plan's total everybody waits for the abort ballots of the root."""
 
 OF_ROOT = (OpeningShare, ResultVote, HandoverProposal, HandoverVote, HandoverCertificate)

@@ -19,9 +19,9 @@ from tools.chaos import audit
 from tools.chaos.ground import COLUMNS, JOB_S, STATISTICS, Ground
 from tools.chaos.tally import Round, Tally
 
-HANG_S = 4 * (JOB_S + 3.0) + 5.0
+HANG_S = 4 * (JOB_S + 7.0) + 5.0
 """No job may run longer: four attempts, each ended by its own deadline and the wait for abort ballots."""
-LINGER_S = 30.0 + 2.0 + 10.0 + 18.0
+LINGER_S = 30.0 + 6.0 + 10.0 + 18.0
 """Everybody's part is over by then: beacon sessions too, whose total is the profile's 30 s, and relaying."""
 FORM_S = 60.0
 SHORTEST_S = 0.3
