@@ -78,7 +78,7 @@ def test_one_party_cannot_fill_the_store(tmp_path):
 
 
 def test_what_was_added_on_arrival_is_the_sum_whatever_the_roster_names(tmp_path):
-    """All that came, fewer, more (our own), and when one came in part only."""
+    """All that came, fewer, more (our own), when one came in part only, and one that two devices named."""
     layout = Layout(TABLE[0], 3 * 65536)
     rng = np.random.default_rng(1)
 
@@ -93,6 +93,7 @@ def test_what_was_added_on_arrival_is_the_sum_whatever_the_roster_names(tmp_path
         [
             (2, (0, 1, 2), False),
             (2, (0, 1), False),
+            (2, (0, 1, 1, 2), False),
             (1, (0, 1), False),
             (2, (2, 0, 1), True),
             (0, (1, 0), True),

@@ -243,7 +243,9 @@ class VectorStore:
     ) -> Iterator[npt.NDArray[np.uint64]]:
         """Running sums of the stored vectors, span by span; `begun`: of some of them, perhaps."""
         done = begun.within(parts) if begun is not None else None
-        left = [name for name in parts if name not in (done or ())]
+        left = list(parts)
+        for name in done or ():
+            left.remove(name)  # once: a roster that names a vector twice counts it twice
         files = [self._path(name).open("rb", buffering=0) for name in left]
         buffer = np.empty(self.layout.span_bytes(0), dtype=np.uint8)
         try:
