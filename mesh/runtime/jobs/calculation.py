@@ -204,8 +204,10 @@ class Calculation:
         """Which substitutes got whose seats, and the shares reshared with them."""
         name = self._node.overlay.view().name
         before = plan.stages[plan.root].members
-        for certificate in opened.result.handovers:
-            after = tuple(seat.party for seat in certificate.handover.seats)
+        chain = [certificate.roster.successors for certificate in opened.result.interim]
+        chain += [certificate.handover.seats for certificate in opened.result.handovers]
+        for seats in chain:
+            after = tuple(seat.party for seat in seats)
             for old, new in zip(before, after, strict=True):
                 if old != new:
                     self._work.emit("handover", f"{name(new)} seated for {name(old)}, shares reshared")
