@@ -6,6 +6,7 @@ import dataclasses
 
 from mesh.overlay import agreement, epoch_record, epochs, membership
 from mesh.overlay.view import Status
+from tests.sim import broken_sessions
 from tests.sim.broken_builds import Broken
 from tools.sim.mesh_scenario import draw
 
@@ -71,5 +72,7 @@ BUILDS = [
     Broken(padded_locks, draw, "blameless", 13),
     Broken(unforgiving, draw, "converges", 2),
     Broken(deaf_followers, draw, "converges", 1),
+    Broken(broken_sessions.forgotten_share, draw, "one beacon", 2),
+    Broken(broken_sessions.no_deadline, draw, "ends", 0),
     Broken(endless_rounds, draw, "bounded memory", 190),
 ]

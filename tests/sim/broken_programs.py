@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from protocols.engine import checked, pieces
+from protocols.programs import voting
 from protocols.programs.party import ProgramParty
 from tests.sim.broken_builds import Broken
 from tools.sim.program_world import draw
@@ -34,7 +35,13 @@ def unchecked_openings(patch):
     patch.setattr(pieces, "_digest", lambda held, vouched: np.zeros_like(digest(held, vouched)))
 
 
+def suspicious_members(patch):
+    """Every ballot is called forged."""
+    patch.setattr(voting, "is_valid", lambda *_: False)
+
+
 BUILDS = [
     Broken(no_deadline, draw, "ends", 1),
     Broken(unchecked_openings, draw, "right outputs", 4),
+    Broken(suspicious_members, draw, "blameless", 0),
 ]

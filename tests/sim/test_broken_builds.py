@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim import broken_meshes, broken_programs, broken_sessions
+from tests.sim import broken_meshes, broken_programs, broken_sessions, broken_vaults
 from tests.sim.broken_builds import first_caught
 from tools.sim.runner import run
 
 WITHIN = 1000
-BUILDS = [*broken_sessions.BUILDS, *broken_meshes.BUILDS, *broken_programs.BUILDS]
+BUILDS = [*broken_sessions.BUILDS, *broken_meshes.BUILDS, *broken_programs.BUILDS, *broken_vaults.BUILDS]
 
 
 @pytest.mark.parametrize("broken", BUILDS, ids=str)

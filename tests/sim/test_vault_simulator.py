@@ -17,8 +17,8 @@ def test_some_vaults_without_a_violation():
     tally = run(map(draw, range(6)))
     assert not tally.failures
     assert tally.faults > 10
-    assert tally.restored > 3
-    assert {"held", "erased"} <= tally.outcomes.keys()
+    assert tally.restored > 0
+    assert tally.outcomes["held"] > 3
 
 
 @pytest.mark.long

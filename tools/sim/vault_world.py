@@ -55,6 +55,7 @@ class VaultWorld(EventHeap):
         self._down: set[int] = set()
         self._down_since: dict[int, float] = {}
         self._links: dict[int, set[int]] = {index: set() for index in range(count)}
+        self._flooded = any(name == "far-views" for _, name in scenario.byzantine)
         self._last: dict[tuple[PartyId, PartyId], float] = {}
         keys = [keys_of(index) for index in range(count)]
         n, t = scenario.size
@@ -156,6 +157,8 @@ class VaultWorld(EventHeap):
         self.at(self.now + LOOK_S, self._look, node)
         if node.up:
             self.step(node, node.look)
+            if self._flooded and node.renewals.machine is not None:
+                self.checker.weighed(node)
 
     # -- who is there --------------------------------------------------------------------------------
 
