@@ -274,7 +274,8 @@ class Member:
 
     def _learn(self, certificate: Certificate) -> None:
         child = certificate.roster.stage
-        if child in self._known or child not in self._sources:
+        interim = certificate.roster.is_interim and child != self.assembly.stage  # stays in its stage
+        if interim or child in self._known or child not in self._sources:
             return
         roster.check_certificate(self._sources[child], certificate)
         self._known[child] = certificate

@@ -70,6 +70,8 @@ class Ledger:
         child = certificate.roster.stage
         if child not in self._lineage:
             raise UnexpectedMessage(f"stage {child} is no source of stage {self.assembly.stage}")
+        if certificate.roster.is_interim and child != self.assembly.stage:
+            raise UnexpectedMessage("an interim sum stays in its stage: the final one is awaited")
         known = self.certificates.get(child)
         if known is None:
             check_certificate(self._lineage[child], certificate)
