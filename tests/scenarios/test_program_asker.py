@@ -53,11 +53,9 @@ def test_the_asker_dies_while_the_shares_of_the_outputs_are_under_way() -> None:
     assert attempts == {0}  # finished without it: nothing is computed twice
 
 
-def test_an_asker_without_a_seat_comes_back_as_well() -> None:
-    """It kept the certificate and where it was, and no share."""
+def test_three_members_of_which_one_asks_and_dies() -> None:
+    """All three must compute: the others wait for it."""
     pump = Pump(WORK, TABLES, n=3, substitutes=0)
-    plan = pump.plan
-    assert plan.initiator == pump.party(0)
     died = away(pump, lambda m: isinstance(m, Layer) and m.layer == 4, 2.0)
     pump.run()
     assert died
