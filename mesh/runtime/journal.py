@@ -178,29 +178,30 @@ class Journal:
         if box is None:
             raise JournalFull("the session is over as far as the journal knows", fix="start a new one")
         handed = [index for index, record in enumerate(records) if isinstance(record, HandedOver)]
+        first: list[Statement] = []
         if handed:
-            box = await self._rekey(session)
+            box, first = self._rekeyed(session)
             records = records[handed[-1] :]
         insert = "INSERT INTO records (session, kind, body) VALUES (?, ?, ?)"
-        await self._write(
-            [
-                (insert, (bytes(session), type(record).__name__, bytes(box.encrypt(codec.encode(record)))))
-                for record in records
-            ]
-        )
+        added: list[Statement] = [
+            (insert, (bytes(session), type(record).__name__, bytes(box.encrypt(codec.encode(record)))))
+            for record in records
+        ]
+        await self._write([*first, *added])
+        self._keys[session] = box
 
-    async def _rekey(self, session: SessionId) -> SecretBox:
-        """A new key for the session; what was stored under the old one, and that key, are overwritten."""
+    def _rekeyed(self, session: SessionId) -> tuple[SecretBox, list[Statement]]:
+        """A new key for the session, and how to overwrite what was stored under the old one, and that key.
+
+        In one transaction with what is stored next: a session without records is taken for one that never
+        said anything, and would begin anew.
+        """
         key, name = os.urandom(SecretBox.KEY_SIZE), bytes(session)
-        await self._write(
-            [
-                ("DELETE FROM records WHERE session = ?", (name,)),
-                ("UPDATE sessions SET key = ? WHERE session = ?", (bytes(self._box.encrypt(key)), name)),
-                (_CUT_NOW, ()),
-            ]
-        )
-        box = self._keys[session] = SecretBox(key)
-        return box
+        return SecretBox(key), [
+            ("DELETE FROM records WHERE session = ?", (name,)),
+            ("UPDATE sessions SET key = ? WHERE session = ?", (bytes(self._box.encrypt(key)), name)),
+            (_CUT_NOW, ()),
+        ]
 
     async def abandon(self, session: SessionId, plan: Plan | None) -> None:
         """This node takes no part any more and does not know how it ends. Raises JournalFull."""

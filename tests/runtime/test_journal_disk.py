@@ -174,6 +174,26 @@ async def test_what_was_stored_before_a_handover_is_unreadable_at_once_with_the_
     nursery.cancel_scope.cancel()
 
 
+async def test_a_session_that_handed_its_share_over_never_looks_like_one_that_said_nothing(tmp_path, nursery):
+    """Power may fail after any transaction; a session without records would begin anew."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path, SECRET)
+    commit, left = journal._commit, []
+
+    def committed(batch):
+        commit(batch)
+        left.append(len(rows(path, "SELECT body FROM records")))
+
+    journal._commit = committed
+    await nursery.start(journal.run)
+    await journal.begin(ONE)
+    await journal.persist(ONE, [Dealt(0)])
+    await journal.persist(ONE, [Dealt(1), HandedOver(make_plan(make_keys(8)))])
+    assert left[0] == 0
+    assert min(left[1:]) > 0
+    nursery.cancel_scope.cancel()
+
+
 async def test_without_the_nodes_secret_the_records_cannot_be_read(tmp_path, nursery):
     path = tmp_path / "journal.db"
     journal = Journal(path, SECRET)
