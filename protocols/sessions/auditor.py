@@ -8,8 +8,9 @@
     judge     what still does not add up was added wrongly: the adder is named, with evidence (`audit`), and
               replaced; the next rank adds the same roster's vectors, which devices send again
 
-Devices are asked as soon as there is a claim, while the total is still on its way: the challenge is the hash of
-the claim, which names the total and every part, so nothing is left to choose by whoever sees an answer first.
+Devices are asked as soon as there is a claim, while the total is still on its way: the challenge is the
+hash of the claim, which names the total and every part, so nothing is left to choose by whoever sees an
+answer first.
 
 The total is not handed on before that (`bulk`). An adder that does not answer in AUDIT_WAIT_S is replaced
 and named without proof. Vectors of devices that are gone die with a lying adder: then the next rank never
