@@ -97,6 +97,8 @@ def restored(
         _restore_member(party, keys, records, states)
     elif not asking:
         raise LocalMisuse("nothing to go on with was kept of this program")
+    elif any(isinstance(record, StartVoted) for record in records):
+        party.member = None  # the asker takes no seat without its state: it must not vote once more
     last = next((record for record in reversed(records) if isinstance(record, Coordinated)), None)
     certificate = last.certificate if last else states[-1].certificate if states else None
     return party, party.resume(now, certificate, last)

@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocols.programs.messages import Attempt, Layer, OutputShare, StartCertificate, StartProposal
-from protocols.programs.records import Coordinated
+from protocols.programs import keeping
+from protocols.programs.messages import (
+    Attempt,
+    Layer,
+    OutputShare,
+    Renounced,
+    StartCertificate,
+    StartProposal,
+)
+from protocols.programs.records import Coordinated, StartVoted
 from protocols.sessions import events
 from tests.scenarios.program_pump import Pump
 from tests.scenarios.test_program_sessions import LINE, TABLES, WORK, layers_of, value
@@ -142,3 +150,17 @@ def test_no_attempt_number_is_given_out_twice() -> None:
     assert len(times) >= 2
     by_number = {attempt.number: attempt for attempt in begun}
     assert all(by_number[attempt.number] == attempt for attempt in begun)
+
+
+def test_a_vote_for_a_start_is_not_taken_back_when_its_voter_kept_no_state() -> None:
+    """A state too large to be kept, or a stop before it was: the vote is stored, and there is one."""
+    pump = Pump(WORK, TABLES)
+    away(pump, lambda m: isinstance(m, Layer) and m.layer == 4, 1e6)
+    pump.run()
+    me = pump.party(0)
+    records = [r for owner, r in pump.records if owner == me and not isinstance(r, keeping.Kept)]
+    assert any(isinstance(record, StartVoted) for record in records)
+    machine, effects = keeping.restored(pump.keys[0], records, pump.now, None)
+    effects += machine.expire(pump.now + 1e6)
+    assert isinstance(machine.outcome, events.Aborted)
+    assert not [e for e in effects if isinstance(getattr(e, "message", None), Renounced)]
