@@ -14,7 +14,6 @@ import trio
 from mesh.api.shapes import (
     Alert,
     AnswerSpec,
-    ClusterInfo,
     InferenceSpec,
     Invitation,
     InviteSpec,
@@ -36,9 +35,7 @@ from mesh.api.shapes import (
     VaultInfo,
 )
 from mesh.overlay import sortition
-from mesh.overlay.clustering import clusters
-from mesh.overlay.planner import leaf_labels, own_site
-from mesh.overlay.view import View
+from mesh.runtime import places
 from mesh.runtime.jobs.calculation import Calculation, job_of, prepare
 from mesh.runtime.jobs.records import Job, Jobs, cancelled_by_person
 from mesh.runtime.jobs.store import Stored
@@ -77,9 +74,8 @@ class MemberService:
     async def status(self) -> Status:
         """The node at a glance."""
         node, view = self._node, self._node.overlay.view()
-        groups = clusters(view, node.limits.sizes)
-        labels = leaf_labels(groups, {m.party: m.certificate.site for m in view.members})
-        mine = next((label for label, group in zip(labels, groups, strict=True) if node.me in group), "")
+        leaves = places.leaves(node, view)
+        mine = next((leaf.label for leaf in leaves if node.me in leaf.parties), "")
         troubles = [(party, why) for party, why in node.transport.troubles().items() if view.is_alive(party)]
         alerts = tuple(
             Alert("C-510", f"no link to {view.name(party)}: {why}", "check its address and the network")
@@ -92,7 +88,7 @@ class MemberService:
             party=node.me.hex(),
             mesh=node.identity.mesh.mesh.hex(),
             state="member",
-            health=_health(alive, members, len(groups)),
+            health=places.health(alive, members, len(leaves)),
             version=VERSION,
             pid=os.getpid(),
             uptime_s=round(time.time() - node.started_at, 1),
@@ -100,10 +96,10 @@ class MemberService:
             members=members,
             alive=alive,
             links=len(node.transport.links()),
-            clusters=len(groups),
+            clusters=len(leaves),
             cluster=mine,
             gateway=node.config.gateway,
-            roles=self._roles(view).get(node.me, ()),
+            roles=places.roles(node, view).get(node.me, ()),
             addresses=tuple(node.transport.addresses()),
             datasets=len(await trio.to_thread.run_sync(node.room.list)),
             jobs_running=self._jobs.running,
@@ -114,8 +110,8 @@ class MemberService:
         """All members known, this node first."""
         view = self._node.overlay.view()
         links = self._node.transport.links()
-        roles = self._roles(view)
-        cluster_of = {party: info.label for info in self._clusters(view) for party in info.parties}
+        roles = places.roles(self._node, view)
+        cluster_of = {p: leaf.label for leaf in places.leaves(self._node, view) for p in leaf.parties}
         found = []
         for member in view.members:
             link = links.get(member.party)
@@ -142,8 +138,8 @@ class MemberService:
         """Clusters, adders and committees of the current epoch."""
         view = self._node.overlay.view()
         keeper = self._node.overlay.keeper
-        leaves = tuple(info.shape for info in self._clusters(view))
-        root = self._committee(view, "root", None, ()).shape if len(leaves) > 1 else None
+        leaves = tuple(leaf.shape for leaf in places.leaves(self._node, view))
+        root = places.root(self._node, view).shape if len(leaves) > 1 else None
         ends = keeper.record.intent.started_s + self._node.config.epoch_s
         return Tree(keeper.record.epoch, leaves, root, max(0.0, round(ends - time.time(), 1)))
 
@@ -330,71 +326,3 @@ class MemberService:
         """The file of a long vector."""
         await self.result(job)
         return await trio.to_thread.run_sync(self._node.results.path, job, index)
-
-    # -- the tree of this epoch -------------------------------------------------------------------------
-
-    def _clusters(self, view: View) -> list[_Place]:
-        groups = clusters(view, self._node.limits.sizes)
-        sites = {m.party: m.certificate.site for m in view.members}
-        labels = leaf_labels(groups, sites)
-        return [
-            self._committee(view, label, own_site(group, sites), group)
-            for label, group in zip(labels, groups, strict=True)
-        ]
-
-    def _committee(self, view: View, label: str, site: str | None, group: tuple[PartyId, ...]) -> _Place:
-        keeper = self._node.overlay.keeper
-        certificates = {m.party: m.certificate for m in view.members}
-        order = [
-            p for p in sortition.seat_order(keeper.record, label, site, certificates) if view.is_alive(p)
-        ]
-        try:
-            n, t = sortition.committee_size(len(order), self._node.limits.committee)
-        except MeshError:
-            n, t = 0, 0
-        adders = [p for p in sortition.adder_order(keeper.standings, label, group) if view.is_alive(p)]
-        adder = adders[0] if adders else None
-        names = tuple(view.name(party) for party in order[:n])
-        members = tuple(view.name(party) for party in group)
-        return _Place(
-            ClusterInfo(label, view.name(adder) if adder else "", names, t, members),
-            group,
-            tuple(order[:n]),
-            adder,
-        )
-
-    def _roles(self, view: View) -> dict[PartyId, tuple[str, ...]]:
-        places = self._clusters(view)
-        if len(places) > 1:
-            places.append(self._committee(view, "root", None, ()))
-        found: dict[PartyId, list[str]] = {}
-        for place in places:
-            if place.adder is not None:
-                found.setdefault(place.adder, []).append(f"sub-aggregator {place.label}")
-            for party in place.seats:
-                found.setdefault(party, []).append(f"committee {place.label}")
-        return {party: tuple(roles) for party, roles in found.items()}
-
-
-class _Place:
-    """A cluster or the root with its parties."""
-
-    def __init__(
-        self,
-        shape: ClusterInfo,
-        parties: tuple[PartyId, ...],
-        seats: tuple[PartyId, ...],
-        adder: PartyId | None,
-    ) -> None:
-        self.shape = shape
-        self.label = shape.label
-        self.parties = parties
-        self.seats = seats
-        self.adder = adder
-
-
-def _health(alive: int, members: int, groups: int) -> str:
-    if alive < sortition.MIN_COMMITTEE:
-        return f"{alive} of {members} members are here; private computation needs {sortition.MIN_COMMITTEE}"
-    away = f", {members - alive} away" if alive < members else ""
-    return f"{alive} members here{away}, {groups} clusters"
