@@ -73,19 +73,20 @@ class Postman:
         recipients = tuple(to)
         if not recipients:
             return 0
-        kind: str = message.KIND  # type: ignore[attr-defined]  # every message class names its kind
-        data = envelope.sign(
-            self._key,
-            mesh=self._mesh,
-            session=session,
-            epoch=epoch,
-            stage=stage,
-            kind=kind,
-            body=codec.encode(message),
-        )
+        data = self.signed(message, session=session, epoch=epoch, stage=stage)
         lane = Lane.BULK if len(data) >= BULK_BYTES else Lane.CONTROL
         self.counters["messages_sent"] += len(recipients)
         return sum(self._enqueue(peer, data, lane) for peer in recipients)
+
+    def signed(
+        self, message: object, *, session: SessionId = NO_SESSION, epoch: int = 0, stage: int = -1
+    ) -> bytes:
+        """The message as it travels; may be called from any thread."""
+        kind: str = message.KIND  # type: ignore[attr-defined]  # every message class names its kind
+        body = codec.encode(message)
+        return envelope.sign(
+            self._key, mesh=self._mesh, session=session, epoch=epoch, stage=stage, kind=kind, body=body
+        )
 
     async def stream(self, to: PartyId, data: bytes) -> int:
         """Send one bulk frame, as it is, at the pace of the link; bytes sent. Raises TransportError."""

@@ -1,7 +1,8 @@
 """One program session between its pure machine and the world: mail or deadline -> machine -> journal -> mail.
 
 As `driver`, with what layers need: steps that compute much run in a thread, so that heartbeats go on, and
-small ones run in place, since a thread costs as much as a small layer. Persist comes before Send.
+small ones run in place, since a thread costs as much as a small layer. Persist comes before Send. Long parts
+go out at the pace of each link (`outbox`), short messages overtake them.
 
 Invariant: the machine is stepped by one task, in the order in which mail came; a bug ends this session alone.
 """
@@ -18,6 +19,7 @@ import trio
 from mesh.runtime.effects import carry_out
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.postman import Postman
+from mesh.runtime.programs.outbox import Outbox, is_long
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Publish, Send
@@ -56,7 +58,7 @@ class ProgramDriver:
         """`resumed`: what a machine that was rebuilt from the journal has to say instead of starting."""
         self.machine = machine
         self.session = machine.plan.session
-        self.bytes_sent = 0
+        self._bytes_posted = 0
         self._parties = frozenset(machine.plan.parties)
         self._postman = postman
         self._journal = journal
@@ -71,6 +73,12 @@ class ProgramDriver:
         self._kept: set[Mark] = set()
         self._kept_at = -math.inf
         self._nursery: trio.Nursery | None = None
+        self._outbox: Outbox | None = None
+
+    @property
+    def bytes_sent(self) -> int:
+        """Of messages that were queued or, long ones, handed to a link."""
+        return self._bytes_posted + (self._outbox.bytes_sent if self._outbox else 0)
 
     def deliver(self, sender: PartyId, message: object, size_bytes: int = 0) -> None:
         """Put a verified message into the mailbox; strangers and floods are counted and dropped."""
@@ -100,6 +108,14 @@ class ProgramDriver:
                     await self._journal.begin(self.session)
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
+                    self._outbox = Outbox(
+                        self._postman,
+                        self.session,
+                        self.machine.plan.epoch,
+                        self._most_bytes,
+                        self._counters,
+                        nursery,
+                    )
                     await self._converse()
                     nursery.cancel_scope.cancel()
             except JournalFull as error:
@@ -194,7 +210,10 @@ class ProgramDriver:
 
     def _post(self, to: tuple[PartyId, ...], message: object) -> None:
         plan = self.machine.plan
-        self.bytes_sent += self._postman.post(to, message, session=self.session, epoch=plan.epoch)
+        if self._outbox is not None and is_long(message):
+            self._outbox.put(to, message)
+            return
+        self._bytes_posted += self._postman.post(to, message, session=self.session, epoch=plan.epoch)
 
 
 def _ended(group: BaseExceptionGroup[BaseException]) -> events.Aborted:

@@ -156,7 +156,8 @@ class BulkLane:
         with scope:
             for index in pieces:
                 piece = await trio.to_thread.run_sync(self.store.piece_of, name, index)
-                self.bytes_sent += await self._postman.stream(to, piece.frame(self._plan.session))
+                sent = await self._postman.stream(to, piece.frame(self._plan.session))
+                self.bytes_sent += sent  # and not in one line: streams run side by side
 
     def _post(self, to: tuple[PartyId, ...], message: object) -> None:
         plan = self._plan
