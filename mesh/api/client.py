@@ -119,6 +119,14 @@ class Client:
         """Dry run of that."""
         return self._post(shapes.PlanReport, "/v1/inference/plan", spec)
 
+    def programs(self) -> tuple[shapes.ProgramAsked, ...]:
+        """Programs that others asked to run over data of this node."""
+        return self._list(shapes.ProgramAsked, "/v1/programs", "programs")
+
+    def program(self, digest: str) -> shapes.ProgramInfo:
+        """What a program computes."""
+        return self._get(shapes.ProgramInfo, f"/v1/programs/{quote(digest, safe='')}")
+
     def models(self) -> tuple[shapes.ModelInfo, ...]:
         """Certified models, newest first, without weights."""
         return self._list(shapes.ModelInfo, "/v1/models", "models")

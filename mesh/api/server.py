@@ -3,7 +3,7 @@
     GET  /v1/status /v1/peers /v1/tree /v1/metrics /v1/requests /v1/data /v1/jobs /v1/join
     POST /v1/invite /v1/join /v1/requests/ID /v1/data /v1/plan /v1/jobs /v1/jobs/ID/cancel /v1/shutdown
     GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/policy/test
-    POST /v1/inference /v1/inference/plan
+    POST /v1/inference /v1/inference/plan · GET /v1/programs /v1/programs/DIGEST
     POST /v1/train · GET /v1/models /v1/models/ID · /v1/models/ID/weights (octet-stream)
     GET|POST /v1/vaults · DELETE /v1/vaults/NAME
     GET  /v1/jobs/ID /v1/jobs/ID/result /v1/jobs/ID/log · /v1/jobs/ID/events (text/event-stream)
@@ -248,6 +248,14 @@ async def _plan_inference(service: NodeService, request: Request) -> Response:
     return _shape(await service.plan_inference(await _body(request, shapes.InferenceSpec)))
 
 
+async def _programs(service: NodeService, _: Request) -> Response:
+    return _shapes("programs", await service.programs())
+
+
+async def _program(service: NodeService, request: Request) -> Response:
+    return await _long_shape(await service.program(request.path_params["digest"]))
+
+
 async def _models(service: NodeService, _: Request) -> Response:
     return _shapes("models", await service.models())
 
@@ -322,6 +330,8 @@ _NODE_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/train", _train),
     ("POST", "/v1/inference", _infer),
     ("POST", "/v1/inference/plan", _plan_inference),
+    ("GET", "/v1/programs", _programs),
+    ("GET", "/v1/programs/{digest}", _program),
     ("GET", "/v1/models", _models),
     ("GET", "/v1/models/{id}", _model),
     ("GET", "/v1/models/{id}/weights", _weights),

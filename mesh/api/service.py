@@ -29,6 +29,8 @@ from mesh.api.shapes import (
     ModelInfo,
     PeerInfo,
     PlanReport,
+    ProgramAsked,
+    ProgramInfo,
     RequestInfo,
     ShareSpec,
     Status,
@@ -79,6 +81,12 @@ class NodeService(Protocol):
 
     async def plan_inference(self, spec: InferenceSpec) -> PlanReport:
         """Dry run of that. Raises Refused when the rows' owner does not allow it."""
+
+    async def programs(self) -> Sequence[ProgramAsked]:
+        """Programs that others asked to run over data of this node, newest first."""
+
+    async def program(self, digest: str) -> ProgramInfo:
+        """What the program of this digest computes. Raises LocalMisuse C-404, ConfigError C-646."""
 
     async def models(self) -> Sequence[ModelInfo]:
         """Certified models here, newest first, without their weights."""

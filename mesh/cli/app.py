@@ -72,6 +72,10 @@ _GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "run": "models:run",
         },
     ),
+    "programs": (
+        "Programs that others want to run over data of this node: read them before you allow them.",
+        {"list": "programs:list_", "show": "programs:show"},
+    ),
     "plugins": (
         "Programs of this site's owner that compute updates; installed here, never sent.",
         {"add": "train:plugins_add", "list": "train:plugins_list", "remove": "train:plugins_remove"},

@@ -359,6 +359,7 @@ class Node:
             decision = await self.sessions.would_contribute(message, sender, name)
         finally:
             self._asking[sender] -= 1
+        await self.programs.asked.note(message, sender, name, decision)
         self.postman.post((sender,), answer_to(message, decision, asking.public(decision)))
 
     async def poll(self, inquiry: Inquiry) -> Poll:

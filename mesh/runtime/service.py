@@ -27,6 +27,8 @@ from mesh.api.shapes import (
     ModelInfo,
     PeerInfo,
     PlanReport,
+    ProgramAsked,
+    ProgramInfo,
     RequestInfo,
     ShareSpec,
     Status,
@@ -40,7 +42,7 @@ from mesh.runtime.jobs.calculation import Calculation, job_of, prepare
 from mesh.runtime.jobs.records import Job, Jobs, cancelled_by_person
 from mesh.runtime.jobs.store import Stored
 from mesh.runtime.node import Node
-from mesh.runtime.programs import inference
+from mesh.runtime.programs import inference, reading
 from mesh.runtime.programs.jobs import ProgramCalculation, is_program, report_of
 from mesh.runtime.programs.jobs import prepare as prepare_program
 from mesh.runtime.training import recipe as training_recipe
@@ -103,7 +105,7 @@ class MemberService:
             addresses=tuple(node.transport.addresses()),
             datasets=len(await trio.to_thread.run_sync(node.room.list)),
             jobs_running=self._jobs.running,
-            alerts=alerts,
+            alerts=(*alerts, *node.programs.asked.alerts()),
         )
 
     async def peers(self) -> Sequence[PeerInfo]:
@@ -263,6 +265,19 @@ class MemberService:
     async def plan_inference(self, spec: InferenceSpec) -> PlanReport:
         """Dry run of that."""
         return report_of((await inference.prepare(self._node, spec)).explanation)
+
+    async def programs(self) -> Sequence[ProgramAsked]:
+        """Programs that others asked to run over data of this node."""
+        return self._node.programs.asked.all()
+
+    async def program(self, digest: str) -> ProgramInfo:
+        """What the program of this digest computes."""
+        node = self._node
+        limits = node.programs.limits
+        view = node.picture().view
+        return await reading.read(
+            digest, node.programs.asked, node.inputs, view, limits.cost, limits.committee
+        )
 
     async def models(self) -> Sequence[ModelInfo]:
         """Certified models here."""

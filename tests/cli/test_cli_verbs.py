@@ -49,6 +49,9 @@ ANSWERED = """
     data shared
     data unshare cardio
     jobs submit mean vault:cardio.bmi
+    programs list
+    programs show abababab
+    programs show abababab --steps
     config check
     config show --origin
     doctor
@@ -90,6 +93,7 @@ def test_json_is_one_object_and_text_is_text(up: Home, coppice: Callable[..., To
         ("data share rows.csv --bins bmi", 2, "C-101"),
         ("data share rows.csv --bins bmi=3,2,1", 2, "C-101"),
         ("data unshare nothing", 2, "C-404"),
+        ("programs show cdcdcdcd", 2, "C-404"),
         ("data add /nowhere.csv --as x", 2, "C-601"),
         ("jobs submit mean readings", 2, "C-101"),
         ("jobs submit histogram readings.temp", 2, "C-101"),

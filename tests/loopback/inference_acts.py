@@ -51,6 +51,10 @@ class Acts:
             self.seen["denied"] = denied = self._cli(*ON, "--limit", "5")
             found = re.search(r"--programs ([0-9a-f]{64})", str(denied["err"]))
             digest = found.group(1) if found else ""
+            self.seen["read"] = self._verb("p2", "programs", "show", digest[:16])
+            self.seen["alerts"] = self._verb("p2", "status")
+            self.seen["listed"] = self._verb("p2", "programs", "list")
+            self.seen["at a stranger"] = self._verb("p3", "programs", "show", digest)
             policy = PolicySpec(allow=("program",), min_sites=2, programs=(digest,))
             self.owner.policy_init("digits", policy)
             self.seen["plan"] = self._cli(*ON, "--limit", "5", "--dry-run")
@@ -66,8 +70,11 @@ class Acts:
             self.seen["too many"] = self._cli(*ON, "--limit", str(HELD + 1), "--timeout", "30")
 
     def _cli(self, *words: str) -> dict[str, object]:
-        home = str(self.mesh.peers["p1"].home.root)
-        command = [sys.executable, "node.py", "models", "run", MODEL, *words, "--json", "--home", home]
+        return self._verb("p1", "models", "run", MODEL, *words)
+
+    def _verb(self, peer: str, *words: str) -> dict[str, object]:
+        home = str(self.mesh.peers[peer].home.root)
+        command = [sys.executable, "node.py", *words, "--json", "--home", home]
         began = time.monotonic()
         ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         seconds = round(time.monotonic() - began, 2)

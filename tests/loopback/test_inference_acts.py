@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,34 @@ def test_without_a_policy_the_owner_denies_and_the_error_says_what_to_allow(seen
     assert error["code"] == "C-305"
     assert "p2 does not let this program read 'digits': DENY by rule no_policy" in error["what"]
     assert error["fix"].startswith("its owner runs: coppice policy init digits --allow program --programs ")
+
+
+def test_an_owner_finds_the_digest_and_reads_what_it_stands_for_before_it_allows_it(seen):
+    error = answer(seen["denied"], 4)["error"]
+    digest = re.search("--programs ([0-9a-f]{64})", error["fix"])[1]
+    assert f"coppice programs show {digest[:16]}" in error["fix"]
+    (alert,) = [one for one in answer(seen["alerts"])["alerts"] if one["code"] == "C-621"]
+    assert alert["what"].startswith(
+        f"p1 asks to run program {digest[:16]} over digits: DENY by rule no_policy"
+    )
+    assert f"coppice programs show {digest[:16]}" in alert["fix"]
+    assert f"coppice policy init digits --allow program --programs {digest}" in alert["fix"]
+    assert [one["digest"] for one in answer(seen["listed"])["programs"]] == [digest]
+    found = answer(seen["read"])
+    assert found["digest"] == digest
+    by_owner = {one["owner"]: one for one in found["inputs"]}
+    assert (by_owner["p2"]["shape"], by_owner["p2"]["low"], by_owner["p2"]["high"]) == ([5, 64], 0.0, 1.0)
+    assert "p1" in by_owner
+    assert [(one["name"], one["recipient"]) for one in found["outputs"]] == [("class", "p1")]
+    assert {"matmul", "relu", "argmax"} <= {one["name"] for one in found["operations"]}
+    assert found["cost"]["rounds"] == answer(seen["plan"])["rounds"]
+    assert found["cost"]["sent_bytes"] > 0
+    assert found["cost"]["memory_bytes"] > 0
+    assert found["cost"]["seconds_wan"] > found["cost"]["seconds_lan"] > 0
+
+
+def test_a_digest_that_nobody_asked_for_is_unknown(seen):
+    assert answer(seen["at a stranger"], 2)["error"]["code"] == "C-404"
 
 
 def test_an_approval_is_of_one_program_not_of_any(seen):

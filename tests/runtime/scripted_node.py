@@ -28,6 +28,16 @@ VAULT = shapes.VaultInfo(
 )  # fmt: skip
 
 
+PROGRAM = shapes.ProgramInfo(
+    "ab" * 32, 684,
+    (shapes.ProgramInput("0:*", "0", "", ("*",), (5, 64), "fixed", 0.0, 1.0),),
+    (shapes.ProgramOutput("class", "a", (5,), "integer"),),
+    (shapes.ProgramOperation("matmul", 2, 210),), ("%0 = input",), 1,
+    shapes.ProgramCost(4, 1, 22, 46680, 1 << 20, 0.03, 0.5, "rounds 22"), "", ("a note",),
+    (shapes.ProgramAsked("ab" * 32, "b", "digits", ("x",), "", 1.0, False, "DENY by rule allow", "do this"),),
+)  # fmt: skip
+
+
 class ScriptedNode:
     """Remembers what it was asked; job ids say how the job ends: ok, refused, late, few, bug."""
 
@@ -154,6 +164,14 @@ class ScriptedNode:
         if name != VAULT.name:
             raise LocalMisuse(f"nothing is called {name}", code="C-404", fix="see: coppice data shared")
         return dataclasses.replace(VAULT, state="erasing")
+
+    async def programs(self) -> Sequence[shapes.ProgramAsked]:
+        return PROGRAM.asked
+
+    async def program(self, digest: str) -> shapes.ProgramInfo:
+        if not PROGRAM.digest.startswith(digest):
+            raise LocalMisuse(f"no program {digest}", code="C-404", fix="see coppice programs list")
+        return PROGRAM
 
     async def metrics(self) -> shapes.Metrics:
         return shapes.Metrics((("coppice_links", 3.0),))

@@ -110,6 +110,24 @@ if TYPE_CHECKING:
     from mesh.api.shapes.node import (
         Tree as Tree,
     )
+    from mesh.api.shapes.programs import (
+        ProgramAsked as ProgramAsked,
+    )
+    from mesh.api.shapes.programs import (
+        ProgramCost as ProgramCost,
+    )
+    from mesh.api.shapes.programs import (
+        ProgramInfo as ProgramInfo,
+    )
+    from mesh.api.shapes.programs import (
+        ProgramInput as ProgramInput,
+    )
+    from mesh.api.shapes.programs import (
+        ProgramOperation as ProgramOperation,
+    )
+    from mesh.api.shapes.programs import (
+        ProgramOutput as ProgramOutput,
+    )
     from mesh.api.shapes.training import (
         ModelInfo as ModelInfo,
     )
@@ -170,6 +188,12 @@ _MODULE_OF = {
     "JobInfo": "jobs",
     "JobEvent": "jobs",
     "JobAccepted": "jobs",
+    "ProgramAsked": "programs",
+    "ProgramCost": "programs",
+    "ProgramInfo": "programs",
+    "ProgramInput": "programs",
+    "ProgramOperation": "programs",
+    "ProgramOutput": "programs",
     "ModelInfo": "training",
     "PluginInfo": "training",
     "RoundInfo": "training",

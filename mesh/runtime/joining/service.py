@@ -24,6 +24,8 @@ from mesh.api.shapes import (
     ModelInfo,
     PeerInfo,
     PlanReport,
+    ProgramAsked,
+    ProgramInfo,
     RequestInfo,
     ShareSpec,
     Status,
@@ -143,6 +145,14 @@ class SwitchingService:
     async def plan_inference(self, spec: InferenceSpec) -> PlanReport:
         """See MemberService."""
         return await self._ready().plan_inference(spec)
+
+    async def programs(self) -> Sequence[ProgramAsked]:
+        """See MemberService."""
+        return await self._ready().programs()
+
+    async def program(self, digest: str) -> ProgramInfo:
+        """See MemberService."""
+        return await self._ready().program(digest)
 
     async def models(self) -> Sequence[ModelInfo]:
         """See MemberService."""

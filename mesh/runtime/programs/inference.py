@@ -319,7 +319,8 @@ async def _permitted(node: Node, job: Job, owner: PartyId) -> None:
     raise Refused(
         f"{name} does not let this program read {job.dataset!r}: {reason}",
         reasons={owner: reason},
-        fix=f"its owner runs: coppice policy init {job.dataset} {allowed} --replace",
+        fix=f"its owner runs: coppice policy init {job.dataset} {allowed} --replace;"
+        f" what it computes is told there by: coppice programs show {job.inputs[0].hex()[:16]}",
     )
 
 

@@ -25,6 +25,7 @@ from mesh.runtime.jobs.inputs import Inputs
 from mesh.runtime.journal import Journal, LeftOpen
 from mesh.runtime.postman import Postman
 from mesh.runtime.programs.driver import ProgramDriver
+from mesh.runtime.programs.reading import Asked
 from mesh.runtime.programs.resumption import is_program, rebuilt
 from mesh.runtime.registry import Registry
 from mesh.settings import Config
@@ -88,6 +89,7 @@ class Programs:
         self.registry = Registry(self.counters)
         self.listeners: list[Listener] = []
         self.limits = limits
+        self.asked = Asked(room)
         self.ended: OrderedDict[SessionId, ProgramOpened | Finished | events.Aborted] = OrderedDict()
         """How our own last sessions ended: for a job that listens only after a restart went on with it."""
         self._keys = keys
