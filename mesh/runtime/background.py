@@ -33,6 +33,17 @@ def _give_way() -> None:
 
 
 _threads = ThreadPoolExecutor(THREADS, "background", _give_way)
+
+
+def _begin_anew() -> None:
+    """A fork copies the pool's books but none of its threads: it would wait for them for ever."""
+    global _threads
+    _threads = ThreadPoolExecutor(THREADS, "background", _give_way)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
 _turns = trio.CapacityLimiter(THREADS)
 """Trio's own threads, of which the journal needs one, do not wait for long arithmetic of others."""
 
