@@ -203,6 +203,17 @@ class Journal:
             (_CUT_NOW, ()),
         ]
 
+    def newest_record(self, session: SessionId) -> int:
+        """The number of its last record, 0 before the first; they rise. Raises JournalFull."""
+        question = "SELECT ifnull(max(id), 0) FROM records WHERE session = ?"
+        return int(self._read(question, (bytes(session),))[0][0])
+
+    async def supersede(self, session: SessionId, kinds: Sequence[str], after: int, until: int) -> None:
+        """Drop its records of these classes with numbers after < number <= until. Raises JournalFull."""
+        marks = ", ".join("?" * len(kinds))
+        drop = f"DELETE FROM records WHERE session = ? AND id > ? AND id <= ? AND kind IN ({marks})"  # noqa: S608
+        await self._write([(drop, (bytes(session), after, until, *kinds))])
+
     async def abandon(self, session: SessionId, plan: Plan | None) -> None:
         """This node takes no part any more and does not know how it ends. Raises JournalFull."""
         await self.end(session, "abandoned by a restart", epoch=plan.epoch if plan else 0, plan=plan)

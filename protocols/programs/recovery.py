@@ -16,6 +16,7 @@ Symbols: i helpers, j the substitute's point, lambda_i Lagrange weights of i at 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -67,8 +68,14 @@ def summand(
 
 def packed(registers: Mapping[int, Any]) -> tuple[tuple[Form, ...], Residues, bytes]:
     """Registers one after the other: forms, residues (2, L), public bits. Raises LocalMisuse for others."""
+    forms, bits = described(registers)
+    flat = np.concatenate([np.zeros(0, dtype=np.uint64), *rows(registers)])
+    return forms, flat.reshape(2, -1), bits
+
+
+def described(registers: Mapping[int, Any]) -> tuple[tuple[Form, ...], bytes]:
+    """Forms and public bits. Raises LocalMisuse for a register that is neither residues nor bits."""
     forms: list[Form] = []
-    shares: list[Residues] = [np.zeros((2, 0), dtype=np.uint64)]
     bits: list[npt.NDArray[np.bool_]] = [np.zeros(0, dtype=np.bool_)]
     for number in sorted(registers):
         value = registers[number]
@@ -79,9 +86,13 @@ def packed(registers: Mapping[int, Any]) -> tuple[tuple[Form, ...], Residues, by
             bits.append(value.ravel())
         else:
             forms.append(Form(number, False, value.shape[1:]))
-            shares.append(value.reshape(2, -1))
-    flat = np.concatenate(shares, axis=1)
-    return tuple(forms), flat, np.packbits(np.concatenate(bits)).tobytes()
+    return tuple(forms), np.packbits(np.concatenate(bits)).tobytes()
+
+
+def rows(registers: Mapping[int, Any]) -> list[npt.NDArray[np.uint64]]:
+    """The words (L,) of all residues in the order of `packed`: first modulo one number, then the other."""
+    shares = [registers[n].reshape(2, -1) for n in sorted(registers) if registers[n].dtype == np.uint64]
+    return [share[index] for index in (0, 1) for share in shares]
 
 
 def joined(summands: Sequence[bytes]) -> dict[int, Any]:
@@ -91,6 +102,8 @@ def joined(summands: Sequence[bytes]) -> dict[int, Any]:
     if any((part.forms, part.bits, part.residues.size) != (first.forms, first.bits, first.residues.size)
            for part in parts):  # fmt: skip
         raise MalformedMessage("helpers describe different registers")
+    if first.residues.size % 2:
+        raise MalformedMessage("a helper's residues are not in pairs")
     total = np.zeros((2, first.residues.size // 2), dtype=np.uint64)
     for part in parts:
         rows = part.residues.reshape(2, -1)
@@ -103,10 +116,13 @@ def joined(summands: Sequence[bytes]) -> dict[int, Any]:
 def unpacked(forms: Sequence[Form], total: Residues, bits: bytes) -> dict[int, Any]:
     """The registers that `packed` took. Raises MalformedMessage when the forms do not fill what there is."""
     public = np.unpackbits(np.frombuffer(bits, dtype=np.uint8)).astype(np.bool_)
+    counts = [math.prod(form.shape) for form in forms]
+    shared = sum(count for form, count in zip(forms, counts, strict=True) if not form.bits)
+    if shared != total.shape[1] or sum(counts) - shared > public.size:
+        raise MalformedMessage("registers do not fill what was sent of them")
     found: dict[int, Any] = {}
     share_at = bit_at = 0
-    for form in forms:
-        count = int(np.prod(form.shape, dtype=np.int64))
+    for form, count in zip(forms, counts, strict=True):
         if form.bits:
             found[form.number] = public[bit_at : bit_at + count].reshape(form.shape)
             bit_at += count
@@ -114,6 +130,4 @@ def unpacked(forms: Sequence[Form], total: Residues, bits: bytes) -> dict[int, A
             share = np.ascontiguousarray(total[:, share_at : share_at + count])
             found[form.number] = share.reshape(2, *form.shape)
             share_at += count
-    if share_at != total.shape[1] or bit_at > public.size:
-        raise MalformedMessage("registers do not fill what the helpers sent")
     return found

@@ -129,7 +129,7 @@ class Pump:
             effects = []
         self.carry_out(to, effects)
         for state in keeping.kept(machine, self.kept.setdefault(to, set())):
-            self.records.append((to, codec.decode(keeping.Kept, codec.encode(state))))
+            self.records.append((to, codec.decode(type(state), codec.encode(state))))
         self.arm(to)
 
     def arm(self, to: PartyId) -> None:

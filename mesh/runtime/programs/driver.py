@@ -19,12 +19,12 @@ import trio
 from mesh.runtime.effects import carry_out
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.postman import Postman
+from mesh.runtime.programs.marks import MarkKeeper
 from mesh.runtime.programs.outbox import Outbox, is_long
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Publish, Send
-from protocols.programs import keeping
-from protocols.programs.messages import InputPart, Layer, Mark, StartCertificate, StartProposal
+from protocols.programs.messages import InputPart, Layer, StartCertificate, StartProposal
 from protocols.programs.party import Finished, ProgramParty
 from protocols.programs.recipient import ProgramOpened
 from protocols.sessions import events
@@ -33,8 +33,6 @@ log = structlog.get_logger("coppice.program")
 
 MAILBOX = 8192
 LINGER_S = 5.0
-KEEP_EVERY_S = 1.0
-"""Between two marks that are stored: what a restarted member has to be handed is at most as old."""
 HEAVY_WORDS = 16_384
 """A layer vector from this length on is worked on in a thread."""
 HEAVY_BYTES = 64 * 1024
@@ -70,8 +68,9 @@ class ProgramDriver:
         self._scope = trio.CancelScope()
         self._told = False
         self._resumed = resumed
-        self._kept: set[Mark] = set()
-        self._kept_at = -math.inf
+        self._marks = MarkKeeper(journal, self.session)
+        if resumed is not None:
+            self._marks.resume(machine)
         self._nursery: trio.Nursery | None = None
         self._outbox: Outbox | None = None
 
@@ -178,22 +177,8 @@ class ProgramDriver:
             log.debug("dropped", sender=sender.short(), kind=type(message).__name__, why=str(error))
             return
         await self._carry_out(effects)
-        self._keep(now)
-
-    def _keep(self, now: float) -> None:
-        """Store the newest mark from time to time; layers do not wait for it, since it binds nobody."""
-        if now < self._kept_at + KEEP_EVERY_S or self._nursery is None:
-            return
-        states = keeping.kept(self.machine, self._kept)
-        if states:
-            self._kept_at = now
-            self._nursery.start_soon(self._store, states)
-
-    async def _store(self, states: Sequence[object]) -> None:
-        try:
-            await self._journal.persist(self.session, states)
-        except JournalFull as error:
-            log.warning("a mark is not kept", session=self.session.short(), why=error.sentence())
+        if self._nursery is not None:
+            self._marks.keep(now, self.machine, self._nursery)
 
     async def _carry_out(self, effects: Sequence[Effect]) -> None:
         await carry_out(self._journal, self.session, effects, self._do)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from mesh.runtime.journal import LeftOpen, Unfinished
 from protocols.errors import LocalMisuse
 from protocols.machine import Effect
-from protocols.programs.keeping import Kept, restored
+from protocols.programs.keeping import Kept, KeptPiece, restored
 from protocols.programs.party import ProgramParty
 from protocols.programs.plan import Limits
 from protocols.programs.records import RECORDS, ProgramBegun
 from protocols.sessions.keys import PartyKeys
 from protocols.wire import codec
 
-_RECORDS: dict[str, type] = {record.__name__: record for record in (*RECORDS, Kept)}
+_RECORDS: dict[str, type] = {record.__name__: record for record in (*RECORDS, Kept, KeptPiece)}
 
 
 def is_program(left: LeftOpen) -> bool:
