@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from mesh.api import shapes
+from mesh.api.outcome import Exit
 from mesh.api.result_files import FORMATS, write_result
 from mesh.cli.jobs import follow, plan_text
 from mesh.cli.options import COMMON, Common
@@ -31,7 +32,7 @@ def check(
 
     found = checked(file, batch=batch, low=low, high=high, reveal=reveal, committee=committee, mode=mode)
     common.output.show(found, _text(found))
-    return 0 if found["supported"] else 1
+    return 0 if found["supported"] else int(Exit.USAGE)
 
 
 def run(
@@ -88,7 +89,7 @@ def _text(found: dict[str, Any]) -> str:
     if found["supported"]:
         shape = " x ".join(map(str, found["sample"]))
         name = f"committee ({found['committee'][0]}, {found['committee'][1]})"
-        return f"✓ {head}\n  one run on {shape} by a {name}, program {found['program'][:16]}:\n" + "\n".join(
+        return f"✓ {head}\n  one run on {shape} by a {name}:\n" + "\n".join(
             f"  {line}" for line in found["explained"].splitlines()
         )
     rows = [(f["operation"], f["name"], f["problem"], f["alternative"]) for f in found["findings"]]

@@ -52,6 +52,11 @@ def held(queries: tuple[Asked, ...], info: DatasetInfo) -> tuple[Asked, ...]:
     return ours or queries[:1]  # judged, and denied, by the column that is not there
 
 
+def split(queries: tuple[Asked, ...]) -> tuple[str, ...]:
+    """Columns that a job over different sites' columns reads here, of the queries that `held` left."""
+    return tuple(dict.fromkeys(query.column for query in queries if query.statistic in names.SPLIT))
+
+
 def rows(info: DatasetInfo) -> dict[str, int]:
     """Values in each numeric column, and the rows themselves."""
     return {**info.columns, ANY_COLUMN: info.rows}

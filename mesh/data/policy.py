@@ -146,6 +146,8 @@ class Decision:
     warnings: tuple[str, ...] = ()
     whole: bool = False
     """The sites asked must all be in the answer: some of them answered the like before."""
+    held: tuple[str, ...] = ()
+    """Of columns that different sites hold, those that are here."""
 
     @property
     def fix(self) -> str:

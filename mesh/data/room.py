@@ -274,9 +274,9 @@ class DataRoom:
         unknown = [query.column for query in queries if query.column not in asking.rows(info)]
         if decision.rule == "columns" and unknown:  # who may ask may know what there is
             return deny("data", sources.no_column(info.name, unknown[0], tuple(info.columns)).sentence())
-        if decision.allowed and rules is not None and rules.overlap == "refuse":
-            return replace(decision, whole=overlap.is_repeated(earlier, queries, asking.inputs(job)))
-        return decision
+        strict = decision.allowed and rules is not None and rules.overlap == "refuse"
+        whole = strict and overlap.is_repeated(earlier, queries, asking.inputs(job))
+        return replace(decision, whole=whole, held=asking.split(queries) if decision.allowed else ())
 
     def contribution(
         self, plan: Plan, seed: bytes | None = None, blobs: tuple[bytes, ...] = ()

@@ -21,6 +21,10 @@ def checked(
     """What `models check` answers. Raises ConfigError C-660, C-661 and, for wrong options, C-101."""
     if batch is not None and batch < 1:
         raise ConfigError(f"--batch {batch}: no number of samples", code="C-101", fix="for example --batch 1")
+    if not low < high:
+        raise ConfigError(
+            f"--low {low:g} --high {high:g}: no range", code="C-101", fix="for example --low 0 --high 1"
+        )
     members = _committee(committee, mode)
     report = onnx_reader.read(file, batch=batch)
     findings = list(report.findings)

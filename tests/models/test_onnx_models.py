@@ -75,7 +75,7 @@ def test_every_unsupported_operator_is_named_with_an_alternative(tmp_path: Path,
         {"w": np.zeros((2, 2), dtype=np.float32)}, [1, 4],
     )  # fmt: skip
     code, answer = check(file, capsys=capsys)
-    assert code == 1
+    assert code == 2
     assert not answer["supported"]
     named = {finding["operation"]: finding for finding in answer["findings"]}
     assert set(named) == {"LeakyRelu", "LSTM", "Frobnicate", "Conv"}
@@ -89,7 +89,7 @@ def test_dynamic_shapes_are_refused_in_a_sentence(tmp_path: Path, capsys) -> Non
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     file = saved(tmp_path / "rows.onnx", nodes, {}, ["rows", 4])
     code, answer = check(file, capsys=capsys)
-    assert code == 1
+    assert code == 2
     assert answer["findings"][0]["problem"].startswith("has the dynamic shape (rows, 4)")
     assert answer["findings"][0]["alternative"] == "fix the rows with --batch N"
     code, answer = check(file, "--batch", "3", capsys=capsys)
@@ -97,7 +97,7 @@ def test_dynamic_shapes_are_refused_in_a_sentence(tmp_path: Path, capsys) -> Non
     assert answer["sample"] == [3, 4]
     wide = saved(tmp_path / "wide.onnx", nodes, {}, [1, "width"])
     code, answer = check(wide, "--batch", "3", capsys=capsys)
-    assert code == 1
+    assert code == 2
     assert "width" in answer["findings"][0]["problem"]
     assert answer["findings"][0]["alternative"] == "export with fixed sizes"
 
@@ -121,7 +121,7 @@ def test_shapes_that_do_not_fit_are_findings(tmp_path: Path, capsys) -> None:
         {"w": np.zeros((5, 2), dtype=np.float32)}, [1, 4],
     )  # fmt: skip
     code, answer = check(file, capsys=capsys)
-    assert code == 1
+    assert code == 2
     assert "MatMul dense" in answer["findings"][0]["problem"]
 
 

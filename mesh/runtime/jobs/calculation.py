@@ -44,6 +44,8 @@ from protocols.statistics import registry as statistics
 from protocols.statistics.statistic import Answer
 
 ATTEMPTS = 4
+MOST_QUERIES = 64
+"""Of one job, as its plan carries them."""
 PAUSE_S = 0.3
 SPARE_S = 15.0
 """Beyond the plan's total: our own machine has ended long before, unless it is broken."""
@@ -263,6 +265,13 @@ def job_of(spec: JobSpec, default_min_sites: int) -> Job:
     if not queries:
         raise ConfigError(
             "the job asks for nothing", code="C-631", fix="name at least one statistic and column"
+        )
+    if len(queries) > MOST_QUERIES:
+        raise ConfigError(
+            f"the job asks {len(queries)} questions, at most {MOST_QUERIES} are taken: every owner's policy"
+            " judges each column by itself, before anything runs",
+            code="C-631",
+            fix="name fewer columns; of a regression those that matter most, of statistics several jobs",
         )
     min_sites = spec.min_sites if spec.min_sites is not None else default_min_sites
     if min_sites < 2:

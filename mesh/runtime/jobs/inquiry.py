@@ -43,12 +43,14 @@ class InquiryAnswer:
     reason: Annotated[str, AtMost(512)]
     whole: bool = False
     """Willing only if all who are planned with are in the answer: this site answered the like before."""
+    held: Annotated[tuple[Annotated[str, AtMost(128)], ...], AtMost(64)] = ()
+    """Of a job over columns that different sites hold: those that this willing site would deal."""
 
 
 def answer_to(inquiry: Inquiry, decision: Decision, words: str) -> InquiryAnswer:
     """The answer that a decision makes; `words` give its reason if it is a denial."""
     reason = "" if decision.allowed else words[:500]
-    return InquiryAnswer(inquiry.id, decision.allowed, reason, decision.whole)
+    return InquiryAnswer(inquiry.id, decision.allowed, reason, decision.whole, decision.held[:64])
 
 
 class Poll:
@@ -59,6 +61,7 @@ class Poll:
         self.willing: set[PartyId] = set()
         self.reasons: dict[PartyId, str] = {}
         self.whole = False
+        self.held: dict[PartyId, tuple[str, ...]] = {}
         self.silent: set[PartyId] = set()
         """Those of `reasons` who did not answer: they may the next time."""
         self._complete = trio.Event()
@@ -73,6 +76,7 @@ class Poll:
         if answer.willing:
             self.willing.add(sender)
             self.whole = self.whole or answer.whole
+            self.held[sender] = answer.held
         else:
             self.reasons[sender] = answer.reason
         self._check()

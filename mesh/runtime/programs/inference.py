@@ -31,7 +31,7 @@ from mesh.runtime.jobs.inquiry import Inquiry, Poll
 from mesh.runtime.jobs.records import Job as Work
 from mesh.runtime.jobs.results import INLINE_VALUES
 from mesh.runtime.node import Node
-from mesh.runtime.programs.jobs import ATTEMPTS, ProgramCalculation, limits_for
+from mesh.runtime.programs.jobs import ATTEMPTS, FINAL, ProgramCalculation, limits_for
 from protocols.arithmetic.rns import Residues
 from protocols.circuits.cost import cost
 from protocols.circuits.graph import Graph
@@ -80,7 +80,8 @@ def check(spec: InferenceSpec) -> None:
         raise _wrong("which columns fill a row of the model is not said", "--columns c1,c2,...")
     if spec.dataset and len(spec.columns) > MOST_COLUMNS:
         raise _wrong(
-            f"{len(spec.columns)} columns of another site are more than {MOST_COLUMNS}",
+            f"{len(spec.columns)} columns of another site are more than {MOST_COLUMNS}: its policy judges"
+            " every column by itself, and a job carries at most as many questions",
             "use a model with fewer, or --rows FILE.csv",
         )
     if len(set(spec.columns)) != len(spec.columns):
@@ -131,7 +132,7 @@ class Inference(ProgramCalculation):
             if isinstance(outcome, ProgramOpened):
                 return await self._told(ready, outcome)
             error = self._error(outcome)
-            if not error.definite or error.code in ("C-301", "C-400") or attempt == ATTEMPTS:
+            if not error.definite or error.code in FINAL or attempt == ATTEMPTS:
                 raise error
             await self._again(error)
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 
 import trio
@@ -34,6 +35,13 @@ from protocols.statistics import names
 ATTEMPTS = 4
 PAUSE_S = 0.3
 SPARE_S = 10.0
+FINAL = frozenset({"C-301", "C-400", "C-671", "C-672"})
+"""Ends that another attempt meets again: too few values, beyond the limits, rows that do not fit."""
+FIXES = {
+    "C-400": "ask for less at once: fewer rows or columns, a narrower --range, fewer --decimals",
+    "C-671": "let every site add the rows that they have in common, in the same order",
+    "C-672": "ask for a column that has values",
+}
 UNBEGUN = "the node stopped before the session began"
 ASSUMED_ROWS = 100
 """Of each site, for a dry run on a node that has no such data itself."""
@@ -111,7 +119,7 @@ class ProgramCalculation:
             if isinstance(outcome, ProgramOpened):
                 return plan, explanation, outcome
             error = self._error(outcome)
-            if not error.definite or error.code in ("C-301", "C-400") or attempt == ATTEMPTS:
+            if not error.definite or error.code in FINAL or attempt == ATTEMPTS:
                 raise error
             await self._again(error)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -168,9 +176,10 @@ class ProgramCalculation:
         definite = isinstance(outcome, events.Aborted) and outcome.definite
         reason = outcome.reason or "the outputs went to others"
         refused = ", ".join(f"{name} ({why})" for name, why in self._work.info.refusals)
-        fix = "see who is away: coppice peers"
-        if refused:
+        fix = FIXES.get(outcome.code or "", "see who is away: coppice peers")
+        if refused and outcome.code not in FIXES:
             fix = "those who refused say why; see who else is away: coppice peers"
+        if refused:
             reason += f"; refused: {refused}"
         kind = "nothing was computed" if definite else "whether anything was opened is not known"
         error = SessionAborted(f"{reason}; {kind}", definite=definite, fix=fix)
@@ -226,6 +235,9 @@ async def prepare(
             work.refused(picture.view.name(party), reason)
     if len(willing) < job.min_sites:
         raise too_few(node, job, willing, poll)
+    name = picture.view.name
+    held = {name(party): poll.held.get(party, ()) for party in willing}
+    check_columns(job, held, {name(party): reason for party, reason in refused.items()})
     if poll.whole:  # owners that answered the like before want the same sites again or nothing
         job = replace(job, min_sites=len(willing))
     plan = plan_program(
@@ -238,6 +250,32 @@ async def prepare(
         text = f"{len(plan.owners)} sites · {members} · {explanation.rounds} rounds"
         work.emit("planned", text, session=plan.session.hex())
     return plan, explanation
+
+
+def check_columns(job: Job, held: Mapping[str, tuple[str, ...]], refused: Mapping[str, str]) -> None:
+    """Columns of a vertical regression come from exactly one site each: two would be added to each other.
+
+    `held`: columns of each willing site, `refused`: why others are not, by name. Raises ConfigError C-671.
+    """
+    if job.queries[0].statistic != "logistic":
+        return
+    holders = {q.column: sorted(site for site, at in held.items() if q.column in at) for q in job.queries}
+    twice = [f"{column!r} is at {', '.join(sites)}" for column, sites in holders.items() if len(sites) > 1]
+    if twice:
+        raise ConfigError(
+            f"each column of a regression comes from exactly one site: {'; '.join(twice)}",
+            code="C-671",
+            fix="leave the column out, or let all but one of these owners drop or rename theirs",
+        )
+    nowhere = [repr(column) for column, sites in holders.items() if not sites]
+    if nowhere:
+        here = "; ".join(f"{site} has {', '.join(columns)}" for site, columns in sorted(held.items()))
+        no = "".join(f"; {site} refused ({reason})" for site, reason in sorted(refused.items()))
+        raise ConfigError(
+            f"no site that would take part has column {', '.join(nowhere)} of {job.dataset!r}: {here}{no}",
+            code="C-671",
+            fix="name columns that these sites have, or wait for the site that has it: coppice peers",
+        )
 
 
 def _explained(node: Node, plan: ProgramPlan, rows: tuple[int, ...]) -> Explanation:
