@@ -87,8 +87,10 @@ def _warnings(plan: ProgramPlan, cost: Cost, rows: tuple[int, ...], *, exact: bo
         else "mode A: a member that deviates stops the program before any output"
     ]
     if not exact:
-        each = rows[0] if rows else 0
-        found.append(f"figures for {each} rows at each of {len(rows)} sites; exact once theirs are certified")
+        each = f"{rows[0] if rows else 0} rows at each of"
+        if len(set(rows)) > 1:  # as many at each would be beyond the limits
+            each = f"{sum(rows)} rows in all at"
+        found.append(f"figures for {each} {len(rows)} sites; exact once theirs are certified")
     if plan.size < plan.working + 1:
         found.append("no member may vanish without a substitute")
     for name, needed, allowed in (

@@ -3,7 +3,9 @@
 `circuits.cost` is exact, but lays out every step first; for a graph that somebody wants us to choke on that
 is the harm itself. Here each node is looked at once. Invariant: a bound is a lower bound, so no program that
 `within_limits` takes is refused, but for its number of operations: MOST_UNITS of them take a minute to lay
-out, and programs that repeat themselves that often have other means (arrays, several jobs).
+out, and programs that repeat themselves that often have other means (arrays, several jobs). A sorting
+network is written down comparator by comparator, which takes a node more memory than its values: LAID_BYTES
+of each count as memory, from LAID_FREE on.
 """
 
 from __future__ import annotations
@@ -19,6 +21,12 @@ SHARE_BYTES = 16
 """Of one shared number in memory: a word in each residue."""
 COMPARED_BYTES = 8
 """That a member sends for each comparison, at the very least."""
+SORTED_BYTES = 64
+"""The same for a comparator of a sorting network, which exchanges two values too; measured 140 and more."""
+LAID_BYTES = 256
+"""Of memory for one comparator while a network is laid out, measured (310 at 40,000 values)."""
+LAID_FREE = 1 << 26
+"""Up to here laying out is nobody's harm, whatever the plan allows for the values."""
 MOST_UNITS = 1 << 14
 """Operations that are protocols of their own, about 2 ms of laying out each."""
 
@@ -31,7 +39,7 @@ def check_sizes(graph: Graph, limits: Sequence[Limits]) -> None:
     """Raise LocalMisuse naming the node, or what all of them need, when it is beyond one of the limits."""
     memory = min(each.memory_bytes for each in limits)
     sent = min(each.sent_bytes for each in limits)
-    compared = units = 0
+    least = units = 0
     for at, node in enumerate(graph.nodes):
         needed = SHARE_BYTES * math.prod(node.shape)
         if needed > memory:
@@ -40,11 +48,18 @@ def check_sizes(graph: Graph, limits: Sequence[Limits]) -> None:
                 fix=_STEP,
             )
         more, number = _compared(node, [graph.nodes[operand] for operand in node.inputs])
-        compared, units = compared + more, units + number
-    if COMPARED_BYTES * compared > sent:
+        each = SORTED_BYTES if node.operation == "sort" else COMPARED_BYTES
+        least, units = least + each * more, units + number
+        if node.operation == "sort" and LAID_BYTES * more > max(memory, LAID_FREE):
+            width = graph.nodes[node.inputs[0]].shape[-1]
+            raise LocalMisuse(
+                f"node {at} (sort) of {width:,} values takes {LAID_BYTES * more:,} bytes to lay out,"
+                f" the plan allows {memory:,} in memory",
+                fix="ask over fewer rows, or ask for counts instead: at_least, or a histogram",
+            )
+    if least > sent:
         raise LocalMisuse(
-            f"the program needs {COMPARED_BYTES * compared:,} bytes of one member and more,"
-            f" the plan allows {sent:,}",
+            f"the program needs {least:,} bytes of one member and more, the plan allows {sent:,}",
             fix=_STEP,
         )
     if units > MOST_UNITS:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from protocols.circuits.builder import fixed, maximum, relu, sort, trace
+from protocols.circuits.builder import fixed, integers, maximum, relu, sort, trace
 from protocols.circuits.cost import cost
 from protocols.circuits.graph import Graph
 from protocols.circuits.lower import lower
@@ -37,7 +37,7 @@ def refusal(graph: Graph) -> str:
 @pytest.mark.parametrize(
     ("write", "shape", "words"),
     [
-        (sort, (1, 1 << 24), "bytes of one member and more"),
+        (sort, (1, 1 << 24), "16,777,216 values takes .* bytes to lay out"),
         (maximum, (1 << 12, 1 << 14), "bytes in memory|in memory"),
         (lambda x: x + 1.0, (1 << 26,), "1,073,741,824"),
     ],
@@ -76,3 +76,18 @@ def test_what_is_told_beforehand_is_a_lower_bound(write, width: int) -> None:
     found = cost(lower(graph, COMMITTEE), COMMITTEE)
     exactly = (Limits(found.rounds, found.busiest_bytes, found.memory_bytes),)
     sizes.check_sizes(graph, exactly)
+
+
+def test_a_sort_is_refused_by_what_laying_it_out_takes_and_not_before() -> None:
+    """A median over 600,000 rows took 10 GB in each node before its cost was known to be too high."""
+    sizes.check_sizes(named(sort, (1, 1 << 16)), LIMITS)
+    assert "600,000 values takes" in refusal(named(sort, (1, 600_000)))
+
+
+def test_a_comparator_of_a_sort_sends_at_least_what_is_counted() -> None:
+    graph = trace(
+        lambda **arrays: sort(arrays["0:x"]).reveal_to(name="o"), **{"0:x": integers((1, 256), 0, 1)}
+    )
+    cheapest = Committee(3, 1, (1, 2, 3))
+    counted = sum(sizes._compared(node, [graph.nodes[at] for at in node.inputs])[0] for node in graph.nodes)
+    assert cost(lower(graph, cheapest), cheapest).busiest_bytes >= sizes.SORTED_BYTES * counted > 0

@@ -21,7 +21,7 @@ from mesh.runtime.jobs.inquiry import Inquiry
 from mesh.runtime.jobs.records import Job as Work
 from mesh.runtime.jobs.store import Stored
 from mesh.runtime.node import Node
-from protocols.errors import ConfigError, MeshError, Refused, SessionAborted
+from protocols.errors import ConfigError, LocalMisuse, MeshError, Refused, SessionAborted
 from protocols.identifiers import PartyId
 from protocols.programs import answers, questions
 from protocols.programs.events import Begun, Reseated
@@ -279,10 +279,20 @@ def check_columns(job: Job, held: Mapping[str, tuple[str, ...]], refused: Mappin
 
 
 def _explained(node: Node, plan: ProgramPlan, rows: tuple[int, ...]) -> Explanation:
-    roster = questions.Roster(tuple(range(len(rows))), rows)
-    program = questions.compiled(plan.job, roster, plan.committee())
+    """For as many rows at each site as we have; if that is too much, for ours and one of every other site."""
+    try:
+        program = _assumed(plan, rows)
+    except LocalMisuse:
+        if plan.job.queries[0].statistic in names.SPLIT or len(set(rows)) > 1:
+            raise
+        return _explained(node, plan, (rows[0], *(1 for _ in rows[1:])))
     cost = program.cost(plan.committee())
     return program_explain.explain(plan, node.overlay.view(), cost, rows, exact=False)
+
+
+def _assumed(plan: ProgramPlan, rows: tuple[int, ...]) -> questions.Compiled:
+    roster = questions.Roster(tuple(range(len(rows))), rows)
+    return questions.compiled(plan.job, roster, plan.committee(), limits=(plan.limits,))
 
 
 async def _assumed_rows(node: Node, job: Job) -> int:
