@@ -75,3 +75,9 @@ def test_a_job_of_more_questions_than_a_plan_carries_is_refused_in_words() -> No
     assert len(codec.decode(Job, codec.encode(taken)).queries) == MOST_QUERIES
     with pytest.raises(ConfigError, match=f"{MOST_QUERIES + 1} questions, at most {MOST_QUERIES}"):
         job_of(JobSpec("ward", tuple(QuerySpec("mean", name) for name in names), 2), 2)
+
+
+def test_a_mode_that_does_not_exist_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ConfigError, match="--mode B: there is no such mode") as caught:
+        job_of(JobSpec("ward", (QuerySpec("mean", "a"),), 2, mode="B"), 2)
+    assert caught.value.code == "C-101"

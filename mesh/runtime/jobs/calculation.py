@@ -36,6 +36,7 @@ from protocols.errors import (
     TooFewDealers,
 )
 from protocols.identifiers import PartyId
+from protocols.programs.plan import MODES
 from protocols.sessions import codewords, events
 from protocols.sessions.messages import AbortProof, Result
 from protocols.sessions.plan import Job, Plan, Query
@@ -266,6 +267,8 @@ def job_of(spec: JobSpec, default_min_sites: int) -> Job:
         raise ConfigError(
             "the job asks for nothing", code="C-631", fix="name at least one statistic and column"
         )
+    if spec.mode not in MODES:
+        raise ConfigError(f"--mode {spec.mode}: there is no such mode", code="C-101", fix="--mode P or A")
     if len(queries) > MOST_QUERIES:
         raise ConfigError(
             f"the job asks {len(queries)} questions, at most {MOST_QUERIES} are taken: every owner's policy"

@@ -209,8 +209,9 @@ def _notes(graph: Graph, guessed: bool) -> tuple[str, ...]:
     divides = sorted({node.operation for node in graph.nodes} & DIVIDES)
     if divides:
         found.append(
-            f"{', '.join(divides)} of a secret zero does not fail, which would reveal it: the result is a"
-            " number of no meaning, and who reads it knows only if the program reveals a flag as well"
+            f"{', '.join(divides)} of an argument below its declared range does not fail, which would reveal"
+            " it, but gives a number of no meaning; division by a secret zero gives 0, and its flag is seen"
+            " only if the program reveals it"
         )
     return tuple(found)
 
