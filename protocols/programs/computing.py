@@ -45,6 +45,9 @@ from protocols.sharing.prss import SetKeys
 KEPT_MARKS = 3
 MOST_AHEAD = 64
 """Layers that a vector may be ahead of us."""
+AHEAD_BYTES = 64 << 20
+"""Of one member's vectors of such layers, or its part of the plan's memory if that is more: who needs our
+vector for the next layer is one ahead at most, whatever MOST_AHEAD long vectors would take."""
 
 Registers = dict[int, Any]
 _EMPTY = np.zeros(0, dtype=np.uint64)
@@ -183,6 +186,8 @@ class Computing:
         if message.layer >= self.evaluator.layer + MOST_AHEAD:
             raise UnexpectedMessage("a vector far ahead")
         self._check(point, message)
+        if message.layer > self.evaluator.layer:
+            self._check_room(point, message)
         self._keep(point, message)
         return [] if self.frozen else self.advance(now)
 
@@ -209,8 +214,19 @@ class Computing:
         most = 2 * max(self.program.words(committee, message.layer, at) for at in committee.quorum)
         if PART_WORDS * message.part >= max(most, 1):
             raise UnexpectedMessage("a part that no vector of its layer has")
+        self._check_room(point, message)
         if place not in self._parts and sum(key[2] == point for key in self._parts) >= MOST_AHEAD:
             raise UnexpectedMessage("too many vectors of one member wait")
+
+    def _check_room(self, point: int, message: Layer) -> None:
+        """Raise UnexpectedMessage when the member's long parts for layers to come take too much already."""
+        if message.words.size < PART_WORDS:
+            return
+        now = (self.attempt.number, self.evaluator.layer) if self.attempt and self.evaluator else None
+        waiting = sum(len(held) for key, held in self._parts.items() if key[2] == point and key[:2] != now)
+        most = max(AHEAD_BYTES, self.plan.limits.memory_bytes // self.plan.size)
+        if 8 * PART_WORDS * waiting >= most:
+            raise UnexpectedMessage("more of a member's vectors ahead of us than we have room for")
 
     def _expected(self, point: int, layer: int) -> int:
         assert self.evaluator is not None
