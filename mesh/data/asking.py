@@ -110,6 +110,11 @@ def edges(earlier: Iterable[Use]) -> dict[str, frozenset[float]]:
     return found
 
 
+def threshold(plan: AnyPlan) -> int:
+    """Least of the committees that our values reach: of a plan by role we see those, up to the root."""
+    return min(stage.threshold for _, stage in plan.known)
+
+
 def approval(plan: AnyPlan, info: DatasetInfo, queries: Sequence[Asked]) -> dict[str, object]:
     """What the owner's policy said yes to, as the ledger keeps it."""
     from protocols.wire import codec
@@ -123,8 +128,9 @@ def approval(plan: AnyPlan, info: DatasetInfo, queries: Sequence[Asked]) -> dict
         "reveals": [item for query in queries for item in names.reveals(query.statistic, query.column)],
         "min_sites": plan.job.min_sites,
         "least": fewest(plan),
-        "threshold": min(stage.threshold for stage in plan.stages),
+        "threshold": threshold(plan),
         "sites": sorted(party.hex() for party in plan.dealers),
+        "others": plan.dealer_count - len(plan.dealers),
         "rows": info.rows,
         "data_digest": info.digest,
     }

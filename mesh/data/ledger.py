@@ -204,7 +204,8 @@ class Page:
                 # Certain knowledge that something was opened outweighs an earlier release.
                 released.discard(entry.session)
                 if entry.body.get("known", True):
-                    known = replace(approved[entry.session], sites=_sites(entry, "roster"), certain=True)
+                    sites = _sites(entry, "roster")
+                    known = replace(approved[entry.session], sites=sites, certain=True, others=0)
                     approved[entry.session] = known
         return tuple(use for session, use in approved.items() if session not in released)
 
@@ -235,15 +236,20 @@ def _use(entry: Entry) -> Use:
         certain=False,
         fewest=_least(entry, fewest),
         requester=str(entry.body.get("requester", "")),
+        others=_whole_number(entry, "others", 0),
     )
 
 
 def _least(entry: Entry, min_sites: int) -> int:
     """Sites without which the session opens nothing; entries of earlier versions name `min_sites` alone."""
-    least = entry.body.get("least", min_sites)
-    if not isinstance(least, int):
+    return _whole_number(entry, "least", min_sites)
+
+
+def _whole_number(entry: Entry, key: str, otherwise: int) -> int:
+    value = entry.body.get(key, otherwise)
+    if not isinstance(value, int):
         raise _damaged(entry.seq)
-    return least
+    return value
 
 
 def _sites(entry: Entry, key: str) -> frozenset[str]:

@@ -24,6 +24,10 @@ differ by at least max(0, m-c) + max(0, m'-c), and by no more when both count al
 they may be equal; then they can differ by exactly 1 as soon as either has any choice: a site that is not
 common to add, or a common one to leave out.
 
+Plans of many devices go out by role, and list few of them here. An answer over sites that are not listed may
+differ from another by one site, unless one of the two has more sites by `min_sites` than the other can have:
+so the like is not asked again of this column, or after a small job only.
+
 Limit: pairs are judged, not combinations of three and more jobs; `max_uses` bounds those.
 
 Symbols: c, m, m' as above.
@@ -59,6 +63,8 @@ class Use:
     certain: bool = True
     fewest: int = 2
     requester: str = ""
+    others: int = 0
+    """Sites of the plan beside `sites` that are not listed here: of a plan by role."""
 
     @property
     def least(self) -> int:
@@ -75,16 +81,26 @@ def conflict(
     digest: str,
     inputs: tuple[str, ...] = (),
     fewest: int | None = None,
+    others: int = 0,
 ) -> str | None:
     """Words about the first earlier use whose answers minus these isolate too few, or None.
 
-    `fewest` of `sites` may end up in the answer; None: it is over exactly these.
+    `fewest` of the sites may end up in the answer; None: it is over exactly these. `others` of them are not
+    listed in `sites`.
     """
     least = len(sites) if fewest is None else min(fewest, len(sites))
     for use in earlier:
         column = _shared(use.queries, queries, use.inputs == inputs)
         if column is None:
             continue
+        if use.others or others:
+            total = len(sites) + others
+            if unlisted_apart(use, total, total if fewest is None else fewest) >= policy.min_sites:
+                continue
+            return (
+                f"session {use.session[:8]} answered on {column!r}; who its sites were, or those of this "
+                f"job, is not all known here: they may differ by fewer than {policy.min_sites}"
+            )
         if 0 < least_apart(use.sites, sites, use.least, least) < policy.min_sites:
             return _words(use, column, sites, least, policy)
         alike = forced_apart(use.sites, sites, use.least, least) == 0
@@ -115,6 +131,16 @@ def _words(use: Use, column: str, sites: frozenset[str], least: int, policy: Pol
         f"session {short} answered on {column!r}, and this job may end with sites that "
         f"differ from its by fewer than {policy.min_sites}; ask for all {len(sites)} sites or none"
     )
+
+
+def unlisted_apart(use: Use, total: int, fewest: int) -> int:
+    """By how many sites an answer over `fewest` to `total` differs from an earlier one at least.
+
+    By their numbers alone: who they are is not listed of both.
+    """
+    before = len(use.sites) + use.others
+    least = before if use.certain else min(use.fewest, before)
+    return max(fewest - before, least - total, 0)
 
 
 def forced_apart(before: frozenset[str], sites: frozenset[str], least: int, fewest: int) -> int:

@@ -213,8 +213,8 @@ class DataRoom:
                 dataset=info.name,
                 queries=queries,
                 min_sites=plan.job.min_sites,
-                sites=len(sites),
-                threshold=min(stage.threshold for stage in plan.stages),
+                sites=plan.dealer_count,
+                threshold=asking.threshold(plan),
                 requester=plan.initiator.hex(),
                 requester_name=requester_name,
                 rows=asking.rows(info),
@@ -227,7 +227,7 @@ class DataRoom:
             )
             decision = policy.evaluate(rules, request)
             if decision.allowed and rules is not None and rules.overlap != "allow":
-                ends = asking.inputs(plan.job), asking.fewest(plan)
+                ends = asking.inputs(plan.job), asking.fewest(plan), plan.dealer_count - len(sites)
                 words = overlap.conflict(rules, earlier, queries, sites, info.rows, info.digest, *ends)
                 if words is not None and rules.overlap == "refuse":
                     return deny("overlap", words)
@@ -349,7 +349,7 @@ class DataRoom:
         if rules is None:
             return ()
         words = overlap.conflict(
-            rules, earlier, used.queries, used.sites, used.rows, used.digest, used.inputs
+            rules, earlier, used.queries, used.sites, used.rows, used.digest, used.inputs, None, used.others
         )
         return (words,) if words else ()
 

@@ -9,6 +9,9 @@ for a moment cost at most a refusal and a retry.
 Each dealer checks that its leaf is its cluster: else an initiator could group a victim with its own devices,
 as often as it takes to draw a committee of its own, or that of another site.
 
+Of a plan by role each party judges its excerpt: every committee on its path to the root, and those below its
+seats (protocols/sessions/excerpt argues why that is enough).
+
 Invariant: `verify` accepts what `planner` builds from the same view, record and limits.
 """
 
@@ -31,12 +34,16 @@ from mesh.overlay.planner import (
     is_beacon,
     leaf_labels,
     own_site,
+    role_labels,
 )
 from mesh.overlay.sortition import Standing, check_claim, committee_size, score, seat_order
 from mesh.overlay.view import Status, View
 from protocols.errors import MalformedMessage, Refused
 from protocols.identifiers import PartyId
-from protocols.sessions.plan import Plan, Stage, check, hops_needed
+from protocols.sessions.excerpt import PartialPlan
+from protocols.sessions.plan import Plan, Stage, hops_needed
+from protocols.sessions.plan_rules import check
+from protocols.sessions.plan_tree import Shape
 
 
 def verify(
@@ -50,13 +57,15 @@ def verify(
 
     Raises MalformedMessage (no honest planner makes this), Refused (our view differs; it says in what).
     """
-    check(plan)
+    if not isinstance(plan, PartialPlan):
+        check(plan)
     checker = _Checker(plan, view, record, limits or PlanLimits())
     checker.circumstances()
+    checker.extent()
     checker.parties()
     checker.shape()
     known = checker.proofs(standings or {})
-    for index, stage in enumerate(plan.stages):
+    for index, stage in plan.known:
         checker.committee(index, stage)
         checker.adders(index, stage, known)
     checker.own_leaf()
@@ -91,6 +100,14 @@ class _Checker:
             if party not in self._certificates:
                 raise self._refuse(f"{party.short()} has no valid certificate known here")
 
+    def extent(self) -> None:
+        """A plan goes out by role if it is large, and only then: the list of dealers is not withheld else."""
+        wanted = self._limits.fan_in_of(self._plan.dealer_count, self._plan.bulk)
+        if self._plan.fan_in != wanted and not is_beacon(self._plan):
+            raise MalformedMessage(
+                f"a plan of {self._plan.dealer_count} devices has fan-in {self._plan.fan_in}, not {wanted}"
+            )
+
     def shape(self) -> None:
         """Labels are canonical, hops are not inflated."""
         plan = self._plan
@@ -101,6 +118,9 @@ class _Checker:
             if [stage.label for stage in plan.stages] != [SHARES_LABEL]:
                 raise MalformedMessage("a sum of shares has one stage of its own label")
             self._check_hops(1)
+            return
+        if plan.shape is not None:
+            self._shape_by_role(plan.shape)
             return
         leaves = [stage for stage in plan.stages if stage.dealers]
         expected = leaf_labels([stage.dealers for stage in leaves], self._sites)
@@ -117,19 +137,34 @@ class _Checker:
             raise MalformedMessage("the leaves are not in the order of their dealers")
         self._check_hops(depth)
 
+    def _shape_by_role(self, shape: Shape) -> None:
+        """As `shape`, of the stages that are known; that each is in its place was seen by its hash."""
+        for index, stage in self._plan.known:
+            level = shape.level(index)
+            width = shape.widths[level]
+            expected = inner_label(level, index - shape.firsts[level], width)
+            if level == 0:
+                (expected,) = role_labels([stage.dealers], self._sites)
+            if stage.label != expected or stage.dealers != tuple(sorted(stage.dealers)):
+                raise MalformedMessage(f"stage {index} is labelled {stage.label} where {expected} belongs")
+        self._check_hops(shape.depth)
+
     def own_leaf(self) -> None:
         """We deal with the dealers of our cluster, with all of them and nobody else.
 
         Whom the initiator saw alive we know but for members that are not in the plan and not linked to us:
-        it may have seen these or not.
+        it may have seen these or not. Of a plan that is not known as a whole: with dealers of our cluster and
+        nobody else, since those that are missing may not have been asked.
         """
-        groups = [stage.dealers for stage in self._plan.stages if stage.dealers]
+        groups = [stage.dealers for _, stage in self._plan.known if stage.dealers]
         mine = next((group for group in groups if self._view.me in group), None)
         if mine is None or is_beacon(self._plan) or self._plan.codes is not None:
             return
-        wanted = {party for group in groups for party in group}
+        partial = isinstance(self._plan, PartialPlan)
+        wanted = set(mine) if partial else {party for group in groups for party in group}
         sizes = self._limits.sizes_of(self._plan.bulk)
-        views = (self._as_planned(set(self._certificates)), self._as_planned(set()))
+        views = [self._as_planned(set(self._certificates)), self._as_planned(set())]
+        views += [self._view] if partial else []
         if not any(mine in dealers_by_cluster(view, sizes, wanted) for view in views):
             raise self._refuse(
                 "we are grouped with dealers that are not of our cluster, or without some that are"

@@ -7,6 +7,7 @@ Stage labels are canonical because they are sortition inputs: leaf "site/j" coun
 where the site is the commonest one among the stage's dealers; inner "level-i/j"; the last "root" (for a
 single leaf its leaf label). Leaves stand in the order of their dealers, and dealers are grouped as the view's
 clusters are, which each dealer checks for its own leaf. What is left to the initiator is whom it asks.
+A plan of many devices goes out by role, and its leaves have labels that can be judged one by one.
 
 Invariant: two nodes with the same view, record, standings and arguments build the same plan.
 """
@@ -39,9 +40,9 @@ from protocols.sessions.plan import (
     Seat,
     SortitionProof,
     Stage,
-    check,
     hops_needed,
 )
+from protocols.sessions.plan_rules import check
 
 MAX_ADDERS = 8
 MAX_SUBSTITUTES = 8
@@ -80,9 +81,17 @@ class PlanLimits:
 
     bulk_sizes: ClusterSizes = BULK_SIZES
 
+    by_role_above: int = 256
+    """Devices above which a plan goes out by role. Up to there everybody sees the list of who deals: it costs
+    little, and consent to questions that are asked again can be judged by names (overlap)."""
+
     def sizes_of(self, bulk: Bulk | None) -> ClusterSizes:
         """Clusters of a session with these masked vectors, or without."""
         return self.sizes if bulk is None else self.bulk_sizes
+
+    def fan_in_of(self, dealers: int, bulk: Bulk | None) -> int:
+        """What a plan of so many devices says of its fan-in: 0 if it goes out whole."""
+        return self.fan_in if bulk is None and dealers > self.by_role_above else 0
 
 
 def plan_session(
@@ -104,11 +113,12 @@ def plan_session(
     limits = limits or PlanLimits()
     wanted = _dealers(view, job, dealers)
     builder = _Builder(view, record, standings, limits)
-    leaves = builder.leaves(dealers_by_cluster(view, limits.sizes_of(bulk), wanted))
-    stages = builder.tree(leaves)
+    groups = dealers_by_cluster(view, limits.sizes_of(bulk), wanted)
+    fan_in = limits.fan_in_of(sum(map(len, groups)), bulk)
+    stages = builder.tree(builder.leaves(groups, by_role=fan_in > 0))
     depth = len(stages)
     flat = tuple(stage for level in stages for stage in level)
-    plan = builder.plan(job, length, nonce, flat, depth)
+    plan = builder.plan(job, length, nonce, flat, depth, fan_in)
     if bulk is None:
         return plan
     masked = replace(plan, bulk=bulk)
@@ -190,6 +200,15 @@ def leaf_labels(dealers_by_leaf: Sequence[Sequence[PartyId]], sites: Mapping[Par
     return labels
 
 
+def role_labels(dealers_by_leaf: Sequence[Sequence[PartyId]], sites: Mapping[PartyId, str]) -> list[str]:
+    """Labels of the leaves of a plan by role: by their first dealer, since nobody there can count the leaves.
+
+    Whoever plans has as many draws of a committee as a cluster has devices it may leave out, no more: each
+    dealer checks that all are of its cluster.
+    """
+    return [f"{common_site(group, sites)[:40]}/{min(group).hex()[:16]}" for group in dealers_by_leaf]
+
+
 def own_site(dealers: Sequence[PartyId], sites: Mapping[PartyId, str]) -> str | None:
     """The site whose gateways take a leaf's seats first: that of all its dealers.
 
@@ -254,10 +273,10 @@ class _Builder:
                 fix="try again in a second",
             )
 
-    def leaves(self, groups: Sequence[tuple[PartyId, ...]]) -> list[Stage]:
+    def leaves(self, groups: Sequence[tuple[PartyId, ...]], by_role: bool = False) -> list[Stage]:
         """One stage a cluster."""
         sites = {party: certificate.site for party, certificate in self._certificates.items()}
-        labels = leaf_labels(groups, sites)
+        labels = role_labels(groups, sites) if by_role else leaf_labels(groups, sites)
         return [
             self.stage(label, own_site(group, sites), group, ())
             for label, group in zip(labels, groups, strict=True)
@@ -300,7 +319,9 @@ class _Builder:
             children=children,
         )
 
-    def plan(self, job: Job, length: int, nonce: bytes, stages: tuple[Stage, ...], depth: int) -> Plan:
+    def plan(
+        self, job: Job, length: int, nonce: bytes, stages: tuple[Stage, ...], depth: int, fan_in: int = 0
+    ) -> Plan:
         """Put together and checked."""
         adders = sorted({party for stage in stages for party in stage.adders})
         plan = Plan(
@@ -315,6 +336,7 @@ class _Builder:
             total_ms=self._limits.total_ms,
             stages=stages,
             proofs=tuple(SortitionProof(party, self._standings[party].proof) for party in adders),
+            fan_in=fan_in,
         )
         check(plan)
         return plan

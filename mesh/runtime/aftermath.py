@@ -20,6 +20,7 @@ from mesh.runtime.postman import Postman
 from protocols.errors import MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import PartyId, SessionId
 from protocols.sessions.aborting import check_proof
+from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.handover import replay
 from protocols.sessions.messages import AbortProof, Result, Resumed
 from protocols.sessions.opening import check_result
@@ -84,7 +85,10 @@ class Aftermath:
             log.warning("journal", why=str(error))
             return
         for session, encoded in doubts:
-            plan = codec.decode(Plan, encoded)
+            try:
+                plan = codec.decode(KnownPlan, encoded).read(self._me)
+            except MalformedMessage:
+                continue  # stored by another version of this software
             told = tuple(sorted(peers & set(plan.parties) - {self._me}))
             self._postman.post(told, Resumed(), session=session, epoch=plan.epoch)
 
@@ -103,7 +107,7 @@ class Aftermath:
             if proof is not None:
                 self._postman.post((sender,), proof, session=session, epoch=end.epoch)
         elif end.proof is None and end.plan is not None and self._nursery is not None:
-            plan = codec.decode(Plan, end.plan)
+            plan = codec.decode(KnownPlan, end.plan).read(self._me)
             check(plan, message)
             self._nursery.start_soon(self._learn, plan, message)
         return True

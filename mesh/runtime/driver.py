@@ -30,6 +30,7 @@ from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Combine, Effect, Fingerprint, Publish, Send, Transfer
 from protocols.sessions import events
 from protocols.sessions.durable import DurableParty
+from protocols.sessions.excerpt import KnownPlan
 
 log = structlog.get_logger("coppice.session")
 
@@ -157,7 +158,7 @@ class Driver:
                 self.session,
                 booked[0],
                 epoch=plan.epoch,
-                plan=None if known else plan,
+                plan=None if known else KnownPlan.of(plan),
                 proof=proof,
             )
         except JournalFull as error:

@@ -35,6 +35,7 @@ from nacl.secret import SecretBox
 from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MeshError
 from protocols.identifiers import SessionId
+from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.plan import Plan
 from protocols.sessions.records import HandedOver
 from protocols.wire import codec
@@ -216,7 +217,8 @@ class Journal:
 
     async def abandon(self, session: SessionId, plan: Plan | None) -> None:
         """This node takes no part any more and does not know how it ends. Raises JournalFull."""
-        await self.end(session, "abandoned by a restart", epoch=plan.epoch if plan else 0, plan=plan)
+        known, epoch = (KnownPlan.of(plan), plan.epoch) if plan else (None, 0)
+        await self.end(session, "abandoned by a restart", epoch=epoch, plan=known)
 
     async def discard(self, session: SessionId) -> None:
         """Nothing was ever said in this session: it is as if we had not heard of it. Raises JournalFull."""

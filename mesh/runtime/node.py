@@ -25,6 +25,7 @@ from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.joining import JoinRequest
 from mesh.overlay.planner import PlanLimits, is_beacon, plan_beacon
 from mesh.overlay.view import MemberChanged, Status
+from mesh.runtime import judging
 from mesh.runtime.identity import NodeIdentity
 from mesh.runtime.jobs.inputs import INPUT_MESSAGES, InputPiece, InputRequest, Inputs
 from mesh.runtime.jobs.inquiry import Inquiry, InquiryAnswer, Poll, answer_to
@@ -46,7 +47,7 @@ from mesh.settings import Config
 from protocols.errors import MalformedMessage, MeshError, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.sessions import events
-from protocols.sessions.messages import NETWORK_MESSAGES, PlanOffer
+from protocols.sessions.messages import NETWORK_MESSAGES
 from protocols.sessions.plan import Plan
 from protocols.wire import codec, envelope
 from protocols.wire.envelope import Envelope
@@ -225,9 +226,10 @@ class Node:
             self.inputs.receive(letter.sender, message)
         elif isinstance(message, VAULT_MAIL):
             self.vaults.receive(letter.sender, message)
-        elif isinstance(message, PlanOffer):
-            self._check_binding(letter, message.plan)
-            self.sessions.offered(letter.sender, message.plan)
+        elif isinstance(message, judging.OFFERS):
+            plan = judging.offered(message, self.identity.party_keys.party)
+            self._check_binding(letter, plan)
+            self.sessions.offered(letter.sender, plan)
         else:
             self._check_stage(letter, message)
             self.sessions.registry.deliver(letter.session, letter.sender, message, len(letter.body))

@@ -13,6 +13,7 @@ from mesh.runtime.journal import Journal, JournalFull, LeftOpen, Unfinished
 from mesh.runtime.vectors import masked
 from mesh.runtime.vectors.store import VectorStore
 from protocols.errors import LocalMisuse, MeshError
+from protocols.identifiers import PartyId
 from protocols.machine import Effect
 from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
@@ -63,7 +64,7 @@ async def gone_on_with(
     except Exception as error:  # a record that breaks the machine ends this session, not the node
         log.warning("session abandoned", session=session.short(), why=repr(error))
         try:
-            await journal.abandon(session, plan_of(found) if found else None)
+            await journal.abandon(session, plan_of(found, keys.party) if found else None)
         except JournalFull as full:
             log.warning("journal", why=str(full))
         masked.drop_store(spool, session)
@@ -72,12 +73,12 @@ async def gone_on_with(
     return machine, store, effects
 
 
-def plan_of(found: Unfinished) -> Plan | None:
-    """The plan of a session that cannot be gone on with, to learn later how it ended."""
+def plan_of(found: Unfinished, me: PartyId) -> Plan | None:
+    """The plan, as we know it, of a session that cannot be gone on with, to learn later how it ended."""
     if not found.records or found.records[0][0] not in (Begun.__name__, HandedOver.__name__):
         return None
     first: type[Begun] | type[HandedOver] = Begun if found.records[0][0] == Begun.__name__ else HandedOver
     try:
-        return codec.decode(first, found.records[0][1]).plan
+        return codec.decode(first, found.records[0][1]).plan.read(me)
     except MeshError:
         return None

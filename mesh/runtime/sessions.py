@@ -113,6 +113,7 @@ class Sessions:
         self._spool = spool
         self._inputs = inputs
         self._runs = runs
+        self._wholes = judging.WholePlans(postman)
         self._considering: dict[SessionId, PartyId] = {}
         self._data_lock = trio.CapacityLimiter(1)
         self._nursery: trio.Nursery | None = None
@@ -140,7 +141,8 @@ class Sessions:
         """Somebody wants us in a session. Raises ProtocolError for a plan that nobody may offer."""
         if plan.initiator != sender:
             raise MalformedMessage("a plan is offered by its initiator", blame=sender)
-        if self.registry.is_known(plan.session) or plan.session in self._considering:
+        known = self.registry.is_known(plan.session) or plan.session in self._considering
+        if self._wholes.take(plan) or known:
             return
         busy = self.registry.busy()
         if len(busy) + len(self._considering) >= self._max_live:
@@ -214,7 +216,7 @@ class Sessions:
         try:
             if await trio.to_thread.run_sync(self._journal.knows, plan.session):
                 return
-            await judging.patiently(lambda: self._judge(plan))
+            plan = await self._wholes.judged(plan, self._judge)
             store = masked.open_store(self._spool, plan)
             contribution, refusal = await self._consent(plan)
             name = NO_VECTOR

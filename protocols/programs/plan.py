@@ -128,6 +128,16 @@ class ProgramPlan:
         return (Stage(LABEL, self.seats, self.threshold, (), self.substitutes, self.owners, ()),)
 
     @property
+    def known(self) -> tuple[tuple[int, Stage], ...]:
+        """The same, with its index."""
+        return ((0, self.stages[0]),)
+
+    @property
+    def dealer_count(self) -> int:
+        """How many owners there are."""
+        return len(self.owners)
+
+    @property
     def bulk(self) -> None:
         """No masked vectors."""
         return

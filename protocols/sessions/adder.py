@@ -122,7 +122,7 @@ class Adder:
 
     def parts(self) -> tuple[Digest, ...] | None:
         """Masked vectors behind the certified roster, in its order; None until certified and all here."""
-        if self.certificate is None or not self.certificate.roster.contributors:
+        if self.certificate is None or not self.certificate.roster.sites:
             return None
         names: list[Digest] = []
         for group in self.certificate.roster.groups:
@@ -328,7 +328,7 @@ class Adder:
 
     def _propose(self, proposal: Roster) -> list[Effect]:
         self.proposal = proposal
-        phase, detail = "roster", f"{len(proposal.contributors)} contributions"
+        phase, detail = "roster", f"{proposal.sites} contributions"
         if proposal.is_interim:
             fresh = (seat.party for seat in proposal.successors if seat not in self.assembly.seats)
             phase, detail = "handover", "shares reshared to " + ", ".join(party.short() for party in fresh)

@@ -33,12 +33,16 @@ from protocols.sessions.plan import MAX_HANDOVERS, Plan, Seat, Stage
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One sum that an assembly takes in: `child` -1 is a cluster of devices, else a stage's committee."""
+    """One sum that an assembly takes in: `child` -1 is a cluster of devices, else a stage's committee.
+
+    Not `known`: a committee that our excerpt of the plan leaves out; others judge what it says.
+    """
 
     child: int
     generation: int
     dealers: tuple[PartyId, ...]
     threshold: int
+    known: bool = True
 
     @property
     def is_devices(self) -> bool:
@@ -157,6 +161,8 @@ class Assembly:
 
 def height(plan: Plan, stage: int) -> int:
     """1 for a leaf stage, one more than the highest child otherwise."""
+    if plan.shape is not None:
+        return 1 + plan.shape.level(stage)
     known = plan.derived.get(("height", stage))
     if not isinstance(known, int):
         known = 1 + max((height(plan, child) for child in plan.stages[stage].children), default=0)
@@ -177,11 +183,14 @@ def _first(plan: Plan, stage: int) -> Assembly:
     if blueprint.dealers:
         sources: tuple[Source, ...] = (Source(-1, 0, blueprint.dealers, 0),)
     else:
-        sources = tuple(
-            Source(child, 0, plan.stages[child].members, plan.stages[child].threshold)
-            for child in blueprint.children
-        )
+        sources = tuple(_source(plan, child) for child in blueprint.children)
     return Assembly(plan, stage, 0, blueprint.seats, sources)
+
+
+def _source(plan: Plan, child: int) -> Source:
+    if not plan.knows(child):
+        return Source(child, 0, (), 0, known=False)
+    return Source(child, 0, plan.stages[child].members, plan.stages[child].threshold)
 
 
 def next_generation(assembly: Assembly, certificate: HandoverCertificate) -> Assembly:

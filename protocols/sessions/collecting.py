@@ -265,7 +265,7 @@ class Member:
 
     def _consider(self, adder: PartyId, proposal: Roster) -> list[Effect]:
         """Judge the roster of the adder in office; the total of too few sites is never opened."""
-        counted, wanted = len(proposal.contributors), self.assembly.plan.job.min_sites
+        counted, wanted = proposal.sites, self.assembly.plan.job.min_sites
         if self.assembly.is_root and counted < wanted and not proposal.is_interim:
             self.shortfall = f"{counted} sites contributed, {wanted} are required"
             return []
@@ -336,7 +336,7 @@ class Member:
         if self.certificate is None or self.sum is not None or self.erased:
             return []
         certified = self.certificate.roster
-        if self._missing(certified) or not certified.groups or not certified.contributors:
+        if self._missing(certified) or not certified.groups or not certified.sites:
             return []
         if not summing.reshared(certified):
             (self.sum,) = summing.of_devices(self.assembly, certified, self._shares())

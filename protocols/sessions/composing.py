@@ -13,6 +13,7 @@ from protocols.sessions.handover import is_agreeable
 from protocols.sessions.ledger import Ledger
 from protocols.sessions.messages import Ballot, Roster
 from protocols.sessions.plan import Seat
+from protocols.sessions.roster import united
 
 
 class Composer:
@@ -41,15 +42,7 @@ class Composer:
             given = claim.is_interim and not is_agreeable(assembly, claim.successors, absent)
             if ours <= theirs <= good and not caught and not given and self._is_usable(claim):
                 return claim
-        contributors: set[PartyId] = set()
-        for group in groups:
-            if group.child < 0:
-                contributors.update(entry.dealer for entry in group.entries)
-            else:
-                contributors.update(self.ledger.certificates[group.child].roster.contributors)
-        return Roster(
-            assembly.stage, assembly.generation, groups, tuple(sorted(contributors)), successors=successors
-        )
+        return united(assembly, groups, self.ledger.certificates, successors)
 
     def _is_usable(self, claim: Roster) -> bool:
         return all(group.child < 0 or group.child in self.ledger.certificates for group in claim.groups)

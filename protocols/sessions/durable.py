@@ -40,6 +40,7 @@ from protocols.errors import LocalMisuse, ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Send
 from protocols.sessions import events
+from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
     LOCAL_MESSAGES,
@@ -60,6 +61,7 @@ from protocols.sessions.messages import (
     Result,
     Resumed,
 )
+from protocols.sessions.offers import OFFERS_NETWORK
 from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Plan
 from protocols.sessions.records import BINDING, Begun, Expired, HandedOver, Heard, Outgrown
@@ -67,6 +69,7 @@ from protocols.wire import codec
 
 LOOSE: tuple[type, ...] = (
     PlanOffer, Decline, Part, Parts, Held, Fetch, Complaint, Certificate, Result, AbortProof, Resumed,
+    *OFFERS_NETWORK,
 )  # fmt: skip
 """Messages that bind nobody: said differently after a restart they contradict nothing."""
 MAX_LOG_BYTES = 64 * 1024 * 1024
@@ -112,7 +115,7 @@ class DurableParty:
         """Store what the machine is made from, then begin."""
         seed, contribution, refusal, masked = self._origin
         self._origin = (b"", None, "", NO_VECTOR)
-        begun = Begun(self.plan, seed, contribution, refusal[:500], masked, now)
+        begun = Begun(KnownPlan.of(self.plan), seed, contribution, refusal[:500], masked, now)
         return [Persist(begun), *self._noted(self.party.start(now))]
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
@@ -179,10 +182,11 @@ class DurableParty:
         if not records or not isinstance(records[0], Begun):
             raise LocalMisuse("the journal has no beginning of this session")
         begun = records[0]
-        machine = cls(begun.plan, keys, begun.seed, begun.contribution, begun.refusal, begun.masked)
+        plan = begun.plan.read(keys.party)
+        machine = cls(plan, keys, begun.seed, begun.contribution, begun.refusal, begun.masked)
         effects = machine._replay(records, begun)
         latest = max((r.at for r in records if isinstance(r, Begun | Heard | Expired)), default=begun.at)
-        others = tuple(sorted(party for party in begun.plan.parties if party != machine.me))
+        others = tuple(sorted(party for party in plan.parties if party != machine.me))
         if others and machine.outcome is None:
             effects += machine.receive(latest, machine.me, PeersLost(others))
         machine._shift = max(begun.at + max(elapsed_s, 0.0), latest) - now
@@ -243,7 +247,7 @@ class DurableParty:
         if self.party.posts.handed_over and not self._handed_over and self.outcome is None:
             self._handed_over, self._recording = True, False
             self._waiting.clear()
-            return [Persist(HandedOver(self.plan)), *effects]
+            return [Persist(HandedOver(KnownPlan.of(self.plan))), *effects]
         if not self._recording or not any(_binds(effect) for effect in effects):
             return effects
         records: list[Effect] = []

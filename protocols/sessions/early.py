@@ -62,6 +62,8 @@ def _neighbours(plan: Plan, stage: int) -> frozenset[PartyId]:
         above = [] if stage == plan.root else [plan.parent_of(stage)]
         near.update(plan.stages[stage].dealers)
         for index in (stage, *plan.stages[stage].children, *above):
+            if not plan.knows(index):
+                continue  # of a plan by role: nobody there speaks to us
             blueprint = plan.stages[index]
             near.update(blueprint.members, blueprint.adders, (seat.party for seat in blueprint.substitutes))
     made = plan.derived["neighbours", stage] = frozenset(near)

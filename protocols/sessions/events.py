@@ -38,12 +38,27 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Outcome: the certified total. `transcript` is the digest of all that was agreed."""
+    """Outcome: the certified total. `transcript` is the digest of all that was agreed.
+
+    `contributors` is empty where a plan by role has no list of them: `sites` is their number in any case.
+    """
 
     result: Result
     total: Elements
     contributors: tuple[PartyId, ...]
     transcript: Digest
+
+    @property
+    def sites(self) -> int:
+        """How many devices were counted."""
+        return self.result.certificate.roster.sites
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """After the outcome of a plan by role: what we dealt is in the total, or is not, as its rosters show."""
+
+    counted: bool
 
 
 @dataclass(frozen=True, slots=True)

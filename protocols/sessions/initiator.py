@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import PartyId
-from protocols.machine import Broadcast, Effect, Publish
+from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.sessions import dealing, events
 from protocols.sessions.aborting import AbortTally
 from protocols.sessions.assembly import first_generation
+from protocols.sessions.excerpt import Excerpt, Excerpts
 from protocols.sessions.messages import AbortVote, Complaint, Decline, PlanOffer
+from protocols.sessions.offers import ExcerptOffer
 from protocols.sessions.plan import Plan
 
 
@@ -23,20 +25,40 @@ class Initiator:
         self.declined: dict[PartyId, str] = {}
         self._aborts = aborts
         self._caught: set[PartyId] = set()
+        self._invited = frozenset(plan.parties)
+        self._shown: set[PartyId] = set()
+        self.excerpts = Excerpts(plan) if plan.by_role else None
 
     def start(self) -> list[Effect]:
-        """Send the plan to everybody with a role."""
-        others = tuple(party for party in self.plan.parties if party != self.plan.initiator)
-        return [Broadcast(others, PlanOffer(self.plan))]
+        """Send the plan, or each its part of it, to everybody with a role."""
+        return self._offer(tuple(party for party in self.plan.parties if party != self.plan.initiator))
 
     def offer_again(self, returned: frozenset[PartyId]) -> list[Effect]:
         """Send the plan to those who come back: the first one may have gone down with the link."""
-        again = tuple(party for party in self.plan.parties if party in returned)
-        return [Broadcast(again, PlanOffer(self.plan))] if again else []
+        return self._offer(tuple(party for party in self.plan.parties if party in returned))
+
+    def show(self, sender: PartyId) -> list[Effect]:
+        """The whole plan, once for each party that asks for it."""
+        if sender not in self._invited or sender in self._shown:
+            raise UnexpectedMessage("the whole plan was shown before, or a stranger asks for it")
+        self._shown.add(sender)
+        return [Send(sender, PlanOffer(self.plan))]
+
+    def _offer(self, parties: tuple[PartyId, ...]) -> list[Effect]:
+        if self.excerpts is None:
+            return [Broadcast(parties, PlanOffer(self.plan))] if parties else []
+        together: dict[int, tuple[Excerpt | None, list[PartyId]]] = {}
+        for party in parties:
+            excerpt = self.excerpts.of(party)
+            together.setdefault(id(excerpt), (excerpt, []))[1].append(party)
+        return [
+            Broadcast(tuple(told), PlanOffer(self.plan) if excerpt is None else ExcerptOffer(excerpt))
+            for excerpt, told in together.values()
+        ]
 
     def decline(self, sender: PartyId, message: Decline) -> list[Effect]:
         """Note a refusal once."""
-        if sender not in self.plan.parties:
+        if sender not in self._invited:
             raise UnexpectedMessage("a stranger declined")
         if sender in self.declined:
             return []

@@ -154,7 +154,7 @@ class Ledger:
     def is_settled(self, now: float, source: Source, lost: frozenset[PartyId]) -> bool:
         """Whether nothing more need be awaited from this source."""
         certificate = self.certificates.get(source.child)
-        if certificate is not None and not certificate.roster.contributors:
+        if certificate is not None and not certificate.roster.sites:
             return True
         live = [dealer for dealer in source.dealers if dealer not in lost]
         if not source.is_devices and certificate is None:
@@ -197,7 +197,7 @@ class Ledger:
         off. An adder proposes once, so one that sees too few members, or the root's one too few sites, waits.
         """
         last = self.assembly.is_root and not roster.is_interim
-        few_sites = last and len(roster.contributors) < self.assembly.plan.job.min_sites
+        few_sites = last and roster.sites < self.assembly.plan.job.min_sites
         return not self.has_quorum(lost) or (few_sites and collecting)
 
     def has_quorum(self, lost: frozenset[PartyId]) -> bool:

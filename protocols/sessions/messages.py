@@ -15,13 +15,13 @@ from typing import Annotated, ClassVar
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions.bulk_messages import BULK_LOCAL, BULK_NETWORK
-from protocols.sessions.plan import MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
+from protocols.sessions.offers import OFFERS_NETWORK
+from protocols.sessions.plan import MAX_CONTRIBUTORS, MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
 from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Between, FieldVector, Key, Signature
 
 MAX_WIDTH = MAX_LENGTH + 2 * 64 + 2
 MAX_SEALED_BYTES = 8 * MAX_WIDTH + 256
-MAX_CONTRIBUTORS = 16 * MAX_DEALERS
 MAX_PARTS = 16
 NO_SOURCE = Digest(bytes(32))
 """`source` of a device's dealing: it comes from no roster."""
@@ -84,6 +84,7 @@ class Roster:
     """Exactly which dealings a committee adds up. `contributors` are the devices behind them, sorted.
 
     With `successors` it is interim: the sum goes to these seats, who collect the rest (see `handover`).
+    In a plan by role a roster above the leaves names none of them, but their number as `count`, else 0.
     """
 
     stage: StageIndex
@@ -96,6 +97,13 @@ class Roster:
     def is_interim(self) -> bool:
         """Whether the next generation of the same stage goes on."""
         return bool(self.successors)
+
+    count: Annotated[int, Between(0, MAX_CONTRIBUTORS)] = 0
+
+    @property
+    def sites(self) -> int:
+        """How many devices are behind it."""
+        return self.count or len(self.contributors)
 
     @cached_property
     def encoding(self) -> bytes:
@@ -149,7 +157,7 @@ class HandoverCertificate:
 
 @dataclass(frozen=True, slots=True)
 class PlanOffer:
-    """Initiator to all parties: this is the session."""
+    """Initiator to all parties, or of a plan by role to who asks: this is the session."""
 
     KIND: ClassVar[str] = "plan"
     plan: Plan
@@ -295,6 +303,7 @@ class Result:
     """The opened total with its roster and t+1 ballots; checked by every device before use.
 
     `interim` and then `handovers` lead to the generation of the root that opened.
+    `below`: of a plan by role, the rosters from under the root down to who gets this (see `counting`).
     """
 
     KIND: ClassVar[str] = "result"
@@ -303,6 +312,7 @@ class Result:
     ballots: Ballots
     handovers: Annotated[tuple[HandoverCertificate, ...], AtMost(8)]
     interim: Annotated[tuple[Certificate, ...], AtMost(8)] = ()
+    below: Annotated[tuple[Roster, ...], AtMost(64)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +390,7 @@ class PeerLinked:
 NETWORK_MESSAGES: tuple[type, ...] = (
     PlanOffer, Decline, Deal, Part, Parts, Held, Complaint, Fetch, Proposal, Vote, Certificate, CheckShares,
     OpeningShare, ResultVote, Result, AbortVote, HandoverProposal, HandoverVote, HandoverCertificate,
-    Resumed, AbortProof, AuditOpened, *BULK_NETWORK,
+    Resumed, AbortProof, AuditOpened, *BULK_NETWORK, *OFFERS_NETWORK,
 )  # fmt: skip
 """All that a session accepts from the network."""
 BY_KIND: dict[str, type] = {message.KIND: message for message in NETWORK_MESSAGES}  # type: ignore[attr-defined]

@@ -51,8 +51,9 @@ def check_result(assembly: Assembly, result: Result) -> None:
         raise MalformedMessage("an interim sum is never opened")
     if result.total.size != assembly.plan.length:
         raise MalformedMessage("result has the wrong length")
-    counted = result.certificate.roster.contributors
-    if len(counted) < assembly.plan.job.min_sites or not assembly.plan.dealer_set.issuperset(counted):
+    plan, counted = assembly.plan, result.certificate.roster
+    named = plan.by_role or plan.dealer_set.issuperset(counted.contributors)
+    if not named or not plan.job.min_sites <= counted.sites <= plan.dealer_count:
         raise MalformedMessage("result over a roster that the plan does not allow")
     name = roster.roster_digest(assembly.session, result.certificate.roster)
     subject = result_digest(assembly.session, name, result.total)

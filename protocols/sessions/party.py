@@ -14,6 +14,7 @@ plan -> dealings -> roster certificate -> sum -> resharing to the parent committ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from protocols.arithmetic.field import Elements
 from protocols.errors import UnexpectedMessage
@@ -54,6 +55,7 @@ from protocols.sessions.messages import (
     ResultVote,
     Vote,
 )
+from protocols.sessions.offers import PlanRequest, RosterRequest
 from protocols.sessions.opening import check_result
 from protocols.sessions.plan import Plan
 from protocols.sessions.posts import Posts, replayed
@@ -66,6 +68,7 @@ from protocols.sessions.transcript import transcript
 INITIATOR_PATIENCE_S = 6.0
 """How much longer than the plan's total everybody waits for the abort ballots of the root."""
 
+Roles = dict[Slot, Adder] | dict[Slot, Member]
 OF_ROOT = (OpeningShare, ResultVote, HandoverProposal, HandoverVote, HandoverCertificate)
 
 
@@ -136,7 +139,7 @@ class SessionParty:
     def deadline(self) -> float | None:
         """The earliest of all roles' deadlines."""
         if self.outcome is not None:
-            return self.bulk.deadline
+            return self.bulk.deadline if self.plan.bulk is not None else self._delivery.deadline
         earliest = self._ends
         for role in (self._progress, *self._roles()):
             due = role.deadline
@@ -147,20 +150,15 @@ class SessionParty:
     @property
     def proof(self) -> Result | AbortProof | None:
         """What shows others how the session ended, if we know."""
-        return self._delivery.result or self._abort_proof
+        return self._delivery.proof or self._abort_proof
 
-    def _roles(self) -> list[Adder | Member | RootWork]:
-        return [*self.posts, self.root]
+    def _roles(self) -> list[Adder | Member | RootWork | Delivery]:
+        return [*self.posts, self.root, self._delivery]
 
     # -- routing ----------------------------------------------------------------------------------
 
     def _settle(self, now: float, effects: Sequence[Effect]) -> list[Effect]:
-        return settle(
-            self.me,
-            effects,
-            lambda message: self._dispatch(now, self.me, message),
-            lambda: self._advance(now),
-        )
+        return settle(self.me, effects, partial(self._dispatch, now, self.me), partial(self._advance, now))
 
     def _dispatch(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         if (ahead := self.succession.ahead(message)) is not None and not isinstance(message, OF_ROOT):
@@ -171,8 +169,7 @@ class SessionParty:
                 return self._lose(now, frozenset(message.parties))
             case Deal() | Part() | Parts():
                 slot = (message.dealing.stage, message.dealing.generation)
-                roles: dict[Slot, Adder] | dict[Slot, Member]
-                roles = self._adders if isinstance(message, Deal) else self._members
+                roles: Roles = self._adders if isinstance(message, Deal) else self._members
                 return self._to(roles, slot, now, sender, message)
             case Held() | Vote() | Fetch():
                 return self._to(self._adders, (message.stage, message.generation), now, sender, message)
@@ -190,7 +187,11 @@ class SessionParty:
             case HandoverCertificate():
                 return self._on_handover(now, message)
             case Result():
-                return self._on_result(message)
+                return self._on_result(now, message)
+            case RosterRequest():
+                return self._delivery.answer(sender, message)
+            case PlanRequest() if self.initiator:
+                return self.initiator.show(sender)
             case _ if isinstance(message, BULK_MESSAGES):
                 effects = self.bulk.receive(sender, message, self.lost, self._adders)
                 return [*effects, *self._shift(now)]
@@ -204,14 +205,7 @@ class SessionParty:
                 return self._abort_for_certain(message.votes[0], message)
         raise UnexpectedMessage(f"no role here takes {type(message).__name__}")
 
-    def _to(
-        self,
-        roles: dict[Slot, Adder] | dict[Slot, Member],
-        slot: Slot,
-        now: float,
-        sender: PartyId,
-        message: object,
-    ) -> list[Effect]:
+    def _to(self, roles: Roles, slot: Slot, now: float, sender: PartyId, message: object) -> list[Effect]:
         role = roles.get(slot)
         if role is not None:
             return role.receive(now, sender, message)
@@ -267,14 +261,12 @@ class SessionParty:
         if running and self._closed is None and (failure := self.root.given_up(self._members)) is not None:
             effects += self._close("C-302", failure)
         if running and self.root.openings and (result := self.root.result) is not None:
-            effects += self._on_result(result)
+            effects += self._on_result(now, result)
         if running and self.outcome is None and (aborted := self._aborts.aborted) is not None:
             effects += self._abort_for_certain(aborted, self._aborts.proof)
         if self.plan.bulk is not None:
             effects += self.bulk.advance(now, self.lost, self._adders, self._delivery.result)
-        if self._delivery.result is not None:
-            effects += self._delivery.advance(self.lost, self.root, self._adders)
-        return effects
+        return [*effects, *self._delivery.advance(self.lost, self.root, self.posts)]
 
     def _lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         returned = self.lost - lost
@@ -341,12 +333,13 @@ class SessionParty:
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def _on_result(self, message: Result) -> list[Effect]:
+    def _on_result(self, now: float, message: Result) -> list[Effect]:
         if self._delivery.result is not None:
+            self._delivery.take(now, message)
             return []
         check_result(self.root.replay(message), message)
         counted = message.certificate.roster.contributors
-        self._delivery.result = message
+        self._delivery.take(now, message)
         self._forget()
         if self.outcome is not None:
             return []

@@ -7,7 +7,9 @@ Every stage also ranks *adders* (sub-aggregators), untrusted relays of which the
 acts, and *substitutes*, who take the seats of members that leave.
 
 The session's id is the digest of its plan: every message of the session is bound to exactly these
-parties, this threshold and this job, and an approval of the plan approves nothing else.
+parties, this threshold and this job, and an approval of the plan approves nothing else. A large plan goes
+out by role: each party gets the part that concerns it (see `excerpt`), and the id is the digest of a
+header that commits to all of it (see `plan_tree`).
 
 Symbols: n seats, t threshold = degree of the sharing polynomials (t+1 shares open), p = 2^61-1.
 """
@@ -15,13 +17,14 @@ Symbols: n seats, t threshold = degree of the sharing polynomials (t+1 shares op
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-from protocols.errors import LocalMisuse, MalformedMessage
+from protocols.errors import LocalMisuse
 from protocols.identifiers import Digest, PartyId, Point, SessionId
-from protocols.masking.parameters import TABLE
+from protocols.sessions.plan_tree import DealerMap, Shape, canonical, tree_nodes
 from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Between, Key, Milliseconds
 from protocols.wire.digest import digest
@@ -39,6 +42,8 @@ VAULTS = "vault:"
 MAX_STAGES = 1024
 MAX_DEALERS = 4096
 MAX_LENGTH = 8192
+MAX_FAN_IN = 64
+MAX_CONTRIBUTORS = 16 * MAX_DEALERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +165,54 @@ class SortitionProof:
     proof: Annotated[bytes, AtMost(80)]
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a plan says at one place of its tree: the stage, and the proofs of its adders in their order."""
+
+    stage: Stage
+    proofs: Annotated[tuple[SortitionProof, ...], AtMost(8)]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What everybody knows of a plan that goes out by role; its digest is the session's id.
+
+    `tree` commits to all `leaves` leaf stages and the canonical tree over them, `dealer_map` to which of them
+    each of the `dealers` belongs to.
+    """
+
+    mesh: Digest
+    epoch: Annotated[int, Between(0, 2**48)]
+    nonce: Annotated[bytes, AtMost(32)]
+    initiator: PartyId
+    job: Job
+    length: Annotated[int, Between(1, MAX_LENGTH)]
+    hops: Annotated[int, Between(1, 64)]
+    collect_ms: Milliseconds
+    total_ms: Milliseconds
+    fan_in: Annotated[int, Between(2, MAX_FAN_IN)]
+    leaves: Annotated[int, Between(1, MAX_STAGES)]
+    dealers: Annotated[int, Between(2, MAX_CONTRIBUTORS)]
+    tree: Digest
+    dealer_map: Digest
+
+    @property
+    def shape(self) -> Shape:
+        """The tree's."""
+        return Shape(self.leaves, self.fan_in)
+
+    @property
+    def session(self) -> SessionId:
+        """Digest of the canonical encoding."""
+        return SessionId(digest("plan header", codec.encode(self)))
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Everything a party must know, and check, before it takes part."""
+    """Everything a party must know, and check, before it takes part.
+
+    `fan_in` above 0: the tree is the canonical one, and each party gets an excerpt.
+    """
 
     mesh: Digest
     epoch: Annotated[int, Between(0, 2**48)]
@@ -177,11 +227,63 @@ class Plan:
     proofs: Annotated[tuple[SortitionProof, ...], AtMost(8 * MAX_STAGES)]
     bulk: Bulk | None = None
     codes: Codes | None = None
+    fan_in: Annotated[int, Between(0, MAX_FAN_IN)] = 0
 
     @cached_property
     def session(self) -> SessionId:
-        """Digest of the canonical encoding."""
+        """Digest of the canonical encoding: of the plan, or of the header of one that goes out by role."""
+        if self.by_role:
+            return self.header.session
         return SessionId(digest("plan", codec.encode(self)))
+
+    @property
+    def by_role(self) -> bool:
+        """Whether each party gets what concerns it; rosters above the leaves then count without naming."""
+        return self.fan_in > 0
+
+    @cached_property
+    def header(self) -> Header:
+        """Of a whole plan by role: what commits to it. Raises MalformedMessage for another tree."""
+        shape = canonical([stage.children for stage in self.stages], self.fan_in)
+        nodes = tree_nodes(shape, [codec.encode(placed) for placed in self.placed])
+        return Header(
+            self.mesh, self.epoch, self.nonce, self.initiator, self.job, self.length, self.hops,
+            self.collect_ms, self.total_ms, self.fan_in, shape.leaves, len(self.dealers), nodes[-1],
+            self.dealer_map.root,
+        )  # fmt: skip
+
+    @cached_property
+    def placed(self) -> tuple[Placed, ...]:
+        """Each stage with the proofs of its adders, in the order of the stages."""
+        proofs = {entry.party: entry for entry in self.proofs}
+        return tuple(
+            Placed(stage, tuple(proofs[adder] for adder in stage.adders if adder in proofs))
+            for stage in self.stages
+        )
+
+    @cached_property
+    def dealer_map(self) -> DealerMap:
+        """Which leaf each dealer belongs to."""
+        return DealerMap((dealer, index) for index, stage in self.known for dealer in stage.dealers)
+
+    @cached_property
+    def shape(self) -> Shape | None:
+        """The canonical tree of a plan by role."""
+        return self.header.shape if self.by_role else None
+
+    @property
+    def known(self) -> Iterable[tuple[int, Stage]]:
+        """The stages that are known here, with their indices: all, but of an excerpt."""
+        return enumerate(self.stages)
+
+    def knows(self, stage: int) -> bool:
+        """Whether this stage is known here."""
+        return 0 <= stage < len(self.stages)
+
+    @property
+    def dealer_count(self) -> int:
+        """How many devices are asked to contribute, known here or not."""
+        return len(self.dealers)
 
     @property
     def root(self) -> int:
@@ -190,17 +292,17 @@ class Plan:
 
     @cached_property
     def parties(self) -> tuple[PartyId, ...]:
-        """Everybody with a role, sorted, without duplicates."""
+        """Everybody with a role, sorted, without duplicates; of an excerpt, everybody in it."""
         everybody = {self.initiator}
-        for stage in self.stages:
+        for _, stage in self.known:
             everybody.update(stage.members, stage.adders, stage.dealers)
             everybody.update(seat.party for seat in stage.substitutes)
         return tuple(sorted(everybody))
 
     @cached_property
     def dealers(self) -> tuple[PartyId, ...]:
-        """All devices that are asked to contribute, sorted."""
-        return tuple(sorted(dealer for stage in self.stages for dealer in stage.dealers))
+        """All devices that are asked to contribute, sorted; of an excerpt, those that are known."""
+        return tuple(sorted(dealer for _, stage in self.known for dealer in stage.dealers))
 
     @cached_property
     def dealer_set(self) -> frozenset[PartyId]:
@@ -214,23 +316,23 @@ class Plan:
 
     def parent_of(self, stage: int) -> int:
         """Index of the stage that takes this one's sum. Raises LocalMisuse for the root."""
-        parent = self._parents.get(stage)
+        parent = self._parents.get(stage) if self.shape is None else self.shape.parent(stage)
         if parent is None:
             raise LocalMisuse(f"stage {stage} has no parent")
         return parent
 
     @cached_property
     def _parents(self) -> dict[int, int]:
-        return {child: index for index, stage in enumerate(self.stages) for child in stage.children}
+        return {child: index for index, stage in self.known for child in stage.children}
 
     @cached_property
     def _clusters(self) -> dict[PartyId, int]:
-        return {dealer: index for index, stage in enumerate(self.stages) for dealer in stage.dealers}
+        return {dealer: index for index, stage in self.known for dealer in stage.dealers}
 
     @cached_property
     def _posts(self) -> dict[PartyId, tuple[int, ...]]:
         posts: dict[PartyId, tuple[int, ...]] = {}
-        for index, stage in enumerate(self.stages):
+        for index, stage in self.known:
             for party in {*stage.members, *stage.adders}:
                 posts[party] = (*posts.get(party, ()), index)
         return posts
@@ -247,86 +349,3 @@ class Plan:
 def hops_needed(depth: int) -> int:
     """Mask pairs that a tree of `depth` stages can use up: one a level and one a handover."""
     return depth * MAX_HANDOVERS + depth - 1
-
-
-def check(plan: Plan) -> None:
-    """Refuse a plan that is not a well-formed tree of legal committees, whoever signed it.
-
-    Whether its parties are the right ones is judged against the membership view, in mesh/overlay/planner.
-    Raises MalformedMessage naming the first defect.
-    """
-    if not plan.stages:
-        raise MalformedMessage("plan has no stage")
-    depth = _check_tree(plan)
-    if plan.hops < hops_needed(depth):
-        raise MalformedMessage(
-            f"plan has {plan.hops} mask pairs, a tree of depth {depth} needs {hops_needed(depth)}"
-        )
-    dealers = [dealer for stage in plan.stages for dealer in stage.dealers]
-    if len(set(dealers)) != len(dealers):
-        raise MalformedMessage("a dealer appears twice in the plan")
-    if plan.job.min_sites > len(dealers):
-        raise MalformedMessage(f"plan asks for {plan.job.min_sites} sites but lists {len(dealers)}")
-    for index, stage in enumerate(plan.stages):
-        _check_committee(index, stage)
-    if plan.bulk is not None:
-        _check_bulk(plan, plan.bulk, len(dealers))
-    if plan.codes is not None:
-        _check_codes(plan, plan.codes)
-
-
-def _check_codes(plan: Plan, codes: Codes) -> None:
-    """One committee, which weighs: so all its dealers count or none, and nobody's own rows are weighed."""
-    if len(plan.stages) != 1 or plan.bulk is not None or not plan.job.dataset.startswith(VAULTS):
-        raise MalformedMessage("shares are added up by one committee, in sums over vaults only")
-    if plan.dealers != codes.dealers or plan.job.min_sites != len(codes.dealers):
-        raise MalformedMessage("a sum of shares is opened over all its dealers or not at all")
-    if plan.length != codes.length:
-        raise MalformedMessage(f"{plan.length} elements where shares and checks take {codes.length}")
-    if codes.plain != tuple(sorted(set(codes.plain))) or not codes.groups:
-        raise MalformedMessage("plain dealers are repeated or out of order, or there are no shares")
-    for code in codes.groups:
-        if len(set(code.dealers)) != len(code.dealers) or len(code.points) != len(code.dealers):
-            raise MalformedMessage("a share has not one dealer and one point")
-        if code.points != tuple(sorted(set(code.points))) or len(code.points) <= 2 * code.threshold:
-            raise MalformedMessage("points of shares do not rise, or are too few to check them")
-
-
-def _check_bulk(plan: Plan, bulk: Bulk, devices: int) -> None:
-    parameters = next((row for row in TABLE if row.name == bulk.parameters), None)
-    if parameters is None:
-        raise MalformedMessage(f"there is no mask called {bulk.parameters!r}")
-    if plan.length != parameters.dealt_length:
-        raise MalformedMessage(
-            f"{plan.length} elements are dealt where the mask has {parameters.dealt_length}"
-        )
-    if devices > parameters.devices:
-        raise MalformedMessage(f"{devices} devices are more than the mask holds ({parameters.devices})")
-
-
-def _check_committee(index: int, stage: Stage) -> None:
-    if (stage.size, stage.threshold) not in COMMITTEE_SIZES:
-        raise MalformedMessage(f"stage {index}: ({stage.size}, {stage.threshold}) is not a legal committee")
-    if len(set(stage.members)) != stage.size:
-        raise MalformedMessage(f"stage {index}: a party holds two seats")
-    if {seat.party for seat in stage.substitutes} & set(stage.members):
-        raise MalformedMessage(f"stage {index}: a member is its own substitute")
-    if not stage.adders or len(set(stage.adders)) != len(stage.adders):
-        raise MalformedMessage(f"stage {index}: adders missing or repeated")
-    if bool(stage.dealers) == bool(stage.children):
-        raise MalformedMessage(f"stage {index}: wants either dealers or children")
-
-
-def _check_tree(plan: Plan) -> int:
-    """Return the depth (stages on the longest path). Children come before their one parent."""
-    depth = [0] * len(plan.stages)
-    adopted: set[int] = set()
-    for index, stage in enumerate(plan.stages):
-        for child in stage.children:
-            if child >= index or child in adopted:
-                raise MalformedMessage(f"stage {index}: child {child} is out of order or has two parents")
-            adopted.add(child)
-        depth[index] = 1 + max((depth[child] for child in stage.children), default=0)
-    if len(adopted) != len(plan.stages) - 1:
-        raise MalformedMessage("plan is not one tree")
-    return depth[plan.root]

@@ -35,6 +35,11 @@ class Posts:
         yield from self.adders.values()
         yield from self.members.values()
 
+    @property
+    def certificates(self) -> list[Certificate]:
+        """Of the rosters that we know from our own posts."""
+        return [post.certificate for post in self if post.certificate is not None]
+
     def start(self, now: float, seed: bytes) -> list[Effect]:
         """What the plan gives us."""
         effects: list[Effect] = []

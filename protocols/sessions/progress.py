@@ -93,7 +93,7 @@ def _substituted(plan: Plan) -> dict[PartyId, list[int]]:
     if isinstance(known, dict):
         return known
     made: dict[PartyId, list[int]] = {}
-    for index, stage in enumerate(plan.stages):
+    for index, stage in plan.known:
         for seat in stage.substitutes:
             made.setdefault(seat.party, []).append(index)
     plan.derived["substituted", 0] = made

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from protocols.identifiers import Digest, PartyId
+from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.messages import Generation, StageIndex
-from protocols.sessions.plan import MAX_LENGTH, Plan
+from protocols.sessions.plan import MAX_LENGTH
 from protocols.wire.bounds import AtMost, Exactly, FieldVector
 
 MAX_INPUT_BYTES = 1 << 26
@@ -61,7 +62,7 @@ class Begun:
     """All that the machine was made from, and when. Secret: the seed, and the vector that is contributed."""
 
     KIND: ClassVar[str] = "begun"
-    plan: Plan
+    plan: KnownPlan
     seed: Annotated[bytes, Exactly(32)]
     contribution: Annotated[FieldVector, AtMost(MAX_LENGTH)] | None
     refusal: Annotated[str, AtMost(2048)]
@@ -69,7 +70,7 @@ class Begun:
     at: float
 
     def __repr__(self) -> str:
-        return f"Begun({self.plan.session.short()}, redacted)"
+        return "Begun(redacted)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class HandedOver:
     now on. After a restart this party abstains from the session; `plan` is to learn with how it ended."""
 
     KIND: ClassVar[str] = "handed-over"
-    plan: Plan
+    plan: KnownPlan
 
 
 INPUTS: tuple[type, ...] = (Begun, Heard, Expired, Outgrown, HandedOver)

@@ -9,11 +9,13 @@ A result is vouched for by t+1 ballots: at least one of an honest member that de
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, SessionId
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Ballot, Certificate, Handover, Roster
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Ballot, Certificate, Group, Handover, Roster
 from protocols.sessions.plan import MAX_HANDOVERS, Seat
 from protocols.wire import codec
 from protocols.wire.digest import digest
@@ -74,6 +76,7 @@ def check_roster(assembly: Assembly, roster: Roster, certified: bool = False) ->
         raise MalformedMessage("roster groups are unknown, repeated or out of order")
     if roster.is_interim:
         check_interim(assembly, roster)
+    _check_count(assembly, roster)
     for group in roster.groups:
         source = by_child[group.child]
         dealers = [entry.dealer for entry in group.entries]
@@ -114,21 +117,55 @@ def check_seats(assembly: Assembly, seats: tuple[Seat, ...]) -> None:
         raise MalformedMessage("handover seats somebody who is no substitute")
 
 
+def counts(assembly: Assembly) -> bool:
+    """Whether rosters of this stage give the number of contributors in place of their names."""
+    return assembly.plan.by_role and not assembly.blueprint.dealers
+
+
+def _check_count(assembly: Assembly, roster: Roster) -> None:
+    if bool(roster.contributors if counts(assembly) else roster.count):
+        raise MalformedMessage("roster names its contributors where it should count them, or the other way")
+
+
+def united(
+    assembly: Assembly,
+    groups: tuple[Group, ...],
+    certificates: Mapping[int, Certificate],
+    successors: tuple[Seat, ...] = (),
+) -> Roster:
+    """The roster of `groups`; `certificates` of the sources say who stands behind them, or how many.
+
+    No source is in two groups, nor in the sum of the generation before, so that numbers add up.
+    """
+    named = {entry.dealer for group in groups if group.child < 0 for entry in group.entries}
+    below = [certificates[group.child].roster for group in groups if group.child >= 0]
+    place = assembly.stage, assembly.generation
+    if counts(assembly):
+        return Roster(*place, groups, (), successors, sum(roster.sites for roster in below))
+    named.update(*(roster.contributors for roster in below))
+    return Roster(*place, groups, tuple(sorted(named)), successors)
+
+
 def check_sources(assembly: Assembly, roster: Roster, certificates: dict[int, Certificate]) -> None:
     """Raise MalformedMessage unless each resharing group and the contributors rest on certified rosters.
 
     `certificates` maps a source's child index to its certificate, which the caller has checked.
     """
     contributors: set[bytes] = set()
+    sites = 0
     for group in roster.groups:
         if group.child < 0:
             contributors.update(entry.dealer for entry in group.entries)
+            sites += len(group.entries)
             continue
         certificate = certificates.get(group.child)
         if certificate is None or roster_digest(assembly.session, certificate.roster) != group.source:
             raise MalformedMessage(f"the sum of stage {group.child} comes without its certificate")
         contributors.update(certificate.roster.contributors)
-    if tuple(sorted(contributors)) != roster.contributors:
+        sites += certificate.roster.sites
+    if sites != roster.sites:
+        raise MalformedMessage(f"roster counts {roster.sites} where those below have {sites}")
+    if not counts(assembly) and tuple(sorted(contributors)) != roster.contributors:
         raise MalformedMessage("contributors differ from the union of the certified rosters")
 
 

@@ -66,7 +66,7 @@ class Succession:
     def lineage(self, assembly: Assembly) -> dict[int, Assembly]:
         """The assemblies whose sums this one takes in, by the stage they belong to."""
         sources = {source.child: self.at((source.child, source.generation))
-                   for source in assembly.sources if not source.is_devices}  # fmt: skip
+                   for source in assembly.sources if source.known and not source.is_devices}  # fmt: skip
         return {child: known for child, known in sources.items() if known is not None}
 
     def ahead(self, message: object) -> Slot | None:
@@ -89,7 +89,7 @@ class Succession:
 
     def _current(self, assembly: Assembly) -> Assembly:
         for source in assembly.sources:
-            if not source.is_devices and source.child != assembly.stage:
+            if source.known and not source.is_devices and source.child != assembly.stage:
                 assembly = with_source(assembly, self.latest(source.child))
         return assembly
 

@@ -15,6 +15,7 @@ from mesh.runtime.resumption import plan_of
 from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError
 from protocols.identifiers import SessionId
+from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.messages import AbortProof
 from protocols.sessions.records import Closed, Dealt, HandedOver
 from protocols.wire import codec
@@ -164,7 +165,7 @@ async def test_what_was_stored_before_a_handover_is_unreadable_at_once_with_the_
     assert bytes(key) in on_disk()
 
     plan = make_plan(make_keys(8))
-    await journal.persist(ONE, [Dealt(1), HandedOver(plan), Dealt(2)])
+    await journal.persist(ONE, [Dealt(1), HandedOver(KnownPlan.of(plan)), Dealt(2)])
     left = on_disk()
     assert bytes(key) not in left
     assert not any(body in left for body in bodies)

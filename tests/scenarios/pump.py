@@ -22,7 +22,8 @@ from protocols.sessions import events
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import BY_KIND, PeersLost
 from protocols.sessions.party import SessionParty
-from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, check, hops_needed
+from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, hops_needed
+from protocols.sessions.plan_rules import check
 from protocols.wire import codec
 
 Tamper = Callable[[PartyId, PartyId, object], object | None]

@@ -16,7 +16,8 @@ from protocols.identifiers import Digest
 from protocols.sessions import assembly, dealing, events, handover, resharing
 from protocols.sessions import plan as plan_module
 from protocols.sessions.messages import Certificate, CheckShares, Deal, OpeningShare, Result
-from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, check
+from protocols.sessions.plan import Job, Plan, Query, Seat, Stage
+from protocols.sessions.plan_rules import check
 from protocols.wire import sealing
 from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan, seed_of
 from tools.sim.stand_ins import fast_crypto

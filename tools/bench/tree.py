@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mesh.overlay.planner import PlanLimits
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.plan import Bulk, Job, Plan, Query, Seat, Stage, check, hops_needed
+from protocols.sessions.plan import Bulk, Job, Plan, Query, Seat, Stage, hops_needed
+from protocols.sessions.plan_rules import check
 
 COMMITTEE = (7, 2)
 ADDERS = 2

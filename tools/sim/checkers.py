@@ -24,6 +24,7 @@ from protocols.sessions.messages import (
     Certificate,
     CheckShares,
     Deal,
+    Group,
     HandoverVote,
     OpeningShare,
     Proposal,
@@ -32,6 +33,7 @@ from protocols.sessions.messages import (
     Vote,
 )
 from protocols.sessions.party import INITIATOR_PATIENCE_S, SessionParty
+from protocols.sessions.roster import roster_digest
 
 if TYPE_CHECKING:
     from tools.sim.world import World
@@ -90,19 +92,42 @@ class RightTotal(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.wanted = world.plan.job.min_sites
-        self.sums: dict[tuple[PartyId, ...], Elements | str] = {}
+        self.sums: dict[tuple[Group, ...], Elements | str] = {}
+        self.counted: frozenset[PartyId] = frozenset()
 
-    def event(self, _party: PartyId, event: object) -> list[str]:
+    def event(self, party: PartyId, event: object) -> list[str]:
+        if isinstance(event, events.Counted):
+            right = event.counted == (party in self.counted)
+            return [] if right else ["a device is told wrongly whether it was counted"]
         if not isinstance(event, events.Opened):
             return []
-        if len(event.contributors) < self.wanted:
-            return [f"opened over {len(event.contributors)} sites only"]
-        if event.contributors not in self.sums:
-            self.sums[event.contributors] = self._sum(event.contributors)
-        expected = self.sums[event.contributors]
+        if event.sites < self.wanted:
+            return [f"opened over {event.sites} sites only"]
+        opened = event.result.certificate.roster
+        if opened.groups not in self.sums:
+            contributors = event.contributors or self._below(opened)
+            self.counted = frozenset(contributors)
+            right = len(contributors) == event.sites
+            self.sums[opened.groups] = (
+                self._sum(contributors) if right else "opened over another number of sites"
+            )
+        expected = self.sums[opened.groups]
         if isinstance(expected, str):
             return [expected]
         return [] if np.array_equal(expected, event.total) else ["opened a wrong total"]
+
+    def _below(self, opened: Roster) -> tuple[PartyId, ...]:
+        """Of a plan by role: the contributors of the rosters that this one names, and those name."""
+        session = self.world.plan.session
+        named = {
+            roster_digest(session, certificate.roster): certificate.roster
+            for machine in map(self.world.inner, self.world.machines)
+            for certificate in machine.posts.certificates
+        }
+        rosters = [opened]
+        for roster in rosters:
+            rosters += [named[group.source] for group in roster.groups if group.source in named]
+        return tuple(sorted({party for roster in rosters for party in roster.contributors}))
 
     def _sum(self, contributors: tuple[PartyId, ...]) -> Elements | str:
         strangers = [who for who in contributors if who not in self.world.inputs]
@@ -119,7 +144,7 @@ class OneRoster(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.certified: dict[tuple[int, int], Roster] = {}
-        self.totals: set[tuple[bytes, tuple[PartyId, ...]]] = set()
+        self.totals: set[tuple[bytes, int, tuple[PartyId, ...]]] = set()
         self.definite = False
         self.seen: set[int] = set()
 
@@ -132,7 +157,7 @@ class OneRoster(Checker):
 
     def event(self, _party: PartyId, event: object) -> list[str]:
         if isinstance(event, events.Opened):
-            self.totals.add((event.total.tobytes(), event.contributors))
+            self.totals.add((event.total.tobytes(), event.sites, event.contributors))
         if isinstance(event, events.Aborted) and event.definite:
             self.definite = True
         if len(self.totals) > 1:
@@ -280,7 +305,7 @@ class BoundedMemory(Checker):
         return wrong
 
 
-SHARED = ("plan", "keys", "assembly", "target", "generations", "blueprint", "_chains")
+SHARED = ("plan", "excerpt", "excerpts", "keys", "assembly", "target", "generations", "blueprint", "_chains")
 
 
 def weigh(root: object) -> int:

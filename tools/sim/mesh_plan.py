@@ -13,7 +13,8 @@ import numpy as np
 from protocols.arithmetic.field import Elements
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, check, hops_needed
+from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, hops_needed
+from protocols.sessions.plan_rules import check
 from tools.sim import memory
 from tools.sim.scenario import Scenario
 
@@ -52,7 +53,14 @@ def plan_of(scenario: Scenario) -> Plan:
 
     Kept for the next scenario with the same one.
     """
-    shape = (scenario.size, scenario.clusters, scenario.devices, scenario.length, scenario.min_sites)
+    shape = (
+        scenario.size,
+        scenario.clusters,
+        scenario.devices,
+        scenario.length,
+        scenario.min_sites,
+        scenario.by_role,
+    )
     key = ("plan", *shape, scenario.collect_s, scenario.total_s, scenario.seed % VARIANTS)
     plan: Plan | None = memory.known(key)
     if plan is None:
@@ -87,6 +95,7 @@ def _make_plan(scenario: Scenario) -> Plan:
         total_ms=int(scenario.total_s * 1000),
         stages=tuple(stages),
         proofs=(),
+        fan_in=scenario.clusters if scenario.by_role else 0,
     )
     check(plan)
     return plan

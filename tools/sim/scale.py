@@ -20,7 +20,9 @@ from typing import Any
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import PlanOffer, Result
+from protocols.sessions.offers import ExcerptOffer
 from protocols.sessions.plan import Job, Plan, Query, Seat, Stage, hops_needed
+from protocols.sessions.plan_tree import Shape
 from protocols.wire import codec
 from tools.sim.mesh_plan import keys_of
 from tools.sim.scenario import Scenario
@@ -48,18 +50,19 @@ def big_plan(keys: list[PartyKeys], clusters: int) -> tuple[Plan, dict[PartyId, 
         stage(f"c{i}", "cluster", g[:N], g[N], dealers=tuple(sorted(k.party for k in g)))
         for i, g in enumerate(groups)
     ]
-    regions = [range(first, min(first + REGION, clusters)) for first in range(0, clusters, REGION)]
+    shape = Shape(clusters, REGION)
+    regions = [shape.children(index) for index in range(clusters, shape.size - 1)]
     for number, region in enumerate(regions):
         chosen = [groups[region[i % len(region)]][N + 1 + i // len(region)] for i in range(N + 1)]
-        stages.append(stage(f"r{number}", "region", chosen[:N], chosen[N], children=tuple(region)))
+        stages.append(stage(f"r{number}", "region", chosen[:N], chosen[N], children=region))
     spare = [key for group in reversed(groups) for key in group if roles[key.party] == "device"]
-    children = tuple(range(clusters, clusters + len(regions)))
+    children = shape.children(shape.size - 1)
     stages.append(stage("root", "root", spare[:N], spare[N], children=children))
     job = Job("data", (Query("sum", "x", ()),), 2, "scale")
-    hops = hops_needed(3)
+    hops = hops_needed(shape.depth)
     mesh, initiator = Digest(bytes(32)), spare[N + 1].party
     roles[initiator] = "initiator"
-    plan = Plan(mesh, 1, b"scale", initiator, job, 1, hops, 5_000, 60_000, tuple(stages), ())
+    plan = Plan(mesh, 1, b"scale", initiator, job, 1, hops, 5_000, 60_000, tuple(stages), (), fan_in=REGION)
     return plan, roles
 
 
@@ -94,7 +97,7 @@ class Metered(World):
         self.depth[to] = max(self.depth[to], depth)
         self.received[to][0] += 1
         self.received[to][1] += size
-        if isinstance(inner, PlanOffer | Result):
+        if isinstance(inner, PlanOffer | ExcerptOffer | Result):
             self.shared[to] += size
         super()._deliver(sender, to, inner)
 

@@ -70,6 +70,7 @@ class Scenario:
     crashes: tuple[Crash, ...] = ()
     cuts: tuple[Cut, ...] = ()
     byzantine: tuple[tuple[int, str], ...] = ()
+    by_role: bool = False
 
     @property
     def clean(self) -> bool:
@@ -110,6 +111,7 @@ def draw(seed: int, small: bool = False) -> Scenario:
         devices=devices,
         length=1 if small else dice.choice([1, 1, 1, 3]),
         min_sites=2 if small else dice.choice([2, 2, 3]),
+        by_role=clusters == 2 and seed % 3 > 0,
     )
     if dice.random() < 0.1:
         return base

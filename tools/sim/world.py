@@ -23,8 +23,10 @@ from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import events, roster
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.durable import DurableParty
+from protocols.sessions.excerpt import read
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import BY_KIND, Certificate, PeersLost, PlanOffer
+from protocols.sessions.offers import ExcerptOffer
 from protocols.sessions.party import INITIATOR_PATIENCE_S, SessionParty
 from protocols.sessions.plan import Plan
 from protocols.wire import codec
@@ -87,10 +89,8 @@ class World(EventHeap):
                 party = self.keys[index].party
                 bent = BY_NAME[name](self, index, random.Random(self.dice.getrandbits(64)))
                 self.behaviours.setdefault(party, []).append(bent)
-        machine = DurableParty if self._durable else SessionParty
-        for index, key in enumerate(self.keys):
-            seed = seed_of(index, f"session {self.scenario.seed % VARIANTS}")
-            self.machines[key.party] = machine(self.plan, key, seed, self.inputs.get(key.party))
+        for key in self.keys:
+            self.machines[key.party] = self._machine(self.plan, key.party)
 
     # -- what checkers and behaviours ask ----------------------------------------------------------
 
@@ -215,6 +215,8 @@ class World(EventHeap):
             self.note(f"{self.label(sender)} -> {self.label(to)}  {type(message).KIND} does not arrive")
         elif isinstance(message, PlanOffer):
             self._start(to)
+        elif isinstance(message, ExcerptOffer):
+            self._start_by_role(to, message)
         elif to not in self.started_at:
             kept = self._waiting.setdefault(to, deque(maxlen=MAX_WAITING))
             kept.append((sender, message))
@@ -239,6 +241,23 @@ class World(EventHeap):
         self.step(to, sender, message)
 
     # -- machines ------------------------------------------------------------------------------------
+
+    def _start_by_role(self, party: PartyId, offer: ExcerptOffer) -> None:
+        """It knows no more of the plan than it was offered."""
+        if party not in self.started_at and party not in self.faults.crashed:
+            try:
+                plan = read(offer.excerpt, party)
+            except ProtocolError as error:
+                self.note(f"{self.label(party)} refuses its part of the plan: {error}")
+                return
+            self.machines[party] = self._machine(plan, party)
+        self._start(party)
+
+    def _machine(self, plan: Plan, party: PartyId) -> SessionParty | DurableParty:
+        made = DurableParty if self._durable else SessionParty
+        index = self.index[party]
+        seed = seed_of(index, f"session {self.scenario.seed % VARIANTS}")
+        return made(plan, self.keys[index], seed, self.inputs.get(party))
 
     def _start(self, party: PartyId) -> None:
         if party in self.started_at or party in self.faults.crashed:

@@ -229,15 +229,15 @@ class Calculation:
 
     async def _result(self, plan: Plan, revealed: tuple[str, ...], opened: events.Opened) -> JobResult:
         total = opened.total if plan.codes is None else codewords.answer(plan.codes, opened.total)
-        answers = await background.run(statistics.decode_job, plan.job, total, len(opened.contributors))
+        answers = await background.run(statistics.decode_job, plan.job, total, opened.sites)
         shown = tuple([await self._shown(index, answer) for index, answer in enumerate(answers)])
         known = self._node.overlay.view().name
-        absent = sorted(set(plan.dealers) - set(opened.contributors))
+        absent = [] if plan.by_role else sorted(set(plan.dealers) - set(opened.contributors))
         only = shown[0] if len(shown) == 1 else None
         return JobResult(
             value=only.value if only else None,
             n=only.n if only else None,
-            sites=len(opened.contributors),
+            sites=opened.sites,
             receipt=opened.transcript.hex(),
             answers=shown,
             session=plan.session.hex(),
@@ -338,7 +338,7 @@ def _limits(node: Node, spec: JobSpec) -> PlanLimits:
         return node.limits
     total_ms = max(1000, min(int(spec.timeout_s * 1000), 86_400_000))
     collect_ms = min(node.limits.collect_ms, total_ms // 3)
-    return PlanLimits(node.limits.sizes, node.limits.committee, node.limits.fan_in, collect_ms, total_ms)
+    return replace(node.limits, collect_ms=collect_ms, total_ms=total_ms)
 
 
 def refusals_of(poll: Poll) -> dict[PartyId, str]:

@@ -31,7 +31,7 @@ from mesh.runtime.training.models import Ledger
 from mesh.runtime.training.recipe import Scaling
 from mesh.runtime.training.runs import next_round
 from protocols.errors import MeshError, Refused, SessionAborted
-from protocols.identifiers import Digest
+from protocols.identifiers import Digest, PartyId
 from protocols.learning import least_squares, models, rounds
 from protocols.learning.rounds import Round
 from protocols.sessions import events
@@ -135,7 +135,7 @@ class Training:
         found = _decode(plan, opened) if together else found
         n = int(opened.total[0])
         info = RoundInfo(
-            after.number, len(opened.contributors), n, opened.transcript.hex(),
+            after.number, opened.sites, n, opened.transcript.hex(),
             round(time.monotonic() - began, 3), _value(found, "loss"), _value(found, "accuracy"),
         )  # fmt: skip
         self._remember(after, info)
@@ -148,7 +148,7 @@ class Training:
         plan, _, opened = await self._session(await self._job(current, (*self._metrics(current), *curve)))
         found = _decode(plan, opened)
         info = RoundInfo(
-            current.number + 1, len(opened.contributors), found[0].n, opened.transcript.hex(),
+            current.number + 1, opened.sites, found[0].n, opened.transcript.hex(),
             0.0, _value(found, "loss"), _value(found, "accuracy"), _value(found, "ranking"),
         )  # fmt: skip
         self._history.append(info)
@@ -165,7 +165,7 @@ class Training:
         fit = least_squares.solve(n, gram, self._spec.penalty)
         weights = np.append(fit.coefficients, fit.intercept)
         after = replace(current, number=1, session=Digest(plan.session), weights=weights)
-        info = RoundInfo(1, len(opened.contributors), n, opened.transcript.hex(),
+        info = RoundInfo(1, opened.sites, n, opened.transcript.hex(),
                          round(time.monotonic() - began, 3), fit.loss)  # fmt: skip
         self._remember(after, info)
         await self._node.runs.keep(after, opened.transcript)
@@ -247,7 +247,7 @@ class Training:
             seconds=round(time.monotonic() - self._started, 3),
             bytes_sent=self._calculation.bytes_sent,
             revealed=explanation.revealed,
-            missing=tuple(view.name(party) for party in sorted(set(plan.dealers) - set(opened.contributors))),
+            missing=tuple(view.name(party) for party in _absent(plan, opened)),
             counted=tuple(view.name(party) for party in opened.contributors),
             model=current.run.hex(),
             job=self._work.info.id,
@@ -266,7 +266,7 @@ def _fits(job: Job, more: tuple[Query, ...]) -> bool:
 
 
 def _decode(plan: Plan, opened: events.Opened) -> tuple[Answer, ...]:
-    return statistics.decode_job(plan.job, opened.total, len(opened.contributors))
+    return statistics.decode_job(plan.job, opened.total, opened.sites)
 
 
 def _value(found: tuple[Answer, ...], statistic: str) -> float | None:
@@ -283,3 +283,8 @@ def _words(info: RoundInfo) -> str:
     if info.area is not None:
         words.append(f"area under precision-recall {info.area:.4f}")
     return " · ".join(words)
+
+
+def _absent(plan: Plan, opened: events.Opened) -> list[PartyId]:
+    """Devices that were asked and not counted; of a plan by role nobody has the names."""
+    return [] if plan.by_role else sorted(set(plan.dealers) - set(opened.contributors))
