@@ -213,10 +213,8 @@ class World(EventHeap):
     def _deliver(self, sender: PartyId, to: PartyId, message: Any) -> None:
         if self.faults.stops(sender, to):
             self.note(f"{self.label(sender)} -> {self.label(to)}  {type(message).KIND} does not arrive")
-        elif isinstance(message, PlanOffer):
-            self._start(to)
-        elif isinstance(message, ExcerptOffer):
-            self._start_by_role(to, message)
+        elif isinstance(message, PlanOffer | ExcerptOffer):
+            self._offered(to, message)
         elif to not in self.started_at:
             kept = self._waiting.setdefault(to, deque(maxlen=MAX_WAITING))
             kept.append((sender, message))
@@ -242,16 +240,15 @@ class World(EventHeap):
 
     # -- machines ------------------------------------------------------------------------------------
 
-    def _start_by_role(self, party: PartyId, offer: ExcerptOffer) -> None:
-        """It knows no more of the plan than it was offered."""
-        if party not in self.started_at and party not in self.faults.crashed:
+    def _offered(self, party: PartyId, offer: PlanOffer | ExcerptOffer) -> None:
+        """It starts, and knows no more of the plan than it was offered."""
+        down = party in self.started_at or party in self.faults.crashed
+        if isinstance(offer, ExcerptOffer) and not down:
             try:
-                plan = read(offer.excerpt, party)
+                self.machines[party] = self._machine(read(offer.excerpt, party), party)
             except ProtocolError as error:
-                self.note(f"{self.label(party)} refuses its part of the plan: {error}")
-                return
-            self.machines[party] = self._machine(plan, party)
-        self._start(party)
+                return self.note(f"{self.label(party)} refuses its part of the plan: {error}")
+        return self._start(party)
 
     def _machine(self, plan: Plan, party: PartyId) -> SessionParty | DurableParty:
         made = DurableParty if self._durable else SessionParty

@@ -188,7 +188,7 @@ def next_round(plan: Plan, current: Round, opened: events.Opened) -> Round | Non
     for query in plan.job.queries:
         length = registry.length(query)
         if query.statistic == "update":
-            mean, _ = mean_update(query, opened.total[first : first + length], opened.sites)
+            mean, _ = mean_update(query, opened.total[first : first + length], len(opened.contributors))
             return rounds.advance(current, Digest(plan.session), mean)
         first += length
     return None
