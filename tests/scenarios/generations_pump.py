@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from protocols.sessions.messages import Deal
-from protocols.sessions.plan import Seat, Stage, check
+from protocols.sessions.plan import Seat, Stage
+from protocols.sessions.plan_rules import check
 from tests.scenarios.crash_pump import CrashPump
 from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan, replace
 
