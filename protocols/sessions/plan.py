@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-from protocols.errors import LocalMisuse
+from protocols.errors import LocalMisuse, MalformedMessage
 from protocols.identifiers import Digest, PartyId, Point, SessionId
 from protocols.sessions.plan_tree import DealerMap, Shape, canonical, tree_nodes
 from protocols.wire import codec
@@ -245,6 +245,8 @@ class Plan:
     def header(self) -> Header:
         """Of a whole plan by role: what commits to it. Raises MalformedMessage for another tree."""
         shape = canonical([stage.children for stage in self.stages], self.fan_in)
+        if not 2 <= len(self.dealers) <= MAX_CONTRIBUTORS:
+            raise MalformedMessage(f"a plan by role with {len(self.dealers)} dealers")
         nodes = tree_nodes(shape, [codec.encode(placed) for placed in self.placed])
         return Header(
             self.mesh, self.epoch, self.nonce, self.initiator, self.job, self.length, self.hops,

@@ -6,9 +6,11 @@ some have other roles besides. `device` are those that have none.
 
 A round is one message after another: the longest chain of messages that ends at the party.
 
-What a role sends and receives is told apart from the plan and the result, which name every device and so grow
-with the mesh for everybody. `growth` sets the figures beside those of a mesh of an eighth of the clusters, of
-the same size each: 1.0 where a role's cost does not depend on how large the mesh is.
+The plan goes out by role. What a role sends and receives is told apart from plan and result: the part of the
+plan that concerns it, and the result with the rosters on its path. These grow with the height of the tree and
+with what hangs below one stage (27 at most), the root's and its adder's work with the latter, and only the
+initiator's with the mesh. `growth` sets the figures beside those of a mesh of an eighth of the clusters, of
+the same size each, whose root has fewer children: 1.0 where a role's cost depends on neither.
 """
 
 from __future__ import annotations
