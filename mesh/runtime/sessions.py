@@ -141,8 +141,7 @@ class Sessions:
         """Somebody wants us in a session. Raises ProtocolError for a plan that nobody may offer."""
         if plan.initiator != sender:
             raise MalformedMessage("a plan is offered by its initiator", blame=sender)
-        known = self.registry.is_known(plan.session) or plan.session in self._considering
-        if self._wholes.take(plan) or known:
+        if self._wholes.take(plan) or plan.session in self._considering or self.registry.is_known(plan.session):
             return
         busy = self.registry.busy()
         if len(busy) + len(self._considering) >= self._max_live:

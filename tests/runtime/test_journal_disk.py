@@ -171,7 +171,7 @@ async def test_what_was_stored_before_a_handover_is_unreadable_at_once_with_the_
     assert not any(body in left for body in bodies)
     (found,) = (one for one in everything(Journal(path, SECRET)) if one.session == ONE)
     assert [kind for kind, _ in found.records] == ["HandedOver", "Dealt"], "and what follows it"
-    assert plan_of(found) == plan, "to learn with how it ended"
+    assert plan_of(found, plan.initiator) == plan, "to learn with how it ended"
     nursery.cancel_scope.cancel()
 
 
