@@ -141,7 +141,7 @@ class Sessions:
         """Somebody wants us in a session. Raises ProtocolError for a plan that nobody may offer."""
         if plan.initiator != sender:
             raise MalformedMessage("a plan is offered by its initiator", blame=sender)
-        if self._wholes.take(plan) or plan.session in self._considering or self.registry.is_known(plan.session):
+        if self._wholes.take(plan) or self.registry.is_known(id_ := plan.session) or id_ in self._considering:
             return
         busy = self.registry.busy()
         if len(busy) + len(self._considering) >= self._max_live:
