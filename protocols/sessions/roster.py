@@ -123,8 +123,13 @@ def counts(assembly: Assembly) -> bool:
 
 
 def _check_count(assembly: Assembly, roster: Roster) -> None:
+    """Nor may more count than the plan says it has: consent rests on that number (mesh/data/overlap)."""
     if bool(roster.contributors if counts(assembly) else roster.count):
         raise MalformedMessage("roster names its contributors where it should count them, or the other way")
+    if roster.sites > assembly.plan.dealer_count:
+        raise MalformedMessage(
+            f"{roster.sites} contributed to a plan of {assembly.plan.dealer_count} devices"
+        )
 
 
 def united(

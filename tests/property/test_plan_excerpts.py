@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions import plan_tree
+from protocols.sessions.assembly import first_generation
 from protocols.sessions.excerpt import Branch, Excerpt, Excerpts, Place, read
+from protocols.sessions.messages import Roster
 from protocols.sessions.plan import Job, Placed, Plan, Query, Seat, Stage, hops_needed
 from protocols.sessions.plan_rules import check
 from protocols.sessions.plan_tree import DealerMap, Shape, check_place
+from protocols.sessions.roster import check_roster
 from protocols.wire import codec
 
 LEAVES, FAN_IN, EACH = 7, 3, 6
@@ -231,3 +234,13 @@ def test_places_of_other_leaves_do_not_serve() -> None:
     )
     with pytest.raises(MalformedMessage):
         read(Excerpt(made.header, made.branches, forged), MEMBER)
+
+
+def test_no_more_devices_count_than_the_header_admits() -> None:
+    """An initiator may say any number: consent to two answers rests on how far their numbers are apart."""
+    whole = part(party(1000 + 10 * plan().root))
+    few = read(replace(whole, header=replace(whole.header, dealers=5)), party(1000 + 10 * plan().root))
+    root = first_generation(few, few.root)
+    check_roster(root, Roster(few.root, 0, (), (), count=5))
+    with pytest.raises(MalformedMessage, match="6 contributed to a plan of 5"):
+        check_roster(root, Roster(few.root, 0, (), (), count=6))
