@@ -1,8 +1,7 @@
 """A node: transport, overlay and sessions wired together. Takes frames apart and hands them on.
 
 Everything from the network passes `_receive`: signature first, sender equal to the link's peer, kind known,
-strict decoding with bounds, then the machine in charge. What fails is counted and dropped; nobody else's
-session suffers.
+strict decoding with bounds, then the machine in charge. What fails is counted and dropped.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ over only as we would.
 
 from __future__ import annotations
 
-from protocols.identifiers import PartyId
 from protocols.sessions.handover import is_agreeable
 from protocols.sessions.ledger import Ledger
 from protocols.sessions.messages import Ballot, Roster

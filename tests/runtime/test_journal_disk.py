@@ -189,7 +189,7 @@ async def test_a_session_that_handed_its_share_over_never_looks_like_one_that_sa
     await nursery.start(journal.run)
     await journal.begin(ONE)
     await journal.persist(ONE, [Dealt(0)])
-    await journal.persist(ONE, [Dealt(1), HandedOver(make_plan(make_keys(8)))])
+    await journal.persist(ONE, [Dealt(1), HandedOver(KnownPlan.of(make_plan(make_keys(8))))])
     assert left[0] == 0
     assert min(left[1:]) > 0
     nursery.cancel_scope.cancel()

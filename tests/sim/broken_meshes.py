@@ -72,7 +72,7 @@ BUILDS = [
     Broken(padded_locks, draw, "blameless", 13),
     Broken(unforgiving, draw, "converges", 2),
     Broken(deaf_followers, draw, "converges", 1),
-    Broken(broken_sessions.forgotten_share, draw, "one beacon", 2),
+    Broken(broken_sessions.forgotten_share, draw, "one beacon", 293),
     Broken(broken_sessions.no_deadline, draw, "ends", 0),
     Broken(endless_rounds, draw, "bounded memory", 190),
 ]
