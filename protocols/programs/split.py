@@ -3,7 +3,8 @@
 Vertical regression. All sites have the same rows in the same order, each column is held by one of them. A
 site standardises its own columns over its rows, which nobody else needs to know of, and deals every column
 of the job, zeros for those it does not hold; the committee adds the sites' matrices, which costs no round
-and shows nobody who holds what. The last column is the label, zeros and ones. Weights are in standard
+and shows no committee member who holds what; the requester is told by willing owners, so that a column at two
+sites is refused. The last column is the label, zeros and ones. Weights are in standard
 deviations of the columns, the last one is the intercept.
 
 A graph of one's own names its inputs "PLACE:NAME": the owner's place in the plan, and the column of its data
