@@ -23,9 +23,10 @@ and new shares do not combine. An honest member erases what it held once the new
 what is on no roster as soon as it sees the interim certificate, and both when it was away and comes back.
 
 Who is replaced, and by whom. The substitutes' order is fixed in the plan by sortition, so an adder cannot
-pick accomplices; a member votes only for seats that it has seen vacant, filled with the next substitutes but
-for those that it has seen gone. Seen once is enough: who comes and goes must not divide the votes. Its own
-seat it gives up when it is asked to.
+pick accomplices at will; a member votes only for seats that it has seen vacant, filled with the next
+substitutes but for those that it has seen gone. Seen once is enough: who comes and goes must not divide the
+votes. Its own seat it gives up when it is asked to. Limit: who can make links of others flap may have
+substitutes passed over that are back; at most `MAX_HANDOVERS` times, and only along the drawn order.
 """
 
 from __future__ import annotations
