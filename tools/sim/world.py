@@ -17,7 +17,7 @@ import traceback
 from collections import deque
 from typing import Any, Final
 
-from protocols.errors import ProtocolError
+from protocols.errors import LocalMisuse, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import events, roster
@@ -244,6 +244,10 @@ class World(EventHeap):
         """It starts, and knows no more of the plan than it was offered."""
         down = party in self.started_at or party in self.faults.crashed
         if isinstance(offer, ExcerptOffer) and not down:
+            try:  # a changed offer that no codec lets pass reaches nobody
+                offer = codec.decode(ExcerptOffer, codec.encode(offer))
+            except (ProtocolError, LocalMisuse) as error:
+                return self.note(f"no part of the plan for {self.label(party)} leaves a node: {error}")
             try:
                 self.machines[party] = self._machine(read(offer.excerpt, party), party)
             except ProtocolError as error:
