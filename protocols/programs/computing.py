@@ -43,6 +43,8 @@ from protocols.sessions.plan import Seat as PlanSeat
 from protocols.sharing.prss import SetKeys
 
 KEPT_MARKS = 3
+SLOW_LINK = 2e6
+"""Bytes a second that a link carries at least; what a long layer takes on it is added to the patience."""
 MOST_AHEAD = 64
 """Layers that a vector may be ahead of us."""
 AHEAD_BYTES = 64 << 20
@@ -81,6 +83,7 @@ class Computing:
         self._start = start
         self._private = private
         self._since = 0.0
+        self._carrying = (-1, 0.0)
         self._parts: dict[tuple[int, int, int], dict[int, Words]] = {}
         self._told: tuple[int, int] | None = None
 
@@ -306,7 +309,18 @@ class Computing:
         waiting = self.waits or (self.evaluator is not None and not self.evaluator.finished)
         if not waiting or self.attempt is None or self._told == self._place():
             return None
-        return self._since + self.plan.patience_ms / 1000
+        return self._since + self.plan.patience_ms / 1000 + self._carrying_s()
+
+    def _carrying_s(self) -> float:
+        """Seconds that vectors take over a slow link; others may still be at the layer before ours."""
+        if self.evaluator is None or self.evaluator.finished:
+            return 0.0
+        layer, committee = self.evaluator.layer, self.evaluator.seat.committee
+        if self._carrying[0] != layer:
+            near = range(max(0, layer - 1), min(layer + 1, self.program.rounds))
+            sizes = [sum(self.program.words(committee, k, at) for at in committee.quorum) for k in near]
+            self._carrying = layer, 8 * max(sizes, default=0) / SLOW_LINK
+        return self._carrying[1]
 
     def _place(self) -> tuple[int, int]:
         assert self.attempt is not None

@@ -53,3 +53,28 @@ def flood(machine, sender, message, refused) -> None:
             except UnexpectedMessage:
                 refused.append(taken)
                 return
+
+
+def test_patience_grows_with_what_a_layer_has_to_carry(monkeypatch) -> None:
+    """A layer that takes longer than the patience on a slow link is no reason to begin again."""
+    monkeypatch.setattr(computing, "SLOW_LINK", 100.0)
+    pump, waits = Pump(WORK, TABLES), []
+
+    def hook(pump, sender, to, message):
+        machine = pump.machines[to].member.computing
+        if isinstance(message, Layer) and machine.evaluator and machine.deadline is not None:
+            evaluator = machine.evaluator
+            sent = max(
+                sum(8 * machine._expected(point, layer) for point in evaluator.seat.committee.quorum)
+                for layer in range(max(0, evaluator.layer - 1), evaluator.layer + 1)
+            )
+            patience = machine.deadline - machine._since - machine.plan.patience_ms / 1000
+            waits.append((patience, sent / 100.0))
+        return message
+
+    pump.hook = hook
+    pump.run()
+    assert value(pump) == np.median(LINE)
+    assert waits
+    assert all(found == pytest.approx(expected) for found, expected in waits)
+    assert max(found for found, _ in waits) > 1.0
