@@ -13,6 +13,8 @@ Safety: decided in v means q commits, so q - T honest seats had it prepared in v
 view hold one of theirs, so a later leader can propose nothing else. Every vote and every change of view is
 stored before it is sent (the caller carries out `Persist` first), so a restart contradicts nothing.
 Liveness: with at most T faulty seats and messages arriving, the first view with an honest leader decides.
+A view's time begins when a quorum has entered it: who began alone does not run ahead of the others, which
+with a silent seat left no view with a quorum in it.
 
 Invariant: `decided` never changes, and no two honest holders decide differently in one round.
 
@@ -82,6 +84,10 @@ class Decree:
         """Replay a stored record of ours, in the order of storing."""
         if isinstance(record, ViewEntered):
             self.view = max(self.view, record.view)
+            if (
+                self.seat is not None
+            ):  # the same promise again; without it a view might lack its quorum for good
+                self._said = [self._promise(self.seat, record.view)]
         elif isinstance(record, VoteCast):
             self.view = max(self.view, record.view)
             self._cast[record.final, record.view] = record.outcome
@@ -100,8 +106,17 @@ class Decree:
     def may_propose(self) -> bool:
         """Whether it is our turn, we have not proposed, and a later view is justified."""
         mine = self.leader == self._keys.party and self.view not in self._proposals
-        ready = self.view == 0 or len(self._changes.get(self.view, {})) >= self._quorum
-        return mine and ready and self.decided is None and (False, self.view) not in self._cast
+        return mine and self.is_entered and self.decided is None and (False, self.view) not in self._cast
+
+    @property
+    def is_deciding(self) -> bool:
+        """Whether we vote and nothing is decided."""
+        return self.decided is None and self.seat is not None
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether a quorum is in our view or was; before that its time has not begun."""
+        return self.view == 0 or len(self._changes.get(self.view, {})) >= self._quorum
 
     def bound(self) -> Roster | None:
         """The roster that a proposal for the current view has to carry, None if it is free."""
@@ -213,12 +228,16 @@ class Decree:
         self.view = view
         if self.seat is None or self.decided is not None:
             return []
-        subject = _change_subject(self.place, view, self._prepared)
-        change = Change(view, self._prepared, cast(self._keys, self.seat, _CHANGE, subject))
-        self._changes.setdefault(view, {})[self.seat] = change
-        told = self._tell(VaultChange(self.place, change))
+        told = self._promise(self.seat, view)
         self._said = [told]
         return [Persist(ViewEntered(self.place.round, view)), told]
+
+    def _promise(self, seat: int, view: int) -> Effect:
+        """Our change to a view, with what was prepared until then."""
+        subject = _change_subject(self.place, view, self._prepared)
+        change = Change(view, self._prepared, cast(self._keys, seat, _CHANGE, subject))
+        self._changes.setdefault(view, {})[seat] = change
+        return self._tell(VaultChange(self.place, change))
 
     def _tell(self, message: object) -> Effect:
         return Broadcast(tuple(party for party in self._members if party != self._keys.party), message)

@@ -95,7 +95,7 @@ class Renewal:
         self._said: dict[str, Effect] = {}
         self._tick = TICK_S
         self._next = self._view_ends = self._enough_at = float("inf")
-        self._missing = 0
+        self._missing, self._in_view = 0, (0, True)
         self._acked: dict[int, AckCast] = {}
         self._ahead: list[tuple[PartyId, object]] = []
 
@@ -152,9 +152,8 @@ class Renewal:
         decree = self._round.decree
         effects: list[Effect] = [*self._said.values(), *decree.again()]
         effects += self._round.gathering.pass_on(self._round.acks.values(), self.lost)
-        if decree.decided is None and decree.seat is not None and now >= self._view_ends:
+        if decree.is_deciding and decree.is_entered and now >= self._view_ends:
             effects += decree.next_view()
-            self._view_ends = now + VIEW_S * (1 + min(decree.view, 8) / 2)
         return [*effects, *self._settle(now, patient=False)]
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
@@ -339,25 +338,26 @@ class Renewal:
 
     def _settle(self, now: float, patient: bool = True) -> list[Effect]:
         """Whatever has become possible."""
-        effects = [*self._hold(patient), *self._lead(now, patient)]
-        decided = self._round.decree.decided
-        if decided is None:
+        effects = [*self._hold(patient), *self._lead(patient)]
+        decree = self._round.decree
+        if (place := (decree.view, decree.is_entered)) != self._in_view:
+            self._in_view, self._view_ends = place, now + VIEW_S * (1 + min(decree.view, 8) / 2)
+        if decree.decided is None:
             return effects
-        view, roster, commits = decided
+        view, roster, commits = decree.decided
         if self._round.decided_at is None:
             effects += self._on_decided(now, view, roster, commits)
         effects += self._check(roster)
         effects += self._acknowledge(now, roster, patient)
         return [*effects, *self._finish(now, view, roster, commits)]
 
-    def _lead(self, now: float, patient: bool) -> list[Effect]:
+    def _lead(self, patient: bool) -> list[Effect]:
         decree = self._round.decree
         effects = [*decree.step(self._accepts), *self._propose(patient)]
-        while decree.decided is None and decree.seat is not None and decree.leader in self.lost:
+        while decree.is_deciding and decree.leader in self.lost:
             if len(self.lost & set(self.standing.members)) > self._terms.threshold:
                 break  # nobody could decide anything
             effects += decree.next_view()
-            self._view_ends = now + VIEW_S
         return effects
 
     def _on_decided(self, now: float, view: int, roster: Roster, commits: tuple[Ballot, ...]) -> list[Effect]:
