@@ -28,7 +28,9 @@ A dishonest party that comes to hold a seat is one of the T of that generation; 
 or not for as long as it holds a seat. If fewer than w old holders ever come back, the newcomer answers
 nothing.
 
-The same requester asking the same of the same vaults and sites again learns nothing new: it is one use.
+The same requester asking the same of the same vaults and sites again learns nothing new: it is one use. It is
+judged against the other readings all the same: a newcomer may have learned of two that exclude each other,
+one of which found no quorum, and consents to neither.
 
 Symbols: N holders, T threshold, q quorum, w witnesses, a generation.
 """

@@ -7,7 +7,7 @@ import pytest
 from tools.sim.mesh_scenario import Absence, MeshScenario
 from tools.sim.runner import simulate
 from tools.sim.scenario import Crash, Cut, Scenario
-from tools.sim.vault_scenario import Outage, VaultScenario
+from tools.sim.vault_scenario import Asks, Outage, VaultScenario
 
 SESSIONS = {
     "a handover reached a restarted member that had the total already": Scenario(
@@ -113,6 +113,25 @@ VAULTS = {
         loss=0.02,
         outages=(Outage(0, 0.289704876142155, -1.0),),
         byzantine=((3, "wrong-check"),),
+    ),
+    "a newcomer agreed to a reading that it knew, against another one that it knew": VaultScenario(
+        seed=102,
+        spare=2,
+        epoch_s=8.0,
+        min_sites=3,
+        asks=(
+            Asks(index=1, at_s=2.42272325974964, sites=(1, 2, 3, 4, 5), few=True),
+            Asks(index=1, at_s=4.501313667768523, sites=(0, 1, 2, 3, 5), few=True),
+            Asks(index=1, at_s=7.8041503634849345, sites=(0, 2, 3, 4, 5), few=True),
+            Asks(index=1, at_s=29.865298692186983, sites=(0, 1, 2, 3, 4, 5), few=True),
+            Asks(index=1, at_s=32.53142884983851, sites=(0, 2, 3, 4, 5), few=True),
+            Asks(index=1, at_s=43.70547366345639, sites=(0, 1, 2, 3, 4, 5), few=True),
+            Asks(index=1, at_s=45.59897954253946, sites=(0, 2, 3, 4, 5), few=True),
+            Asks(index=1, at_s=59.42701815762903, sites=(0, 1, 2, 3, 4, 5), few=True),
+        ),
+        latency_s=(0.005, 0.02),
+        outages=(Outage(4, 10.765490814093178, -1.0, in_step=True),),
+        byzantine=((3, "yes-man"),),
     ),
 }
 

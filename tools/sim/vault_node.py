@@ -264,10 +264,9 @@ class VaultNode:
                 return
             if not is_asked(message.asked):
                 raise MalformedMessage("a reading that its requester did not sign", blame=sender)
-            if use.name not in ledger:
-                words = consent.spent(terms, len(ledger))
-                earlier = [consent.use_of(asked.reading) for asked in ledger.values()]
-                words = words or consent.overlap(terms, use, earlier)
+            earlier = [consent.use_of(asked.reading) for asked in ledger.values()]
+            words = None if use.name in ledger else consent.spent(terms, len(ledger))
+            words = words or consent.overlap(terms, use, earlier)
         if words is not None:
             self._decline(sender, wanted, words, denied=True)
             return

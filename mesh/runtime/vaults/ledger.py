@@ -97,16 +97,15 @@ class Ledger:
 
     async def enter(self, terms: Terms, asked: Asked) -> str | None:
         """Write down a reading that the terms allow outright, or say which rule it breaks now."""
-        use = consent.use_of(asked.reading)
-        if await self.has(terms.vault, asked.reading):
-            return None
-        count = await self._stored(self._store.count_uses, bytes(terms.vault))
-        if count >= MAX_USES:
-            return "max_uses: the ledger is full"
-        words = consent.spent(terms, count)
+        use, words = consent.use_of(asked.reading), None
+        known = await self.has(terms.vault, asked.reading)
+        if not known:
+            count = await self._stored(self._store.count_uses, bytes(terms.vault))
+            words = "max_uses: the ledger is full" if count >= MAX_USES else consent.spent(terms, count)
+        # Also one that we know: others told us of it, and of what they answered instead.
         if words is None and terms.consent.min_sites > 1:
             words = consent.overlap(terms, use, await self._uses(terms.vault))
-        if words is None:
+        if words is None and not known:
             await self._write(terms.vault, asked)
         return words
 
