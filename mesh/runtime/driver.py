@@ -22,6 +22,7 @@ import trio
 
 from mesh.runtime.effects import carry_out
 from mesh.runtime.journal import Journal, JournalFull
+from mesh.runtime.mailbox import Mailbox
 from mesh.runtime.postman import Postman
 from mesh.runtime.vectors.bulk import BULK_MESSAGES, BulkLane, sum_arrivals
 from mesh.runtime.vectors.store import VectorPiece, VectorStore
@@ -67,13 +68,11 @@ class Driver:
         self.machine = machine
         self.session = machine.plan.session
         self.bytes_sent = 0
-        self._parties = frozenset(machine.plan.parties)
         self._postman = postman
         self._journal = journal
         self._report = report
         self._counters = counters
-        self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object, int]](MAILBOX)
-        self._waiting_bytes: Counter[PartyId] = Counter()
+        self._mail = Mailbox(frozenset(machine.plan.parties), MAILBOX, MAX_PARTY_BYTES, counters)
         self._scope = trio.CancelScope()
         self.bulk: BulkLane | None = None
         if store is not None:
@@ -92,22 +91,12 @@ class Driver:
 
         Strangers to the session have no place in it, and no party may fill more than its part of it.
         """
-        if sender not in self._parties:
-            self._counters["strangers"] += 1
+        if not self._mail.knows(sender):
             return
         if isinstance(message, VectorPiece):
             self._take(sender, message)
-            return
-        if size_bytes and self._waiting_bytes[sender] + size_bytes > MAX_PARTY_BYTES:
-            self._counters["mailbox_full"] += 1
-            return
-        try:
-            self._send.send_nowait((sender, message, size_bytes))
-            self._waiting_bytes[sender] += size_bytes
-        except trio.WouldBlock:
-            self._counters["mailbox_full"] += 1
-        except (trio.ClosedResourceError, trio.BrokenResourceError):
-            self._counters["too_late"] += 1
+        else:
+            self._mail.put(sender, message, size_bytes)
 
     def _take(self, sender: PartyId, piece: VectorPiece) -> None:
         try:
@@ -191,13 +180,10 @@ class Driver:
             if machine.outcome is not None and until == math.inf:
                 until = trio.current_time() + (LINGER_S if self.bulk is None else BULK_LINGER_S)
             deadline = min(until, math.inf if machine.deadline is None else machine.deadline)
-            item: tuple[PartyId, object, int] | None = None
-            with trio.move_on_at(deadline):
-                item = await self._mail.receive()
+            item = await self._mail.next(deadline)
             now = trio.current_time()
             if item is not None:
-                sender, message, size_bytes = item
-                self._waiting_bytes[sender] -= size_bytes
+                sender, message, _ = item
                 await self._receive(now, sender, message)
             elif now >= until:
                 return

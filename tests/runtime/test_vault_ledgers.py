@@ -138,6 +138,27 @@ async def test_one_honest_report_suffices_and_nothing_else_does(place, in_place:
     assert words.startswith("overlap")
 
 
+async def test_of_two_exclusive_readings_that_it_learned_a_newcomer_consents_to_neither(
+    place, in_place: None
+) -> None:
+    """One of them may have been answered: knowing a reading is no leave to forget the other."""
+    here, spare, standing = place
+    one, more = reading(here.vault, 1), reading(here.vault, 2).reading
+    wider = replace(more, vaults=(*more.vaults, one.reading.vaults[1]))
+    wider = ask(READER.signing_seed, replace(wider, owners=(*more.owners, one.reading.owners[1])))
+    assert await here.enter(1, one) is None
+    assert await here.enter(2, wider) is None
+    ledger = await learning(here, spare, standing)
+    await here.deliver()
+    assert await ledger.is_whole(standing.vault)
+    for asked in (one, wider):
+        assert await ledger.has(standing.vault, asked.reading)
+        words = await ledger.enter(standing.terms.terms, asked)
+        assert words is not None
+        assert words.startswith("overlap")
+    assert await here.enter(1, one) is None  # who consented to it alone goes on doing so
+
+
 async def test_holders_cannot_invent_readings_nor_spend_uses_for_outsiders(place, in_place: None) -> None:
     here, spare, standing = place
     ledger = await learning(here, spare, standing)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,6 +103,24 @@ class WrongReshare(Behaviour):
         machine._reshare = reshare  # type: ignore[method-assign]  # bending one object is the point
 
 
+@contextmanager
+def crooked_shares(dice: random.Random) -> Iterator[None]:
+    """Whoever deals meanwhile gives some seats shares that do not fit the rest."""
+    true = shamir.shares
+
+    def shares(coefficients: Any, n: int) -> Any:
+        values = true(coefficients, n)
+        for seat in dice.sample(range(n), dice.randint(1, n)):
+            values[seat, dice.randrange(values.shape[1])] ^= np.uint64(1)
+        return values
+
+    shamir.shares = shares
+    try:
+        yield
+    finally:
+        shamir.shares = true
+
+
 class BadShares(Behaviour):
     """Deals some seats shares that do not fit the rest."""
 
@@ -117,21 +135,8 @@ class BadShares(Behaviour):
 
         return bent
 
-    @contextmanager
-    def _crooked(self) -> Iterator[None]:
-        true = shamir.shares
-
-        def shares(coefficients: Any, n: int) -> Any:
-            values = true(coefficients, n)
-            for seat in self.dice.sample(range(n), self.dice.randint(1, n)):
-                values[seat, self.dice.randrange(values.shape[1])] ^= np.uint64(1)
-            return values
-
-        shamir.shares = shares
-        try:
-            yield
-        finally:
-            shamir.shares = true
+    def _crooked(self) -> AbstractContextManager[None]:
+        return crooked_shares(self.dice)
 
 
 class Unopenable(BadShares):

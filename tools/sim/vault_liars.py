@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from protocols.identifiers import PartyId
-from protocols.sharing import shamir
 from protocols.vault import reading
 from protocols.vault.dealing import BadShare
 from protocols.vault.gathering import seat_in
@@ -20,6 +18,7 @@ from protocols.vault.renewal_messages import VaultBadDeal, VaultCheck, VaultDeal
 from protocols.vault.standing import COMMIT, Standing, cast, commit_subject
 from protocols.wire import sealing
 from protocols.wire.digest import digest
+from tools.sim.byzantine import crooked_shares
 from tools.sim.liars import mutated
 from tools.sim.vault_disk import Fragment
 
@@ -42,10 +41,9 @@ class VaultLiar:
         """Something arrived; whether that is all that is to happen."""
         return False
 
-    @contextmanager
-    def crooked(self) -> Iterator[None]:
+    def crooked(self) -> AbstractContextManager[None]:
         """Around each of its steps."""
-        yield
+        return nullcontext()
 
     def say(self, message: object) -> None:
         """Tell all who may hold the vault."""
@@ -87,21 +85,8 @@ class WrongShare(VaultLiar):
 class BadShares(VaultLiar):
     """Deals some seats shares that do not fit the rest."""
 
-    @contextmanager
-    def crooked(self) -> Iterator[None]:
-        true = shamir.shares
-
-        def shares(coefficients: Any, n: int) -> Any:
-            values = true(coefficients, n)
-            for seat in self.dice.sample(range(n), self.dice.randint(1, n)):
-                values[seat, self.dice.randrange(values.shape[1])] ^= np.uint64(1)
-            return values
-
-        shamir.shares = shares
-        try:
-            yield
-        finally:
-            shamir.shares = true
+    def crooked(self) -> AbstractContextManager[None]:
+        return crooked_shares(self.dice)
 
 
 class WrongCheck(VaultLiar):

@@ -18,6 +18,7 @@ import trio
 
 from mesh.runtime.effects import carry_out
 from mesh.runtime.journal import Journal, JournalFull
+from mesh.runtime.mailbox import Mailbox
 from mesh.runtime.postman import Postman
 from mesh.runtime.programs.marks import MarkKeeper
 from mesh.runtime.programs.outbox import Outbox, is_long
@@ -57,14 +58,13 @@ class ProgramDriver:
         self.machine = machine
         self.session = machine.plan.session
         self._bytes_posted = 0
-        self._parties = frozenset(machine.plan.parties)
         self._postman = postman
         self._journal = journal
         self._report = report
         self._counters = counters
-        self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object, int]](MAILBOX)
-        self._waiting_bytes: Counter[PartyId] = Counter()
-        self._most_bytes = max(64 << 20, machine.plan.limits.memory_bytes // len(self._parties))
+        parties = frozenset(machine.plan.parties)
+        self._most_bytes = max(64 << 20, machine.plan.limits.memory_bytes // len(parties))
+        self._mail = Mailbox(parties, MAILBOX, self._most_bytes, counters)
         self._scope = trio.CancelScope()
         self._told = False
         self._resumed = resumed
@@ -81,18 +81,8 @@ class ProgramDriver:
 
     def deliver(self, sender: PartyId, message: object, size_bytes: int = 0) -> None:
         """Put a verified message into the mailbox; strangers and floods are counted and dropped."""
-        if sender not in self._parties:
-            self._counters["strangers"] += 1
-        elif self._waiting_bytes[sender] + size_bytes > self._most_bytes:
-            self._counters["mailbox_full"] += 1
-        else:
-            try:
-                self._send.send_nowait((sender, message, size_bytes))
-                self._waiting_bytes[sender] += size_bytes
-            except trio.WouldBlock:
-                self._counters["mailbox_full"] += 1
-            except (trio.ClosedResourceError, trio.BrokenResourceError):
-                self._counters["too_late"] += 1
+        if self._mail.knows(sender):
+            self._mail.put(sender, message, size_bytes)
 
     def cancel(self) -> None:
         """End this party's part now, silently."""
@@ -143,16 +133,10 @@ class ProgramDriver:
             if machine.outcome is not None and until == math.inf:
                 until = trio.current_time() + LINGER_S
             deadline = min(until, math.inf if machine.deadline is None else machine.deadline)
-            item: tuple[PartyId, object, int] | None = None
-            try:
-                item = self._mail.receive_nowait()
-            except trio.WouldBlock:
-                with trio.move_on_at(deadline):
-                    item = await self._mail.receive()
+            item = self._mail.take() or await self._mail.next(deadline)
             now = trio.current_time()
             if item is not None:
                 sender, message, size_bytes = item
-                self._waiting_bytes[sender] -= size_bytes
                 await self._receive(now, sender, message, size_bytes)
             elif now >= until:
                 return
