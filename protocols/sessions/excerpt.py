@@ -282,7 +282,7 @@ def _check_branch(header: Header, shape: Shape, branches: dict[int, Branch], bra
     parent, stage = shape.parent(branch.index), branch.placed.stage
     if parent is None:
         named = header.tree
-    elif parent not in branches or not branches[parent].nodes:
+    elif parent not in branches or len(branches[parent].nodes) != len(shape.children(parent)):
         raise MalformedMessage(f"stage {branch.index} does not hang together with the root")
     else:
         named = branches[parent].nodes[branch.index - shape.children(parent)[0]]
