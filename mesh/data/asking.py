@@ -18,7 +18,8 @@ from protocols.wire.digest import digest
 
 if TYPE_CHECKING:
     from mesh.data.catalog import Catalog, DatasetInfo
-    from mesh.data.ledger import Entry, Page
+    from mesh.data.ledger import Page
+    from mesh.data.uses import Entry
     from protocols.identifiers import PartyId
     from protocols.programs.plan import ProgramPlan
     from protocols.sessions.plan import Job, Plan

@@ -19,12 +19,11 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mesh.data.errors import DataError
 from mesh.data.overlap import Use
-from mesh.data.policy import Asked
+from mesh.data.uses import GENESIS, Entry, KnownUses, damaged
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -34,34 +33,8 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE INDEX IF NOT EXISTS by_dataset ON entries (dataset, kind);
 CREATE INDEX IF NOT EXISTS by_session ON entries (session);
 """
-GENESIS = "0" * 64
 PATIENCE_S = 10.0
 """How long to wait for another process (the command line beside the daemon) that is writing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the ledger."""
-
-    seq: int
-    at: float
-    kind: str
-    dataset: str
-    session: str
-    body: dict[str, object]
-    hash: str
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values, for the export."""
-        return {
-            "seq": self.seq,
-            "at": self.at,
-            "kind": self.kind,
-            "dataset": self.dataset,
-            "session": self.session,
-            "body": self.body,
-            "hash": self.hash,
-        }
 
 
 _PREPARING = threading.Lock()
@@ -73,6 +46,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._known = KnownUses()  # touched by who writes, and there is one at a time
 
     @contextmanager
     def writing(self) -> Iterator[Page]:
@@ -84,7 +58,7 @@ class Ledger:
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Page(connection)
+                yield Page(connection, self._known)
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
@@ -95,7 +69,7 @@ class Ledger:
         if not self._path.exists():
             return ()
         with self._connected() as connection:
-            return Page(connection).entries(dataset)
+            return Page(connection, KnownUses()).entries(dataset)
 
     def verify(self) -> str:
         """Check the chain and return its head. Raises DataError C-622 naming the first bad entry."""
@@ -143,8 +117,10 @@ class Ledger:
 class Page:
     """The ledger while it is held."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, known: KnownUses) -> None:
+        """`known`: what the page before it knew."""
         self._connection = connection
+        self._known = known
 
     def append(self, at: float, kind: str, dataset: str, session: str, body: dict[str, object]) -> Entry:
         """Add an entry."""
@@ -192,89 +168,34 @@ class Page:
         return next((kind for kind in ("result", "released") if kind in kinds), "approved")
 
     def uses(self, dataset: str) -> tuple[Use, ...]:
-        """Approved jobs that revealed something or may have, oldest first."""
-        approved: dict[str, Use] = {}
-        released: set[str] = set()
-        for entry in self.entries(dataset):
-            if entry.kind == "approved":
-                approved[entry.session] = _use(entry)
-            elif entry.kind == "released":
-                released.add(entry.session)
-            elif entry.kind in ("certified", "result") and entry.session in approved:
-                # Certain knowledge that something was opened outweighs an earlier release.
-                released.discard(entry.session)
-                if entry.body.get("known", True):
-                    sites = _sites(entry, "roster")
-                    known = replace(approved[entry.session], sites=sites, certain=True, others=0)
-                    approved[entry.session] = known
-        return tuple(use for session, use in approved.items() if session not in released)
-
-
-def _use(entry: Entry) -> Use:
-    queries, rows = entry.body.get("queries"), entry.body.get("rows")
-    if not isinstance(queries, list) or not isinstance(rows, int):
-        raise _damaged(entry.seq)
-    try:
-        asked = tuple(
-            Asked(statistic, column, tuple(parameters)) for statistic, column, parameters in queries
+        """Approved jobs that revealed something or may have, oldest first. Raises DataError C-622."""
+        row = self._connection.execute(
+            "SELECT hash FROM entries WHERE seq = ?", (self._known.seq,)
+        ).fetchone()
+        if (
+            row[0] if row else GENESIS
+        ) != self._known.head:  # what we read was rolled back, or the file is another
+            self._known.forget()
+        rows = self._connection.execute(
+            "SELECT seq, at, kind, dataset, session, body, hash FROM entries WHERE seq > ? ORDER BY seq",
+            (self._known.seq,),
         )
-    except (TypeError, ValueError):
-        raise _damaged(entry.seq) from None
-    data_digest = str(entry.body.get("data_digest"))
-    inputs, fewest = entry.body.get("inputs", []), entry.body.get("min_sites")
-    if not isinstance(inputs, list) or not isinstance(fewest, int):
-        raise _damaged(entry.seq)
-    return Use(
-        entry.session,
-        entry.at,
-        asked,
-        _sites(entry, "sites"),
-        rows,
-        data_digest,
-        tuple(map(str, inputs)),
-        fewest,
-        certain=False,
-        fewest=_least(entry, fewest),
-        requester=str(entry.body.get("requester", "")),
-        others=_whole_number(entry, "others", 0),
-    )
-
-
-def _least(entry: Entry, min_sites: int) -> int:
-    """Sites without which the session opens nothing; entries of earlier versions name `min_sites` alone."""
-    return _whole_number(entry, "least", min_sites)
-
-
-def _whole_number(entry: Entry, key: str, otherwise: int) -> int:
-    value = entry.body.get(key, otherwise)
-    if not isinstance(value, int):
-        raise _damaged(entry.seq)
-    return value
-
-
-def _sites(entry: Entry, key: str) -> frozenset[str]:
-    value = entry.body.get(key)
-    if not isinstance(value, list):
-        raise _damaged(entry.seq)
-    return frozenset(map(str, value))
+        for seq, at, kind, name, of, body, hash_ in rows:
+            try:
+                self._known.take(Entry(seq, at, kind, name, of, _body(seq, body), hash_))
+            except DataError as error:
+                self._known.skip(seq, hash_, name, error)
+        return self._known.of(dataset)
 
 
 def _body(seq: int, text: str) -> dict[str, object]:
     try:
         body = json.loads(text)
     except ValueError:
-        raise _damaged(seq) from None
+        raise damaged(seq) from None
     if not isinstance(body, dict):
-        raise _damaged(seq)
+        raise damaged(seq)
     return body
-
-
-def _damaged(seq: int) -> DataError:
-    return DataError(
-        f"ledger: entry {seq} is damaged",
-        code="C-622",
-        fix="the file was changed by something else than coppice; compare with a backup",
-    )
 
 
 def _chain(head: str, plain: dict[str, object]) -> str:

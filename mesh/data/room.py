@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from mesh.data import asking, job_files, overlap, policy, schema, sources
 from mesh.data.catalog import Catalog, DatasetInfo, check_name, check_unchanged
 from mesh.data.errors import DataError
-from mesh.data.ledger import Entry, Ledger
+from mesh.data.ledger import Ledger
 from mesh.data.plugins import Plugins
 from mesh.data.policy import ALLOW, Decision, Policy, PolicyRequest, deny
 from protocols.errors import MeshError
@@ -32,10 +32,10 @@ from protocols.wire.digest import digest
 
 if TYPE_CHECKING:
     from mesh.data.asking import AnyPlan, Columns
+    from mesh.data.uses import Entry
     from protocols.arithmetic.field import Elements
     from protocols.identifiers import PartyId
     from protocols.sessions.plan import Job, Plan
-
 
 MAX_KEPT_BYTES = 16 << 20
 """Files up to this size stay parsed between two uses: a training run reads the same columns every round."""
