@@ -108,7 +108,7 @@ class Adder:
             return self._parcels.due
         ends = [self.ledger.next_grace(self._now), self._collect_until, self._parcels.due, self._fresh_until]
         ends += [since + REFILL_WAIT_S for since in self.ledger.lost_at.values()]
-        return min((end for end in ends if end is not None and end > self._now), default=None)
+        return min([end for end in ends if end is not None and end > self._now], default=None)
 
     @property
     def in_office(self) -> bool:
@@ -316,6 +316,8 @@ class Adder:
     def _successors(self, now: float) -> tuple[Seat, ...]:
         """Who should go on in our members' place, if it is time for that."""
         lost = self.lost - self.passed
+        if not lost:
+            return ()
         away = frozenset(p for p in lost if now >= self.ledger.lost_at.get(p, now) + REFILL_WAIT_S)
         if not self.assembly.is_divisible or now < self._fresh_until:
             return ()

@@ -24,6 +24,8 @@ class Composer:
 
     def claimed(self) -> Roster | None:
         """The roster that t+1 members say they voted for, once we know its sources' certificates."""
+        if not self.claims:
+            return None
         rosters = [claim for claim, _ in self.claims.values()]
         needed = self.ledger.assembly.threshold + 1
         usable = (claim for claim in rosters if rosters.count(claim) >= needed and self._is_usable(claim))

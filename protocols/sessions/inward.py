@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from protocols.errors import ProtocolError
@@ -18,10 +17,9 @@ def settle(
 ) -> list[Effect]:
     """Deliver our own messages to ourselves and let every role advance until nothing moves."""
     out: list[Effect] = []
-    queue = deque(effects)
     while True:
-        while queue:
-            effect = queue.popleft()
+        queue = list(effects)
+        for effect in queue:  # grows meanwhile
             if isinstance(effect, Send) and effect.to == me:
                 mine = effect.message
             elif isinstance(effect, Broadcast) and me in effect.to:
@@ -36,6 +34,6 @@ def settle(
                 queue.extend(dispatch(mine))
             except ProtocolError:
                 continue  # we do not blame ourselves, and what we say to others must not be lost with it
-        queue.extend(advance())
-        if not queue:
+        effects = advance()
+        if not effects:
             return out

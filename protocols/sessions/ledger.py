@@ -131,10 +131,14 @@ class Ledger:
     def all_dealt(self, lost: frozenset[PartyId]) -> bool:
         """Whether a dealing of everybody is here who is, and has not declined."""
         gone = lost | self.excluded.keys() | self.declined
-        places = [(source, dealer) for source in self.assembly.sources for dealer in source.dealers]
-        if len(self.accounts) + len(gone) < len(places):
+        awaited = sum([len(source.dealers) for source in self.assembly.sources])
+        if len(self.accounts) + len(gone) < awaited:
             return False
-        return all(dealer in gone or (source.child, dealer) in self.accounts for source, dealer in places)
+        return all(
+            dealer in gone or (source.child, dealer) in self.accounts
+            for source in self.assembly.sources
+            for dealer in source.dealers
+        )
 
     def votable(self) -> set[Digest]:
         """Dealings that a quorum could vote for, whether they ever came here or not."""
@@ -156,9 +160,9 @@ class Ledger:
         certificate = self.certificates.get(source.child)
         if certificate is not None and not certificate.roster.sites:
             return True
-        live = [dealer for dealer in source.dealers if dealer not in lost]
         if not source.is_devices and certificate is None:
             quorum = self.assembly.plan.stages[source.child].quorum
+            live = [dealer for dealer in source.dealers if dealer not in lost]
             return len(live) < quorum  # it can never be certified
         if not source.is_devices and not self._has_masked_sum(source):
             adders = self.assembly.plan.stages[source.child].adders
@@ -190,7 +194,7 @@ class Ledger:
         ends = [a.quorum_at + GRACE_S for a in self.accounts.values() if a.quorum_at is not None]
         ends += [since + GRACE_S for since in self.reached_quorum_at.values()]
         ends += [since + RETURN_S for since in self.lost_at.values()]
-        return min((end for end in ends if end > now), default=None)
+        return min([end for end in ends if end > now], default=None)
 
     def is_futile(self, roster: Roster, lost: frozenset[PartyId], collecting: bool) -> bool:
         """Whether nobody would certify `roster`, yet what is missing may come: we may be the ones who are cut

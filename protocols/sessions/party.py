@@ -141,9 +141,10 @@ class SessionParty:
         if self.outcome is not None:
             return self.bulk.deadline if self.plan.bulk is not None else self._delivery.deadline
         earliest = self._ends
-        for role in (self._progress, *self._roles()):
-            due = role.deadline
-            if due is not None and due < earliest:
+        if (due := self._progress.deadline) is not None and due < earliest:
+            earliest = due
+        for role in self._roles():
+            if (due := role.deadline) is not None and due < earliest:
                 earliest = due
         return earliest
 
@@ -153,7 +154,7 @@ class SessionParty:
         return self._delivery.proof or self._abort_proof
 
     def _roles(self) -> list[Adder | Member | RootWork | Delivery]:
-        return [*self.posts, self.root, self._delivery]
+        return [*self._adders.values(), *self._members.values(), self.root, self._delivery]
 
     # -- routing ----------------------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ class RootWork:
         self.plan = plan
         self.keys = keys
         self.succession = succession
+        self.generations = succession.of(plan.root)
+        """All that we know of."""
         self.handovers: list[HandoverCertificate] = []
         self.openings: dict[int, Opening] = {}
         self.released = False
@@ -63,11 +65,6 @@ class RootWork:
         self._hopeless = False
 
     # -- state that others ask for ------------------------------------------------------------------
-
-    @property
-    def generations(self) -> list[Assembly]:
-        """All that we know."""
-        return self.succession.of(self.plan.root)
 
     @property
     def assembly(self) -> Assembly:
@@ -159,6 +156,8 @@ class RootWork:
 
     def given_up(self, members: Mapping[tuple[int, int], Member]) -> str | None:
         """Why nothing can be opened any more, if so: too many members gone for too long count as well."""
+        if not self.openings and not self._hopeless:
+            return None
         mine = members.get((self.assembly.stage, self.assembly.generation))
         hopeless = self._hopeless and mine is not None and mine.certificate is None
         return self.failure or ("too many members of the root committee are gone" if hopeless else None)

@@ -8,6 +8,8 @@ seats send. They may come after what builds on them, which is kept until then, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from protocols.errors import UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.sessions.assembly import Assembly, first_generation, with_source
@@ -71,6 +73,9 @@ class Succession:
 
     def ahead(self, message: object) -> Slot | None:
         """A generation that this message builds on, and that we do not know yet."""
+        generation = getattr(message, "generation", None)
+        if generation is not None:
+            return self._unknown([(getattr(message, "stage", 0), generation)])
         match message:
             case Deal():
                 dealt = () if message.certificate is None else (message.certificate.roster,)
@@ -84,8 +89,14 @@ class Succession:
             case Certificate():
                 slots = [(message.roster.stage, message.roster.generation)]
             case _:
-                slots = [(getattr(message, "stage", 0), getattr(message, "generation", 0))]
-        return next((slot for slot in slots if slot[1] > 0 and self.at(slot) is None), None)
+                return None
+        return self._unknown(slots)
+
+    def _unknown(self, slots: Sequence[Slot]) -> Slot | None:
+        for slot in slots:
+            if slot[1] > 0 and self.at(slot) is None:
+                return slot
+        return None
 
     def _current(self, assembly: Assembly) -> Assembly:
         for source in assembly.sources:

@@ -29,6 +29,9 @@ _NAMES = {0: "an integer", 1: "an integer", 2: "a byte string", 3: "a text", 4: 
 _FLOATS = {0xF9: (">e", 2), 0xFA: (">f", 4), 0xFB: (">d", 8)}
 
 
+_SHORT: Final = tuple(bytes((first,)) for first in range(256))
+
+
 class Defect(Exception):
     """What is wrong; `path` grows from the inside out while it passes the containers."""
 
@@ -45,7 +48,7 @@ class Defect(Exception):
 def head(major: int, argument: int) -> bytes:
     """Initial byte and argument in the shortest form."""
     if argument < 24:
-        return bytes((major << 5 | argument,))
+        return _SHORT[major << 5 | argument]
     for info, size in ((24, 1), (25, 2), (26, 4)):
         if argument < 1 << (8 * size):
             return bytes((major << 5 | info,)) + argument.to_bytes(size, "big")
@@ -91,14 +94,15 @@ class Reader:
 
     def argument(self, major: int) -> int:
         """Argument of an item that must be of type `major`."""
-        first = self.take(1)[0]
+        at = self.at
+        first = self.data[at] if at < len(self.data) else self.take(1)[0]
         if first >> 5 != major:
             raise Defect(f"wants {_NAMES[major]}, found initial byte 0x{first:02x}")
-        return self._argument(first & 31)
+        self.at = at + 1
+        info = first & 31
+        return info if info < 24 else self._argument(info)
 
     def _argument(self, info: int) -> int:
-        if info < 24:
-            return info
         if info > 27:
             raise Defect("indefinite lengths and reserved heads are not allowed")
         size = 1 << (info - 24)

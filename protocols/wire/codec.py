@@ -21,9 +21,10 @@ allocates at most in proportion to them.
 from __future__ import annotations
 
 import dataclasses
+import operator
 import types
 import typing
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -208,41 +209,50 @@ def _dataclass(cls: type, fields: list[tuple[str, Schema]]) -> Schema:
     columns = [(f".{name}", schema) for name, schema in fields]
     names = [name for name, _ in fields]
     prefix = cbor.head(cbor.ARRAY, len(fields))
+    values_of = _attributes(names)
 
     def write(value: Any, out: list[bytes]) -> None:
         if type(value) is not cls:
             raise Defect(f"wants {cls.__name__}, not {type(value).__name__}")
         out.append(prefix)
-        _write_columns(columns, tuple(getattr(value, name) for name in names), out)
+        _write_columns(columns, values_of(value), out)
 
     def read(reader: Reader) -> Any:
         values = _read_columns(columns, reader)
         try:
-            return cls(**dict(zip(names, values, strict=True)))
+            return cls(*values)
         except ValueError as error:
             raise Defect(str(error)) from None
 
     return Schema(write, read)
 
 
+def _attributes(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """All these attributes of a value, in order."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return lambda value: tuple([getattr(value, name) for name in names])
+
+
 def _write_columns(columns: list[tuple[str, Schema]], values: tuple[Any, ...], out: list[bytes]) -> None:
-    for (name, schema), value in zip(columns, values, strict=True):
-        try:
-            schema.write(value, out)
-        except Defect as defect:
-            defect.path.append(name)
-            raise
+    name = ""
+    try:
+        for (name, (write, _)), value in zip(columns, values, strict=True):  # noqa: B007 (names the culprit)
+            write(value, out)
+    except Defect as defect:
+        defect.path.append(name)
+        raise
 
 
 def _read_columns(columns: list[tuple[str, Schema]], reader: Reader) -> list[Any]:
     arity = reader.argument(cbor.ARRAY)
     if arity != len(columns):
         raise Defect(f"{arity} fields where {len(columns)} are wanted")
-    values = []
-    for name, schema in columns:
-        try:
-            values.append(schema.read(reader))
-        except Defect as defect:
-            defect.path.append(name)
-            raise
+    name, values = "", []
+    try:
+        for name, (_, read) in columns:  # noqa: B007 (names the culprit)
+            values.append(read(reader))
+    except Defect as defect:
+        defect.path.append(name)
+        raise
     return values

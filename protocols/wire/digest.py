@@ -18,11 +18,8 @@ def digest(label: str, *parts: bytes) -> Digest:
 
     The label is the BLAKE2b personalisation: at most 16 bytes of UTF-8.
     """
-    state = hashlib.blake2b(digest_size=32, person=label.encode())
-    for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return Digest(state.digest())
+    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+    return Digest(hashlib.blake2b(framed, digest_size=32, person=label.encode()).digest())
 
 
 def bulk_digest(label: str, data: bytes | bytearray | memoryview) -> Digest:

@@ -10,6 +10,7 @@ ends; machines keep a bounded number of things.
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -332,11 +333,17 @@ def _children(item: Any) -> list[Any]:
     if hasattr(item, "popleft"):
         return [*item]
     if is_dataclass(item):
-        return [getattr(item, f.name) for f in fields(item) if f.name not in SHARED]
+        return [getattr(item, name) for name in _counted(item if isinstance(item, type) else type(item))]
     state = getattr(item, "__dict__", None)
     if state is None or callable(item):
         return []
     return [value for name, value in state.items() if name not in SHARED]
+
+
+@cache
+def _counted(cls: Any) -> tuple[str, ...]:
+    """Fields of a dataclass that count."""
+    return tuple(field.name for field in fields(cls) if field.name not in SHARED)
 
 
 CHECKERS: tuple[type[Checker], ...] = (

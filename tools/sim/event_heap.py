@@ -24,11 +24,11 @@ class EventHeap:
         heapq.heappush(self._heap, (moment, self._count, action, arguments))
 
     def play(self, until_s: Callable[[], float]) -> None:
-        """Let things happen up to a moment, which may move meanwhile, or to the first violation."""
-        heap, violations = self._heap, self.violations
+        """Let things happen up to a moment, which may move on meanwhile, or to the first violation."""
+        heap, violations, end = self._heap, self.violations, until_s()
         while heap and not violations:
             moment, _, action, arguments = heapq.heappop(heap)
-            if moment > until_s():
+            if moment > end and moment > (end := until_s()):
                 break
             self.now = moment
             action(*arguments)

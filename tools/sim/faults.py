@@ -40,7 +40,6 @@ class Faults:
         self._safe: dict[PartyId, int] = {}
         self._torn: set[tuple[PartyId, PartyId]] = set()
         self._views: dict[PartyId, tuple[PartyId, ...]] = {}
-        self._any = bool(world.scenario.crashes or world.scenario.cuts)
         for crash in world.scenario.crashes:
             world.at(crash.at_s, self._strike, crash)
             for moment in (crash.noticed_s, crash.back_s):
@@ -56,8 +55,6 @@ class Faults:
 
     def stops(self, sender: PartyId, to: PartyId) -> bool:
         """Whether nothing passes from `sender` to `to` now."""
-        if not self._any:
-            return False
         if to in self.crashed or (sender in self.crashed and (sender, to) in self._torn):
             return True
         index, now = self.world.index, self.world.now

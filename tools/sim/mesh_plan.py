@@ -56,6 +56,7 @@ def plan_of(scenario: Scenario) -> Plan:
     shape = (
         scenario.size,
         scenario.clusters,
+        scenario.spare,
         scenario.devices,
         scenario.length,
         scenario.min_sites,

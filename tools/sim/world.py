@@ -43,6 +43,8 @@ from tools.sim.tracing import ending_of, place, summary
 MAX_WAITING: Final = 256
 MAX_IDLE_TIMERS: Final = 50
 AFTER_S: Final = 3.0
+OFFERS: Final = (PlanOffer, ExcerptOffer)
+ENDINGS: Final = (events.Opened, events.Aborted)
 CODED_EVERY: Final = 32
 """Of so many seeds one passes all messages through the codec."""
 
@@ -72,6 +74,7 @@ class World(EventHeap):
         self._accepted: dict[int, tuple[Certificate, bool]] = {}
         self._coded = scenario.seed % CODED_EVERY == 0
         self._durable = scenario.durable
+        self._breakable = bool(scenario.crashes or scenario.cuts)
         skew = scenario.skew
         self.drift = {key.party: 1 + self.dice.uniform(-skew, skew) for key in self.keys}
         self.offset = {key.party: self.dice.uniform(0, 1000) for key in self.keys}
@@ -79,7 +82,11 @@ class World(EventHeap):
         self.faults = Faults(self)
         self.checkers = [checker(self) for checker in CHECKERS]
         self._watching = {
-            hook: [c for c in self.checkers if getattr(type(c), hook) is not getattr(Checker, hook)]
+            hook: [
+                (checker, getattr(checker, hook))
+                for checker in self.checkers
+                if getattr(type(checker), hook) is not getattr(Checker, hook)
+            ]
             for hook in ("certificate", "event", "refused", "said")
         }
 
@@ -183,14 +190,16 @@ class World(EventHeap):
             self.complain(f"{checker.name}: {sentence}")
 
     def _ask(self, hook: str, *arguments: Any) -> None:
-        for checker in self._watching[hook]:
-            self._complain(checker, getattr(checker, hook)(*arguments))
+        for checker, look in self._watching[hook]:
+            if sentences := look(*arguments):
+                self._complain(checker, sentences)
 
     # -- messages ------------------------------------------------------------------------------------
 
     def _post(self, sender: PartyId, to: PartyId, message: object) -> None:
         scenario, chance = self.scenario, self.dice.random
-        if to not in self.index or to == sender:
+        index = self.index
+        if to not in index or to == sender:
             return
         self.messages += 1
         copies = 1
@@ -202,18 +211,19 @@ class World(EventHeap):
         shortest, longest = scenario.latency_s
         for _ in range(copies):
             delay = shortest + (longest - shortest) * chance()
-            if scenario.slow and (self.index[sender] in scenario.slow or self.index[to] in scenario.slow):
+            if scenario.slow and (index[sender] in scenario.slow or index[to] in scenario.slow):
                 delay *= 10
             moment = self.now + delay
             if scenario.in_order:
-                moment = max(moment, self._last.get((sender, to), 0.0) + 1e-6)
-                self._last[sender, to] = moment
+                link = (sender, to)
+                after = self._last.get(link, 0.0) + 1e-6
+                self._last[link] = moment = after if after > moment else moment
             self.at(moment, self._deliver, sender, to, message)
 
     def _deliver(self, sender: PartyId, to: PartyId, message: Any) -> None:
-        if self.faults.stops(sender, to):
+        if self._breakable and self.faults.stops(sender, to):
             self.note(f"{self.label(sender)} -> {self.label(to)}  {type(message).KIND} does not arrive")
-        elif isinstance(message, PlanOffer | ExcerptOffer):
+        elif isinstance(message, OFFERS):
             self._offered(to, message)
         elif to not in self.started_at:
             kept = self._waiting.setdefault(to, deque(maxlen=MAX_WAITING))
@@ -290,7 +300,8 @@ class World(EventHeap):
 
     def tell_lost(self, party: PartyId, view: tuple[PartyId, ...]) -> None:
         """Its membership layer says who cannot be reached."""
-        self.note(f"{self.label(party)} sees lost: {' '.join(self.label(p) for p in view) or 'nobody'}")
+        if self.trace is not None:
+            self.note(f"{self.label(party)} sees lost: {' '.join(map(self.label, view)) or 'nobody'}")
         self.step(party, party, PeersLost(view))
 
     def _expire(self, party: PartyId, moment: float) -> None:
@@ -301,7 +312,8 @@ class World(EventHeap):
         self._idle[party] = self._idle.get(party, 0) + 1
         if self._idle[party] > MAX_IDLE_TIMERS:
             self.violations.append(f"ends: {self.label(party)} spins on a deadline in the past")
-        self.note(f"{self.label(party)} timer")
+        if self.trace is not None:
+            self.note(f"{self.label(party)} timer")
         self.call(party, None, machine.expire, max(self.local(party), machine.deadline or 0.0))
 
     def call(self, party: PartyId, sender: PartyId | None, step: Any, *arguments: Any) -> None:
@@ -353,7 +365,7 @@ class World(EventHeap):
         self._post(party, to, message)
 
     def _publish(self, party: PartyId, event: object) -> None:
-        if isinstance(event, events.Opened | events.Aborted):
+        if isinstance(event, ENDINGS):
             self.ended_after.setdefault(party, (self.now - self.started_at[party]) * self.drift[party])
             self.note(f"{self.label(party)} ends: {summary(event)}")
         elif self.trace is not None and isinstance(event, events.Named):
