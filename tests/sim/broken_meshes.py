@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mesh.overlay import agreement, epoch_record, epochs, membership
+from mesh.overlay import agreement, epoch_record, epochs, joining, membership
 from mesh.overlay.view import Status
 from tests.sim import broken_sessions
 from tests.sim.broken_builds import Broken
@@ -66,6 +66,16 @@ def endless_rounds(patch):
     patch.setattr(agreement, "ROUNDS_AHEAD", 10**9)
 
 
+def lost_tickets(patch):
+    """The operator does not write down what it invites."""
+    patch.setattr(joining.TicketBook, "issue", lambda self, now, ticket: None)
+
+
+def restless(patch):
+    """A member wants to look again at once, always."""
+    patch.setattr(membership.Membership, "deadline", property(lambda self: 0.0))
+
+
 BUILDS = [
     Broken(small_quorum, draw, "one chain", 97),
     Broken(every_candidate, draw, "one voice", 10),
@@ -75,4 +85,6 @@ BUILDS = [
     Broken(broken_sessions.forgotten_share, draw, "one beacon", 293),
     Broken(broken_sessions.no_deadline, draw, "ends", 0),
     Broken(endless_rounds, draw, "bounded memory", 190),
+    Broken(lost_tickets, draw, "joins", 0),
+    Broken(restless, draw, "spins", 0),
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from protocols.engine import checked, pieces
-from protocols.programs import voting
+from protocols.programs import computing, initiator, member, start, voting
+from protocols.programs.messages import Attempt
 from protocols.programs.party import ProgramParty
 from tests.sim.broken_builds import Broken
 from tools.sim.program_world import draw
@@ -40,8 +43,38 @@ def suspicious_members(patch):
     patch.setattr(voting, "is_valid", lambda *_: False)
 
 
+def uncounted_attempts(patch):
+    """The asker gives every attempt one number, and members take a number more than once."""
+    patch.setattr(initiator, "Attempt", lambda generation, _, *rest: Attempt(generation, 1, *rest))
+    honest = computing.Computing.begin
+
+    def begin(self, now, attempt):
+        self.attempt = None
+        return honest(self, now, attempt)
+
+    patch.setattr(computing.Computing, "begin", begin)
+
+
+def moving_start(patch):
+    """A member keeps, as the start that was certified, one with the number of its last attempt."""
+    patch.setattr(start, "is_valid", lambda *_: True)
+    honest = member.Member._attempt
+
+    def of_attempt(self, now, attempt, before=None):
+        certified = self.certificate.start
+        latest = dataclasses.replace(certified.attempt, number=attempt.number)
+        self.certificate = dataclasses.replace(
+            self.certificate, start=dataclasses.replace(certified, attempt=latest)
+        )
+        return honest(self, now, attempt, before)
+
+    patch.setattr(member.Member, "_attempt", of_attempt)
+
+
 BUILDS = [
     Broken(no_deadline, draw, "ends", 1),
     Broken(unchecked_openings, draw, "right outputs", 4),
     Broken(suspicious_members, draw, "blameless", 0),
+    Broken(uncounted_attempts, draw, "one voice", 6),
+    Broken(moving_start, draw, "one start", 29),
 ]

@@ -95,6 +95,21 @@ def another_life(patch):
     patch.setattr(durable.DurableParty, "restore", classmethod(restore))
 
 
+def long_reasons(patch):
+    """Why a party aborts is told at any length."""
+    honest = party.cast
+    patch.setattr(party, "cast", lambda *words, **flags: honest(*words[:3], words[3].ljust(600), **flags))
+
+
+def hasty_count(patch):
+    """An adder counts ballots before it has proposed anything."""
+
+    def on_vote(self, _now, sender, message):
+        return self._count(message.ballot, self._member(sender), message.roster)
+
+    patch.setattr(adder.Adder, "_on_vote", on_vote)
+
+
 BUILDS = [
     Broken(trusting_opening, draw, "right total", 189),
     Broken(lenient_minimum, draw, "right total", 23),
@@ -106,4 +121,6 @@ BUILDS = [
     Broken(another_life, draw, "one voice", 21),
     Broken(no_deadline, draw, "ends", 22),
     Broken(no_quota, draw, "bounded memory", 71),
+    Broken(long_reasons, draw, "codec", 96),
+    Broken(hasty_count, draw, "raised", 151),
 ]

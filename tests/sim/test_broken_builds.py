@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 
 from tests.sim import broken_meshes, broken_programs, broken_sessions, broken_vaults
 from tests.sim.broken_builds import first_caught
+from tools.sim import mesh_admission, mesh_beacons, mesh_world, program_world, world
+from tools.sim.checkers import CHECKERS
+from tools.sim.mesh_checkers import MESH_CHECKERS
 from tools.sim.runner import run
 
 WITHIN = 1000
 BUILDS = [*broken_sessions.BUILDS, *broken_meshes.BUILDS, *broken_programs.BUILDS, *broken_vaults.BUILDS]
+
+WORLDS = {
+    "sessions": (CHECKERS, (world,), broken_sessions.BUILDS),
+    "meshes": (MESH_CHECKERS, (mesh_world, mesh_beacons, mesh_admission), broken_meshes.BUILDS),
+    "programs": ((), (program_world,), broken_programs.BUILDS),
+}
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+def test_every_checker_has_a_broken_build(kind):
+    """Whatever a world may complain of, by class or in passing, some build makes it complain of."""
+    checkers, modules, builds = WORLDS[kind]
+    sources = "".join(inspect.getsource(module) for module in modules)
+    in_passing = set(re.findall(r'(?:complain|violations\.append)\(f?"([a-z ]+):', sources))
+    named = {checker.name for checker in checkers} | in_passing
+    assert named - {"raised"} <= {broken.checker for broken in builds}
+    assert any(broken.checker == "raised" for broken in BUILDS), "one catch, alike in all worlds"
 
 
 @pytest.mark.parametrize("broken", BUILDS, ids=str)
