@@ -203,17 +203,20 @@ def next_generation(assembly: Assembly, certificate: HandoverCertificate) -> Ass
 
 
 def after_interim(assembly: Assembly, roster: Roster) -> Assembly:
-    """The generation that goes on after an interim roster: its sum, and whoever is not in it yet."""
+    """The generation that goes on after an interim roster: its sum, and whoever is not in it yet.
+
+    Of a roster above the leaves a part is enough: its head lists the sources, and each has dealings.
+    """
     stage, taken = assembly.stage, {group.child: group for group in roster.groups}
     sources: list[Source] = []
-    if any(group.entries for group in roster.groups):
+    if any(group.entries for group in roster.groups) or (roster.hidden is not None and roster.children):
         sources.append(Source(stage, assembly.generation, assembly.members, assembly.threshold))
     for source in assembly.sources:
         if source.is_devices:
             counted = {entry.dealer for entry in taken[-1].entries} if -1 in taken else set()
             left = tuple(dealer for dealer in source.dealers if dealer not in counted)
             sources += [replace(source, dealers=left)] if left else []
-        elif source.child != stage and source.child not in taken:
+        elif source.child != stage and source.child not in roster.children:
             sources.append(source)
     return Assembly(assembly.plan, stage, assembly.generation + 1, roster.successors, tuple(sources))
 

@@ -1,14 +1,18 @@
 """What one party must know of a large plan, and why that is enough.
 
 In a plan of 10,000 devices a party gets the header and a few *branches*, each a stage with the proofs of
-its adders, that hang together up to the root (`plan_tree` says how the session's id commits to them):
+its adders and a path of hashes to the stage above, so that they hang together up to the root (`plan_tree`
+says how the session's id commits to them):
 
     dealer             its leaf and every stage above, O(log) of them
     adder              the same from its own stage up, and the children of that
     member, substitute as an adder; of a leaf also the proof of each of its dealers' places in the map
 
-What the id binds. Two excerpts of one session agree wherever they overlap, since both lead to one root
-hash; a plan and an excerpt of it have one id. So an approval is of one plan, as if it had been seen whole.
+What the id binds. Two excerpts of one session agree wherever they overlap: the header is the id's, it holds
+the root's node, a node fixes its stage and the hash tree of the nodes below, and in that tree, whose size
+the header fixes, a place holds one node. A plan and an excerpt of it have one id. So an approval is of one
+plan, as if it had been seen whole. A branch says nothing of its siblings but hashes, and needs not: who
+must judge them gets them as branches.
 
 What a party checks itself: job, threshold, least number of sites, length, time, number of dealers; on its
 path up to the root, every committee, by sortition, and every adder's proof; in its own leaf, who deals with
@@ -23,12 +27,19 @@ What it does not see, and who does:
     are of honest committees, and of no others.
   - That nobody is a dealer of two leaves, which would count it twice. The map gives each dealer one leaf,
     and members of a leaf check the place of each of theirs.
-  - The list of contributors. A roster above the leaves says how many there are, the sum over the certified
-    rosters below, whose digests it names. So the root's signature under its roster fixes each contributor,
-    `min_sites` is checked by every root member and against the certified result by every device, and who was
-    counted finds its own dealing under the root's roster by the rosters between (see `delivery`).
+  - The list of contributors, and other groups of a roster than the one that leads to its leaf. A roster
+    above the leaves says how many there are, the sum over the certified rosters below, whose digests it
+    names: a quorum of its stage checked that group by group. So the ballots under the root's digest fix
+    each contributor and their number, which stands in the head that every device sees: it checks
+    `min_sites` against it, as each root member did. Who was counted finds itself under that digest by the
+    rosters between (see `counting`); a root that hides a group from it names it all the same, or has not
+    counted it.
   - The other dealers. Whoever wants to see them asks the initiator for the whole plan, once; what an owner's
     consent makes of a set of sites that it did not see is decided in mesh/data/overlap.
+
+What grows with the mesh is the height of the tree alone: a dealer gets for each level one stage and
+ceil(log2 fan-in) hashes, for each level of the result one roster's head and link and as many (measured:
+tools/sim scale).
 
 Invariant: what `read` returns for two excerpts of one session id never differs at one index.
 """
@@ -42,7 +53,7 @@ from typing import Annotated, SupportsIndex, overload
 
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
-from protocols.sessions import plan_tree
+from protocols.sessions import merkle, plan_tree
 from protocols.sessions.plan import (
     MAX_DEALERS,
     MAX_FAN_IN,
@@ -67,12 +78,12 @@ Steps = Annotated[tuple[Digest, ...], AtMost(MAX_TRIE_DEPTH)]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One stage of the tree. `nodes` are those of its children, or none if `below`, their digest, will do."""
+    """One stage of the tree: `below` it a hash tree of its children, `steps` its own path in its parent's."""
 
     index: Annotated[int, Between(0, MAX_STAGES)]
     placed: Placed
     below: Digest
-    nodes: Annotated[tuple[Digest, ...], AtMost(MAX_FAN_IN)]
+    steps: Annotated[tuple[Digest, ...], AtMost(8)]
 
     @property
     def node(self) -> Digest:
@@ -195,7 +206,7 @@ class Excerpts:
         self.plan = plan
         self._shape = plan.header.shape
         self._nodes = plan_tree.tree_nodes(self._shape, [codec.encode(placed) for placed in plan.placed])
-        self._branches: dict[tuple[int, bool], Branch] = {}
+        self._branches: dict[int, Branch] = {}
         self._made: dict[tuple[frozenset[int], frozenset[int], int | None], Excerpt | None] = {}
         self._adders: dict[PartyId, set[int]] = {}
         self._seats: dict[PartyId, set[int]] = {}
@@ -230,16 +241,17 @@ class Excerpts:
         ]
         if len(wanted) > MAX_BRANCHES or len(places) > MAX_DEALERS:
             return None
-        opened = {parent for index in wanted if (parent := self._shape.parent(index)) is not None}
-        branches = tuple(self._branch(index, index in opened) for index in sorted(wanted))
+        branches = tuple(self._branch(index) for index in sorted(wanted))
         return Excerpt(self.plan.header, branches, tuple(places))
 
-    def _branch(self, index: int, opened: bool) -> Branch:
-        if (index, opened) not in self._branches:
-            nodes = tuple(self._nodes[child] for child in self._shape.children(index))
-            made = Branch(index, self.plan.placed[index], plan_tree.below(nodes), nodes if opened else ())
-            self._branches[index, opened] = made
-        return self._branches[index, opened]
+    def _branch(self, index: int) -> Branch:
+        if index not in self._branches:
+            parent = self._shape.parent(index)
+            siblings = (index,) if parent is None else self._shape.children(parent)
+            steps = merkle.path([self._nodes[sibling] for sibling in siblings], index - siblings[0])
+            below = merkle.root([self._nodes[child] for child in self._shape.children(index)])
+            self._branches[index] = Branch(index, self.plan.placed[index], below, steps)
+        return self._branches[index]
 
 
 def read(excerpt: Excerpt, me: PartyId) -> PartialPlan:
@@ -280,19 +292,11 @@ def _assemble(excerpt: Excerpt, stages: tuple[Stage, ...], proofs: tuple[Sortiti
 
 def _check_branch(header: Header, shape: Shape, branches: dict[int, Branch], branch: Branch) -> None:
     parent, stage = shape.parent(branch.index), branch.placed.stage
-    if parent is None:
-        named = header.tree
-    elif parent not in branches or len(branches[parent].nodes) != len(shape.children(parent)):
+    if parent is not None and parent not in branches:
         raise MalformedMessage(f"stage {branch.index} does not hang together with the root")
-    else:
-        named = branches[parent].nodes[branch.index - shape.children(parent)[0]]
+    named = header.tree if parent is None else branches[parent].below
+    plan_tree.check_child(shape, branch.index, branch.node, branch.steps, named)
     children = shape.children(branch.index)
-    if branch.nodes and len(branch.nodes) != len(children):
-        raise MalformedMessage(f"stage {branch.index} has {len(branch.nodes)} nodes for its children")
-    if branch.nodes and plan_tree.below(branch.nodes) != branch.below:
-        raise MalformedMessage(f"the children of stage {branch.index} are not those that it names")
-    if branch.node != named:
-        raise MalformedMessage(f"stage {branch.index} is not that of this session")
     if stage.children != children:
         raise MalformedMessage(f"stage {branch.index} is not where the canonical tree has it")
     check_committee(branch.index, stage)

@@ -92,10 +92,10 @@ def check_succession(assembly: Assembly, handover: Handover) -> None:
     roster.check_seats(assembly, handover.seats)
 
 
-def check_handover(assembly: Assembly, certificate: HandoverCertificate) -> Assembly:
+def check_handover(assembly: Assembly, certificate: HandoverCertificate, in_part: bool = False) -> Assembly:
     """The next generation. Raises MalformedMessage unless a quorum of `assembly` agreed to it."""
     check_succession(assembly, certificate.handover)
-    roster.check_certificate(assembly, certificate.certificate)
+    roster.check_certificate(assembly, certificate.certificate, in_part)
     if certificate.certificate.roster.is_interim:
         raise MalformedMessage("handover of a sum that is not final")
     subject = roster.handover_digest(assembly.session, certificate.handover)
@@ -103,9 +103,9 @@ def check_handover(assembly: Assembly, certificate: HandoverCertificate) -> Asse
     return next_generation(assembly, certificate)
 
 
-def check_interim(assembly: Assembly, certificate: Certificate) -> Assembly:
+def check_interim(assembly: Assembly, certificate: Certificate, in_part: bool = False) -> Assembly:
     """The generation after an interim roster. Raises MalformedMessage unless `assembly` certified one."""
-    roster.check_certificate(assembly, certificate)
+    roster.check_certificate(assembly, certificate, in_part)
     if not certificate.roster.is_interim:
         raise MalformedMessage("nobody takes over after a final roster without a handover")
     return after_interim(assembly, certificate.roster)
@@ -117,14 +117,15 @@ def replay(
     interim: tuple[Certificate, ...],
     handovers: tuple[HandoverCertificate, ...],
 ) -> Assembly:
-    """The generation that interim rosters and then handovers lead to. Raises MalformedMessage at the first
-    bad link.
+    """The generation that interim rosters and then handovers of a result lead to, whole or in part.
+
+    Raises MalformedMessage at the first bad link.
     """
     assembly = first_generation(plan, stage)
     for link in interim:
-        assembly = check_interim(assembly, link)
+        assembly = check_interim(assembly, link, in_part=True)
     for certificate in handovers:
-        assembly = check_handover(assembly, certificate)
+        assembly = check_handover(assembly, certificate, in_part=True)
     return assembly
 
 

@@ -17,7 +17,11 @@ from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions.bulk_messages import BULK_LOCAL, BULK_NETWORK
 from protocols.sessions.offers import OFFERS_NETWORK
 from protocols.sessions.plan import MAX_CONTRIBUTORS, MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
-from protocols.wire import codec
+from protocols.sessions.roster_tree import Entry as Entry
+from protocols.sessions.roster_tree import Generation as Generation
+from protocols.sessions.roster_tree import Group as Group
+from protocols.sessions.roster_tree import Roster as Roster
+from protocols.sessions.roster_tree import StageIndex as StageIndex
 from protocols.wire.bounds import AtMost, Between, FieldVector, Key, Signature
 
 MAX_WIDTH = MAX_LENGTH + 2 * 64 + 2
@@ -28,8 +32,6 @@ NO_SOURCE = Digest(bytes(32))
 NO_VECTOR = Digest(bytes(32))
 """`vector` where no masked vector belongs to a dealing or a group."""
 
-StageIndex = Annotated[int, Between(0, MAX_STAGES)]
-Generation = Annotated[int, Between(0, 8)]
 SeatIndex = Annotated[int, Between(0, 15)]
 Reason = Annotated[str, AtMost(512)]
 
@@ -55,64 +57,6 @@ class Dealing:
     @cached_property
     def names(self) -> dict[SessionId, Digest]:
         """Its digest in a session, kept: see `dealing.dealing_digest`."""
-        return {}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One dealing that counts."""
-
-    dealer: PartyId
-    dealing: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Dealings that carry one source: all devices of a cluster (`child` -1), or one stage's sum.
-
-    `vector` names the masked sum that came with a stage's sum.
-    """
-
-    child: Annotated[int, Between(-1, MAX_STAGES)]
-    source: Digest
-    vector: Digest
-    entries: Annotated[tuple[Entry, ...], AtMost(MAX_DEALERS)]
-
-
-@dataclass(frozen=True)
-class Roster:
-    """Exactly which dealings a committee adds up. `contributors` are the devices behind them, sorted.
-
-    With `successors` it is interim: the sum goes to these seats, who collect the rest (see `handover`).
-    In a plan by role a roster above the leaves names none of them, but their number as `count`, else 0.
-    """
-
-    stage: StageIndex
-    generation: Generation
-    groups: Annotated[tuple[Group, ...], AtMost(MAX_STAGES)]
-    contributors: Annotated[tuple[PartyId, ...], AtMost(MAX_CONTRIBUTORS)]
-    successors: Annotated[tuple[Seat, ...], AtMost(16)] = ()
-
-    @property
-    def is_interim(self) -> bool:
-        """Whether the next generation of the same stage goes on."""
-        return bool(self.successors)
-
-    count: Annotated[int, Between(0, MAX_CONTRIBUTORS)] = 0
-
-    @property
-    def sites(self) -> int:
-        """How many devices are behind it."""
-        return self.count or len(self.contributors)
-
-    @cached_property
-    def encoding(self) -> bytes:
-        """Canonical bytes, kept: every ballot, certificate and result names its roster's digest anew."""
-        return codec.encode(self)
-
-    @cached_property
-    def names(self) -> dict[SessionId, Digest]:
-        """Its digest in a session, kept: see `roster.roster_digest`."""
         return {}
 
 
@@ -303,7 +247,7 @@ class Result:
     """The opened total with its roster and t+1 ballots; checked by every device before use.
 
     `interim` and then `handovers` lead to the generation of the root that opened.
-    `below`: of a plan by role, the rosters from under the root down to who gets this (see `counting`).
+    `below`: of a plan by role, the rosters from under this one down to who gets it, in part (see `counting`).
     """
 
     KIND: ClassVar[str] = "result"

@@ -46,7 +46,7 @@ def check_result(assembly: Assembly, result: Result) -> None:
 
     `assembly` is the root's generation that opened (see `handover.replay`).
     """
-    roster.check_certificate(assembly, result.certificate)
+    roster.check_certificate(assembly, result.certificate, in_part=True)
     if result.certificate.roster.is_interim:
         raise MalformedMessage("an interim sum is never opened")
     if result.total.size != assembly.plan.length:

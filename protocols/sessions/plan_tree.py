@@ -4,13 +4,15 @@ A plan with `fan_in` > 0 has a canonical shape, so that a party which sees a par
 part stands: leaves first, then level on level, each stage of a level over the next `fan_in` of the level
 below, in order. Index, level, parent and children of a stage follow from the number of leaves alone.
 
-    node(i)  = H(i, stage, proofs of its adders, H(node(c) for its children c))
+    node(i)  = H(i, stage, proofs of its adders, below(i))
+    below(i) = Merkle root over node(c) of its children c, in order; their number follows from the shape
     map      = a binary trie over the bits of H(dealer), one node for each dealer: H(key, its leaf's index)
 
 The id is the digest of the header, which holds node(root), the map's root and both counts. What follows, if
 H has no collisions:
 
-  - A stage is shown by the nodes on its path to the root; it has one place and one content in one session.
+  - A stage is shown by the stages on its path to the root, and at each by O(log fan-in) hashes that lead from
+    it to the `below` of its parent: it has one place and one content in one session.
   - A dealer's place in the map is fixed by its own key, and a path down the trie ends at the first leaf: so
     one session has at most one leaf stage for a dealer, whoever is shown which part. That is what makes
     counts of different leaves add up without a list of all dealers.
@@ -27,11 +29,12 @@ from itertools import accumulate
 
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId
+from protocols.sessions import merkle
 from protocols.wire.digest import digest
 
 MAX_TRIE_DEPTH = 64
 """Of the dealers' map: keys are hashes, so 64 equal bits of two of them would be a found near-collision."""
-NOTHING = Digest(bytes(32))
+NOTHING = merkle.NOTHING
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,19 @@ def node(stage: int, content: bytes, below: Digest) -> Digest:
     return digest("plan stage", stage.to_bytes(4, "big"), content, below)
 
 
-def below(children: Sequence[Digest]) -> Digest:
-    """Of the nodes of a stage's children; NOTHING for a leaf."""
-    return digest("plan below", *children) if children else NOTHING
+def check_child(shape: Shape, stage: int, made: Digest, steps: Sequence[Digest], named: Digest) -> None:
+    """Raise MalformedMessage unless `made` is the node of `stage` among its siblings under `named`."""
+    parent = shape.parent(stage)
+    siblings = (stage,) if parent is None else shape.children(parent)
+    if merkle.root_of(made, stage - siblings[0], len(siblings), steps) != named:
+        raise MalformedMessage(f"stage {stage} is not that of this session")
 
 
 def tree_nodes(shape: Shape, contents: Sequence[bytes]) -> tuple[Digest, ...]:
     """Node of every stage, from the encodings of all."""
     nodes: list[Digest] = []
     for stage, content in enumerate(contents):
-        nodes.append(node(stage, content, below([nodes[child] for child in shape.children(stage)])))
+        nodes.append(node(stage, content, merkle.root([nodes[child] for child in shape.children(stage)])))
     return tuple(nodes)
 
 

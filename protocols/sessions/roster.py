@@ -5,6 +5,12 @@ ballots; two certificates would overlap in 2q - n > t members, so an honest memb
 twice: contradiction. Whoever releases a share does so against a certificate only.
 
 A result is vouched for by t+1 ballots: at least one of an honest member that decoded the total itself.
+
+Who votes sees a roster whole, and judges each group; so whoever has a certificate need not. A roster above
+the leaves may therefore be shown in part with its certificate (see `roster_tree`): ballots sign the digest,
+which part and whole have in common, and among q > (n+t)/2 is an honest member's, by which the groups are well
+formed, each source is in one, and the count is the sum over the sources' certified rosters. Shares are dealt,
+added and opened against whole rosters only: where `in_part` is not asked for, a part is refused.
 """
 
 from __future__ import annotations
@@ -17,19 +23,12 @@ from protocols.sessions.assembly import Assembly
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Ballot, Certificate, Group, Handover, Roster
 from protocols.sessions.plan import MAX_HANDOVERS, Seat
+from protocols.sessions.roster_tree import roster_digest as roster_digest
 from protocols.wire import codec
 from protocols.wire.digest import digest
 from protocols.wire.envelope import check_statement, sign_statement
 
 ROSTER, RESULT, HANDOVER = "roster ballot", "result ballot", "handover ballot"
-
-
-def roster_digest(session: SessionId, roster: Roster) -> Digest:
-    """What ballots sign."""
-    known = roster.names.get(session)
-    if known is None:
-        known = roster.names[session] = digest("roster", session, roster.encoding)
-    return known
 
 
 def handover_digest(session: SessionId, handover: Handover) -> Digest:
@@ -61,22 +60,29 @@ def check_ballots(
             raise MalformedMessage(f"{label}: the ballot of seat {ballot.seat} is forged")
 
 
-def check_roster(assembly: Assembly, roster: Roster, certified: bool = False) -> None:
+def check_roster(assembly: Assembly, roster: Roster, certified: bool = False, in_part: bool = False) -> None:
     """Raise MalformedMessage unless `roster` has the form that this assembly's rosters have.
 
     Groups follow the order of the sources, entries are sorted by dealer, every dealer is expected.
     Whether the contributors are right is checked against the sources' certificates, by `check_sources`.
     Who dealt a child's sum is for those to check who vote: only they need know the child's generations.
+    `in_part`: it is enough that it is shown in part.
     """
     if (roster.stage, roster.generation) != (assembly.stage, assembly.generation):
         raise MalformedMessage("roster is of another stage or generation")
-    by_child = {source.child: source for source in assembly.sources}
-    children = [group.child for group in roster.groups]
+    if roster.hidden is not None and not (in_part and counts(assembly)):
+        raise MalformedMessage("a roster is shown in part where it takes the whole")
+    children = list(roster.children)
     if children != [source.child for source in assembly.sources if source.child in children]:
         raise MalformedMessage("roster groups are unknown, repeated or out of order")
     if roster.is_interim:
         check_interim(assembly, roster)
     _check_count(assembly, roster)
+    _check_groups(assembly, roster, certified)
+
+
+def _check_groups(assembly: Assembly, roster: Roster, certified: bool) -> None:
+    by_child = {source.child: source for source in assembly.sources}
     for group in roster.groups:
         source = by_child[group.child]
         dealers = [entry.dealer for entry in group.entries]
@@ -174,8 +180,8 @@ def check_sources(assembly: Assembly, roster: Roster, certificates: dict[int, Ce
         raise MalformedMessage("contributors differ from the union of the certified rosters")
 
 
-def check_certificate(assembly: Assembly, certificate: Certificate) -> None:
-    """Raise MalformedMessage unless a quorum of `assembly` signed the roster."""
-    check_roster(assembly, certificate.roster, certified=True)
+def check_certificate(assembly: Assembly, certificate: Certificate, in_part: bool = False) -> None:
+    """Raise MalformedMessage unless a quorum of `assembly` signed the roster, shown whole or `in_part`."""
+    check_roster(assembly, certificate.roster, certified=True, in_part=in_part)
     subject = roster_digest(assembly.session, certificate.roster)
     check_ballots(assembly, certificate.ballots, ROSTER, subject, assembly.quorum)

@@ -123,11 +123,20 @@ FORGERIES = {
         e, 0, replace(part(party(2)).branches[0], index=e.branches[0].index)
     ),
     "our leaf on another index": lambda e: changed(e, 0, replace(e.branches[0], index=0)),
-    "a node of a child changed": lambda e: changed(
-        e, 1, replace(e.branches[1], nodes=(Digest(bytes(32)), *e.branches[1].nodes[1:]))
+    "a step changed": lambda e: changed(
+        e, 0, replace(e.branches[0], steps=(Digest(bytes(32)), *e.branches[0].steps[1:]))
     ),
-    "a node too many": lambda e: changed(
-        e, 1, replace(e.branches[1], nodes=(*e.branches[1].nodes, Digest(bytes(32))))
+    "a step too many": lambda e: changed(
+        e, 0, replace(e.branches[0], steps=(*e.branches[0].steps, Digest(bytes(32))))
+    ),
+    "a step too few": lambda e: changed(e, 0, replace(e.branches[0], steps=e.branches[0].steps[:-1])),
+    "a step above the root": lambda e: changed(e, -1, replace(e.branches[-1], steps=(Digest(bytes(32)),))),
+    "other children": lambda e: changed(e, 1, replace(e.branches[1], below=Digest(bytes(32)))),
+    "the leaf of others on our index, by its own path": lambda e: changed(
+        e, 0, replace(part(party(2)).branches[0], index=e.branches[0].index, steps=e.branches[0].steps)
+    ),
+    "the region of others in place of ours": lambda e: changed(
+        e, 1, replace(part(party(20)).branches[1], index=e.branches[1].index)
     ),
     "only the first node of a child": lambda e: changed(
         e, 1, replace(e.branches[1], nodes=e.branches[1].nodes[:1])

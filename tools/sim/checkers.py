@@ -18,14 +18,13 @@ import numpy as np
 from protocols.arithmetic import field
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, ProtocolError
-from protocols.identifiers import PartyId
+from protocols.identifiers import Digest, PartyId
 from protocols.sessions import events
 from protocols.sessions.messages import (
     AbortVote,
     Certificate,
     CheckShares,
     Deal,
-    Group,
     HandoverVote,
     OpeningShare,
     Proposal,
@@ -93,7 +92,7 @@ class RightTotal(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.wanted = world.plan.job.min_sites
-        self.sums: dict[tuple[Group, ...], Elements | str] = {}
+        self.sums: dict[Digest, Elements | str] = {}
         self.counted: frozenset[PartyId] = frozenset()
 
     def event(self, party: PartyId, event: object) -> list[str]:
@@ -104,20 +103,18 @@ class RightTotal(Checker):
             return []
         if event.sites < self.wanted:
             return [f"opened over {event.sites} sites only"]
-        opened = event.result.certificate.roster
-        if opened.groups not in self.sums:
+        opened = roster_digest(self.world.plan.session, event.result.certificate.roster)
+        if opened not in self.sums:
             contributors = event.contributors or self._below(opened)
             self.counted = frozenset(contributors)
             right = len(contributors) == event.sites
-            self.sums[opened.groups] = (
-                self._sum(contributors) if right else "opened over another number of sites"
-            )
-        expected = self.sums[opened.groups]
+            self.sums[opened] = self._sum(contributors) if right else "opened over another number of sites"
+        expected = self.sums[opened]
         if isinstance(expected, str):
             return [expected]
         return [] if np.array_equal(expected, event.total) else ["opened a wrong total"]
 
-    def _below(self, opened: Roster) -> tuple[PartyId, ...]:
+    def _below(self, opened: Digest) -> tuple[PartyId, ...]:
         """Of a plan by role: the contributors of the rosters that this one names, and those name."""
         session = self.world.plan.session
         named = {
@@ -125,7 +122,7 @@ class RightTotal(Checker):
             for machine in map(self.world.inner, self.world.machines)
             for certificate in machine.posts.certificates
         }
-        rosters = [opened]
+        rosters = [named[opened]] if opened in named else []
         for roster in rosters:
             rosters += [named[group.source] for group in roster.groups if group.source in named]
         return tuple(sorted({party for roster in rosters for party in roster.contributors}))
