@@ -138,9 +138,6 @@ FORGERIES = {
     "the region of others in place of ours": lambda e: changed(
         e, 1, replace(part(party(20)).branches[1], index=e.branches[1].index)
     ),
-    "only the first node of a child": lambda e: changed(
-        e, 1, replace(e.branches[1], nodes=e.branches[1].nodes[:1])
-    ),
     "something below a leaf": lambda e: changed(e, 0, replace(e.branches[0], below=Digest(bytes([1] * 32)))),
     "no root": lambda e: Excerpt(e.header, e.branches[:-1], e.places),
     "a gap in the path": lambda e: Excerpt(e.header, (e.branches[0], e.branches[2]), e.places),
