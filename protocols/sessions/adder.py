@@ -283,6 +283,8 @@ class Adder:
 
     def _advance(self, now: float) -> list[Effect]:
         """Send shares that waited, then propose or certify."""
+        if self._parcels.due is None:
+            return self._proceed(now)
         return [*self._parcels.take(now, self.ledger.all_dealt(self.lost)), *self._proceed(now)]
 
     def _proceed(self, now: float) -> list[Effect]:

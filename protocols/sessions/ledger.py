@@ -192,8 +192,10 @@ class Ledger:
     def next_grace(self, now: float) -> float | None:
         """When a grace period ends next, so that the adder looks again."""
         ends = [a.quorum_at + GRACE_S for a in self.accounts.values() if a.quorum_at is not None]
-        ends += [since + GRACE_S for since in self.reached_quorum_at.values()]
-        ends += [since + RETURN_S for since in self.lost_at.values()]
+        if self.reached_quorum_at:
+            ends += [since + GRACE_S for since in self.reached_quorum_at.values()]
+        if self.lost_at:
+            ends += [since + RETURN_S for since in self.lost_at.values()]
         return min([end for end in ends if end > now], default=None)
 
     def is_futile(self, roster: Roster, lost: frozenset[PartyId], collecting: bool) -> bool:

@@ -128,7 +128,7 @@ class SessionParty:
         """Some role's deadline, or the session's, has passed."""
         effects: list[Effect] = self._shift(now) if self._progress.expire(now) else []
         for role in self._roles():
-            if role.deadline is not None and role.deadline <= now:
+            if (due := role.deadline) is not None and due <= now:
                 effects += role.expire(now)
         effects = self._settle(now, effects)
         if self.outcome is None and now >= self._ends:

@@ -236,7 +236,7 @@ class Plan:
             return self.header.session
         return SessionId(digest("plan", codec.encode(self)))
 
-    @property
+    @cached_property
     def by_role(self) -> bool:
         """Whether each party gets what concerns it; rosters above the leaves then count without naming."""
         return self.fan_in > 0
@@ -287,7 +287,7 @@ class Plan:
         """How many devices are asked to contribute, known here or not."""
         return len(self.dealers)
 
-    @property
+    @cached_property
     def root(self) -> int:
         """Index of the stage that opens."""
         return len(self.stages) - 1

@@ -9,8 +9,13 @@ and older, where BLAKE2b would be the faster. Both resist collisions; this modul
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 from protocols.identifiers import Digest
+
+_BYTES: Final = Digest.SIZE
+_new: Final = bytes.__new__
+"""Makes a Digest without asking for the length of what was made as long."""
 
 
 def digest(label: str, *parts: bytes) -> Digest:
@@ -19,7 +24,7 @@ def digest(label: str, *parts: bytes) -> Digest:
     The label is the BLAKE2b personalisation: at most 16 bytes of UTF-8.
     """
     framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
-    return Digest(hashlib.blake2b(framed, digest_size=32, person=label.encode()).digest())
+    return _new(Digest, hashlib.blake2b(framed, digest_size=_BYTES, person=label.encode()).digest())
 
 
 def bulk_digest(label: str, data: bytes | bytearray | memoryview) -> Digest:

@@ -42,10 +42,17 @@ def inputs_of(scenario: Scenario, plan: Plan) -> dict[PartyId, Elements]:
     """A vector for each dealer that does not decline, different everywhere."""
     declining = {keys_of(index).party for index in scenario.declining}
     return {
-        dealer: np.arange(1, plan.length + 1, dtype=np.uint64) * np.uint64(1000 + 7 * index)
+        dealer: _input(plan.length, index)
         for index, dealer in enumerate(plan.dealers)
         if dealer not in declining
     }
+
+
+@lru_cache(maxsize=1 << 14)
+def _input(length: int, index: int) -> Elements:
+    values = np.arange(1, length + 1, dtype=np.uint64) * np.uint64(1000 + 7 * index)
+    values.flags.writeable = False
+    return values
 
 
 def plan_of(scenario: Scenario) -> Plan:

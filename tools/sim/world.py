@@ -305,8 +305,8 @@ class World(EventHeap):
         self.step(party, party, PeersLost(view))
 
     def _expire(self, party: PartyId, moment: float) -> None:
-        machine = self.machines[party]
-        if self._timers.get(party, (None, None))[1] != moment or party in self.faults.crashed:
+        due, planned = self._timers.get(party, (0.0, None))
+        if planned != moment or party in self.faults.crashed:
             return
         self._timers.pop(party)
         self._idle[party] = self._idle.get(party, 0) + 1
@@ -314,7 +314,7 @@ class World(EventHeap):
             self.violations.append(f"ends: {self.label(party)} spins on a deadline in the past")
         if self.trace is not None:
             self.note(f"{self.label(party)} timer")
-        self.call(party, None, machine.expire, max(self.local(party), machine.deadline or 0.0))
+        self.call(party, None, self.machines[party].expire, max(self.local(party), due))
 
     def call(self, party: PartyId, sender: PartyId | None, step: Any, *arguments: Any) -> None:
         """One step of a machine, and its effects; a party that is to crash in it does so between two."""
@@ -342,8 +342,12 @@ class World(EventHeap):
 
     def _carry_out(self, party: PartyId, effect: Effect) -> None:
         if isinstance(effect, Broadcast):
-            for to in effect.to:
-                self._send(party, to, effect.message)
+            if self._durable or party in self.behaviours:
+                for to in effect.to:
+                    self._send(party, to, effect.message)
+            else:
+                for to in effect.to:
+                    self._post(party, to, effect.message)
         elif isinstance(effect, Send):
             self._send(party, effect.to, effect.message)
         elif isinstance(effect, Publish):
