@@ -12,7 +12,8 @@ Secrets at rest. Records hold shares and seeds, so each is sealed (XSalsa20-Poly
 session alone, drawn at its beginning and itself sealed under a key derived from the node's identity: with a
 passphrase on the keystore, the journal alone tells nothing. At a session's end its key and records are
 deleted and overwritten (secure_delete) and the log is cut off, in the same breath if no other session is
-live. So they are at once, while the session goes on, when our share in it was handed over.
+live. So they are at once, while the session goes on, when our share in it was handed over: the machine's
+state without that share takes their place, under a new key.
 What stays is public within the session: how it ended, and the certified proof of that. A flash disk may
 keep overwritten blocks; there only the passphrase protects.
 """
@@ -37,7 +38,7 @@ from protocols.errors import ConfigError, MeshError
 from protocols.identifiers import SessionId
 from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.plan import Plan
-from protocols.sessions.records import HandedOver
+from protocols.sessions.records import HandedOver, Snapshot
 from protocols.wire import codec
 
 if TYPE_CHECKING:
@@ -173,16 +174,20 @@ class Journal:
     async def persist(self, session: SessionId, records: Sequence[object]) -> None:
         """Store machine records; returns once they are durable. Raises JournalFull.
 
-        With a `HandedOver` among them nothing before it can be read any more: its session has a new key.
+        A `Snapshot` takes the place of all before it. If a share is gone with it, or with a `HandedOver`,
+        nothing before it can be read any more: its session has a new key.
         """
         box = self._keys.get(session)
         if box is None:
             raise JournalFull("the session is over as far as the journal knows", fix="start a new one")
-        handed = [index for index, record in enumerate(records) if isinstance(record, HandedOver)]
+        renewed = [i for i, record in enumerate(records) if isinstance(record, HandedOver | Snapshot)]
         first: list[Statement] = []
-        if handed:
-            box, first = self._rekeyed(session)
-            records = records[handed[-1] :]
+        if renewed:
+            first = [("DELETE FROM records WHERE session = ?", (bytes(session),))]
+            records, dropped = records[renewed[-1] :], records[: renewed[-1] + 1]
+            if any(isinstance(one, HandedOver) or getattr(one, "erases", False) for one in dropped):
+                box, rekeying = self._rekeyed(session)
+                first += rekeying
         insert = "INSERT INTO records (session, kind, body) VALUES (?, ?, ?)"
         added: list[Statement] = [
             (insert, (bytes(session), type(record).__name__, bytes(box.encrypt(codec.encode(record)))))
@@ -192,15 +197,15 @@ class Journal:
         self._keys[session] = box
 
     def _rekeyed(self, session: SessionId) -> tuple[SecretBox, list[Statement]]:
-        """A new key for the session, and how to overwrite what was stored under the old one, and that key.
-
-        In one transaction with what is stored next: a session without records is taken for one that never
-        said anything, and would begin anew.
+        """A new key for the session, and how to overwrite the old one: in one transaction with what is stored
+        next, since a session without records is taken for one that never said anything, and begun anew.
         """
-        key, name = os.urandom(SecretBox.KEY_SIZE), bytes(session)
+        key = os.urandom(SecretBox.KEY_SIZE)
         return SecretBox(key), [
-            ("DELETE FROM records WHERE session = ?", (name,)),
-            ("UPDATE sessions SET key = ? WHERE session = ?", (bytes(self._box.encrypt(key)), name)),
+            (
+                "UPDATE sessions SET key = ? WHERE session = ?",
+                (bytes(self._box.encrypt(key)), bytes(session)),
+            ),
             (_CUT_NOW, ()),
         ]
 

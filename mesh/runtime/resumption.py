@@ -19,12 +19,16 @@ from protocols.sessions.durable import DurableParty
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import NO_VECTOR
 from protocols.sessions.plan import Plan
-from protocols.sessions.records import RECORDS, Begun, HandedOver
+from protocols.sessions.records import RECORDS, Begun, HandedOver, Snapshot
 from protocols.wire import codec
 
 log = structlog.get_logger("coppice.session")
 
 _RECORDS: dict[str, type] = {record.__name__: record for record in RECORDS}
+_FIRST: dict[str, type[Begun | HandedOver | Snapshot]] = {
+    record.__name__: record for record in (Begun, HandedOver, Snapshot)
+}
+"""Records that a session's can begin with; each has the plan."""
 
 
 def rebuilt(
@@ -39,8 +43,7 @@ def rebuilt(
     records: list[object] = [codec.decode(_RECORDS[kind], body) for kind, body in found.records]
     machine, effects = DurableParty.restore(keys, records, now, elapsed_s)
     store = masked.reopen_store(spool, machine.plan)
-    ours = next(record.masked for record in records if isinstance(record, Begun))
-    if ours != NO_VECTOR and (store is None or ours not in store):
+    if machine.masked != NO_VECTOR and (store is None or machine.masked not in store):
         raise LocalMisuse("the masked vector that was dealt is not in the spool any more")
     return machine, effects, store
 
@@ -75,10 +78,9 @@ async def gone_on_with(
 
 def plan_of(found: Unfinished, me: PartyId) -> Plan | None:
     """The plan, as we know it, of a session that cannot be gone on with, to learn later how it ended."""
-    if not found.records or found.records[0][0] not in (Begun.__name__, HandedOver.__name__):
-        return None
-    first: type[Begun] | type[HandedOver] = Begun if found.records[0][0] == Begun.__name__ else HandedOver
+    name, body = found.records[0] if found.records else ("", b"")
+    first: type[Begun | HandedOver | Snapshot] | None = _FIRST.get(name)
     try:
-        return codec.decode(first, found.records[0][1]).plan.read(me)
+        return None if first is None else codec.decode(first, body).plan.read(me)
     except MeshError:
         return None

@@ -10,7 +10,7 @@ Symbols: q quorum, t threshold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -78,6 +78,13 @@ class Ledger:
             self.certificates[child] = certificate
         elif known.roster != certificate.roster:
             raise UnexpectedMessage("another roster of this source was certified")
+
+    def blind(self, seat: int) -> None:
+        """Forget what was dealt to one seat: our own, whose share is to be lost for good."""
+        for account in self.accounts.values():
+            if seat < len(account.deal.sealed) and account.deal.sealed[seat]:
+                sealed = (*account.deal.sealed[:seat], b"", *account.deal.sealed[seat + 1 :])
+                account.deal = replace(account.deal, sealed=sealed)
 
     def source_of(self, message: Deal) -> Source:
         """Which source a dealing belongs to; keeps the source's certificate. Raises ProtocolError."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from protocols.arithmetic.field import Elements
+from protocols.arithmetic.xof import derive
 from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish
@@ -90,7 +91,7 @@ class SessionParty:
         self.keys = keys
         self.outcome: events.Opened | events.Aborted | None = None
         self.lost: frozenset[PartyId] = frozenset()
-        self._seed = seed
+        self._seed, self._checking = seed, derive(seed, "checking sums")
         self._contribution = contribution
         self._refusal = refusal
         self._masked = masked
@@ -105,7 +106,7 @@ class SessionParty:
         self._ends = float("inf")
         self._closed: Closed | None = None
         self._patient = False
-        self.root = RootWork(plan, keys, seed, self.succession)
+        self.root = RootWork(plan, keys, self._checking, self.succession)
         self._aborts = AbortTally(plan)
         self._abort_proof: AbortProof | None = None
         self.initiator = Initiator(plan, self._aborts) if plan.initiator == self.me else None
@@ -117,7 +118,7 @@ class SessionParty:
         self._ends = now + self.plan.total_ms / 1000
         self._progress.start(now)
         effects: list[Effect] = self.initiator.start() if self.initiator else []
-        effects += [*self.posts.start(now, self._seed), *self._contribute()]
+        effects += [*self.posts.start(now, self._checking), *self._contribute()]
         return self._settle(now, effects)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
@@ -294,7 +295,7 @@ class SessionParty:
     def _on_certificate(self, now: float, sender: PartyId, message: Certificate) -> list[Effect]:
         slot = (message.roster.stage, message.roster.generation)
         effects = self._members[slot].receive(now, sender, message) if slot in self._members else []
-        self.posts.erase_outlived(message, self._dealers.certified(message))
+        self._erase(message)
         concerned = self.posts.concerned(message)
         for adder in concerned:
             effects += adder.receive(now, sender, message)
@@ -303,6 +304,11 @@ class SessionParty:
         if concerned or slot in self._members or self._dealers.deal_to(slot):  # hence it was checked
             self._progress.certified(slot[0])
         return effects
+
+    def _erase(self, message: Certificate) -> None:
+        """Shares that moved on, and the seed: it opens the sealings of them that we keep for other adders."""
+        if self.posts.erase_outlived(message, self._dealers.certified(message)) and self._seed:
+            self._seed = derive(self._seed, "dealing after a share is gone")
 
     def _on_interim(self, now: float, message: Certificate) -> list[Effect]:
         """Another generation goes on: we may sit in it, deal to it, or take its sum."""
@@ -325,7 +331,7 @@ class SessionParty:
 
     def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:
         lost = (self.lost, self._lost_at(successor.stage))
-        effects = self.posts.enter(now, successor, ended, self._seed, self._closed is not None, *lost)
+        effects = self.posts.enter(now, successor, ended, self._checking, self._closed is not None, *lost)
         return [*effects, *(self.root.lose(now, self.lost) if successor.is_root else [])]
 
     def _replay_early(self, now: float, entered: Assembly) -> list[Effect]:
@@ -352,7 +358,7 @@ class SessionParty:
         for member in self._members.values():
             member.erase()
         self.root.forget()
-        self._seed, self._contribution = b"", None
+        self._seed, self._checking, self._contribution = b"", b"", None
 
     def _close(self, code: str, reason: str) -> list[Effect]:
         """Promise not to vote or open any more, and tell the initiator."""

@@ -26,8 +26,8 @@ class Posts:
         self.keys = keys
         self.adders: dict[Slot, Adder] = {}
         self.members: dict[Slot, Member] = {}
-        self.handed_over = False
-        """Whether we erased a share of a sum because a later generation of its committee has it."""
+        self.outlived: set[Slot] = set()
+        """Seats whose share we erased because a later generation of the committee has the sum."""
         self._vectors = vectors
         self._succession = succession
 
@@ -64,6 +64,7 @@ class Posts:
         before = (ended.roster.stage, ended.roster.generation)
         if before in self.members and before not in successor.sources_in:
             self.members[before].erase()  # there is no sum to pass on
+            self.outlived.add(before)
         effects = self._take_up(now, successor, seed)
         if slot in self.adders and successor.sources_in:
             effects += self.adders[slot].receive(now, self.keys.party, ended)
@@ -132,19 +133,26 @@ class Posts:
         return [adder for place, adder in self.adders.items()
                 if place == slot or (not interim and adder.assembly.concerns(slot))]  # fmt: skip
 
-    def erase_outlived(self, message: Certificate, moved: Sequence[Slot]) -> None:
+    def erase_outlived(self, message: Certificate, moved: Sequence[Slot]) -> bool:
         """Seats whose sum lives on in the committee that took it over: those that `moved` as we dealt to it,
-        and all of earlier generations, replaced while we were away, too. Raises MalformedMessage if there is
-        no such certificate.
+        and all of earlier generations, replaced while we were away, too; whether there were any of these.
+        Raises MalformedMessage if there is no such certificate.
         """
         slot = (message.roster.stage, message.roster.generation)
         older = [place for place in self.members if place[0] == slot[0] and place[1] < slot[1]]
-        assembly = self._succession.at(slot)
+        assembly, found = self._succession.at(slot), False
         if assembly is not None and older:
             check_certificate(assembly, message)
-            self.handed_over |= any(not self.members[place].erased for place in older)
+            known, self.outlived = self.outlived, self.outlived.union(older)
+            found = known != self.outlived
         for place in (*moved, *(older if assembly is not None else ())):
             self.members[place].erase()
+        return found
+
+    def blind(self) -> None:
+        """Drop what came sealed to our outlived seats, and passed our hands as an adder."""
+        for slot in self.outlived & self.adders.keys():
+            self.adders[slot].ledger.blind(self.members[slot].seat)
 
 
 def replayed(

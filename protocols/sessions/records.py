@@ -1,7 +1,8 @@
 """What a party stores before it speaks, so that after a restart it cannot contradict itself.
 
-`Begun`, `Heard` and `Expired` are the machine's inputs, from which it is rebuilt (see `durable`). The others
-are what binds it: the rebuilt machine must come to the very same ones, or the session is not gone on with.
+`Begun`, `Heard` and `Expired` are the machine's inputs, from which it is rebuilt; a `Snapshot` is its state,
+and stands for all that was stored before it (see `durable`). The others are what binds it: the rebuilt
+machine must come to the very same ones, or the session is not gone on with.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from protocols.identifiers import Digest, PartyId
 from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.messages import Generation, StageIndex
 from protocols.sessions.plan import MAX_LENGTH
+from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Exactly, FieldVector
 
 MAX_INPUT_BYTES = 1 << 26
@@ -101,13 +103,39 @@ class Outgrown:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """A committee took over the sum of which we held a share: what was stored so far is to be unreadable from
-    now on. After a restart this party abstains from the session; `plan` is to learn with how it ended."""
+    """A committee took over the sum of which we held a share, and our state is too large for a `Snapshot`:
+    what was stored so far is to be unreadable from now on. After a restart this party abstains from the
+    session; `plan` is to learn with how it ended."""
 
     KIND: ClassVar[str] = "handed-over"
     plan: KnownPlan
 
 
-INPUTS: tuple[type, ...] = (Begun, Heard, Expired, Outgrown, HandedOver)
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole state of the machine: what was stored before it is needed no more. Secret.
+
+    `known`: the plan, encoded; `began`, `latest`: the times of its first input and of its last; `form`,
+    `body`: see `snapshot`. `erases`: a share moved on, so what was stored before is to be unreadable.
+    """
+
+    KIND: ClassVar[str] = "snapshot"
+    known: Annotated[bytes, AtMost(MAX_INPUT_BYTES)]
+    began: float
+    latest: float
+    form: Digest
+    body: Annotated[bytes, AtMost(MAX_INPUT_BYTES)]
+    erases: bool
+
+    @property
+    def plan(self) -> KnownPlan:
+        """To learn with how the session ended if it cannot be gone on with; `body` has a whole one, too."""
+        return codec.decode(KnownPlan, self.known)
+
+    def __repr__(self) -> str:
+        return "Snapshot(redacted)"
+
+
+INPUTS: tuple[type, ...] = (Begun, Heard, Expired, Outgrown, HandedOver, Snapshot)
 BINDING: tuple[type, ...] = (VoteCast, ShareReleased, Dealt, Closed)
 RECORDS: tuple[type, ...] = (*INPUTS, *BINDING)

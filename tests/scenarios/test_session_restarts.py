@@ -15,7 +15,7 @@ from protocols.sessions.durable import MAX_TOLD_AGAIN, DurableParty
 from protocols.sessions.messages import Certificate, Deal, Fetch, PeersLost, Proposal, Result, Resumed, Vote
 from protocols.sessions.party import INITIATOR_PATIENCE_S
 from protocols.sessions.progress import collecting_s
-from protocols.sessions.records import Begun, HandedOver, Heard, VoteCast
+from protocols.sessions.records import Begun, Heard, Snapshot, VoteCast
 from protocols.sessions.roster import ROSTER
 from tests.scenarios.crash_pump import CrashPump
 from tests.scenarios.pump import make_inputs, make_keys, make_plan, seed_of
@@ -33,6 +33,17 @@ SHAPES = {
 def _stand_ins():
     with fast_crypto():
         yield
+
+
+@pytest.fixture(params=[1, 10**6], ids=["from states", "from inputs"])
+def _every(request, monkeypatch):
+    """At each step that binds it a party stores its state; or always its inputs."""
+    monkeypatch.setattr(DurableParty, "snapshot_every", request.param)
+
+
+@pytest.fixture
+def _inputs_only(monkeypatch):
+    monkeypatch.setattr(DurableParty, "snapshot_every", 10**6)
 
 
 def run(shape, crashes, noticed=True, order=None):
@@ -88,18 +99,21 @@ def sweep(shape, stride, torn, back, noticed):
             check(crashed, inputs)
 
 
+@pytest.mark.usefixtures("_every")
 @pytest.mark.parametrize("noticed", [True, False])
 @pytest.mark.parametrize(("torn", "back"), [(0, 0), (0, 40), (1, 5), (99, 1000)])
 def test_a_crash_at_any_effect_costs_nothing(torn, back, noticed):
-    sweep("two levels", 23, torn, back, noticed)
+    sweep("two levels", 41, torn, back, noticed)
 
 
-@pytest.mark.parametrize(("shape", "stride"), [("three levels", 61), ("larger", 151)])
+@pytest.mark.usefixtures("_every")
+@pytest.mark.parametrize(("shape", "stride"), [("three levels", 127), ("larger", 307)])
 def test_a_crash_at_any_effect_of_larger_trees(shape, stride):
     sweep(shape, stride, 99, 60, True)
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("_every")
 @pytest.mark.parametrize("noticed", [True, False])
 @pytest.mark.parametrize(("torn", "back"), [(0, 0), (1, 30), (99, 30), (99, 1000)])
 @pytest.mark.parametrize("shape", list(SHAPES))
@@ -107,7 +121,8 @@ def test_every_effect_of_every_party(shape, torn, back, noticed):
     sweep(shape, 1, torn, back, noticed)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.usefixtures("_every")
+@pytest.mark.parametrize("seed", range(6))
 def test_several_parties_crash_again_and_again(seed):
     dice = random.Random(seed)
     plain, _ = run("larger", {})
@@ -126,6 +141,7 @@ def disk_of(shape="two levels", index=0):
     return pump, KEYS[index], pump.disks[KEYS[index].party]
 
 
+@pytest.mark.usefixtures("_every")
 def test_the_replay_comes_to_the_very_same_state_and_says_the_same():
     pump, keys, disk = disk_of()
     said = [body for (sender, _), body in pump.sayings.said.items() if sender == keys.party]
@@ -156,6 +172,7 @@ def test_deadlines_stay_where_they_were():
     assert turned_back.deadline == pytest.approx(ends - 100.0 + 7.0)
 
 
+@pytest.mark.usefixtures("_inputs_only")
 def test_at_every_moment_the_disk_says_all_that_was_said_bindingly():
     """A replay of any prefix says every vote that the prefix records, and says it the same."""
     pump, keys, disk = disk_of("two levels", 1)
@@ -172,6 +189,7 @@ def test_at_every_moment_the_disk_says_all_that_was_said_bindingly():
     assert not pump.sayings.contradictions
 
 
+@pytest.mark.usefixtures("_inputs_only")
 def test_another_version_that_would_say_something_else_abstains():
     _, keys, disk = disk_of("two levels", 1)
     place = next(i for i, record in enumerate(disk) if isinstance(record, VoteCast))
@@ -182,6 +200,7 @@ def test_another_version_that_would_say_something_else_abstains():
         DurableParty.restore(keys, disk[1:], 0.0, 0.0)
 
 
+@pytest.mark.usefixtures("_inputs_only")
 def test_what_is_stored_is_bounded_and_beyond_it_the_party_abstains(monkeypatch):
     monkeypatch.setattr("protocols.sessions.durable.MAX_LOG_BYTES", 5_000)
     pump, inputs = run("two levels", {})
@@ -222,6 +241,7 @@ def test_a_peer_that_comes_back_is_told_again_but_not_for_ever():
     assert party.receive(0.0, adder, Resumed()) == []
 
 
+@pytest.mark.usefixtures("_inputs_only")
 def test_the_beginning_shows_no_secret():
     _, _, disk = disk_of()
     assert isinstance(disk[0], Begun)
@@ -262,8 +282,8 @@ def test_a_member_that_was_replaced_while_it_was_away_learns_it_and_erases_what_
     assert not pump.sayings.contradictions
     for party in (victim, *plan.stages[root].members[:2]):
         stored = pump.disks[party]
-        assert sum(isinstance(record, HandedOver) for record in stored) == 1, "nobody keeps it on disk"
-        index = next(i for i, record in enumerate(stored) if isinstance(record, HandedOver))
-        assert not any(isinstance(record, Heard) for record in stored[index:])
-        with pytest.raises(LocalMisuse, match="handed over"):
-            DurableParty.restore(pump.keys[party], stored, pump.now, 1.0)
+        index = [i for i, one in enumerate(stored) if isinstance(one, Snapshot) and one.erases]
+        assert len(index) == 1, "nobody keeps it on disk"
+        back, _ = DurableParty.restore(pump.keys[party], stored[index[0] :], pump.now, 1.0)
+        assert back.party._members[root, 0].erased
+        assert back.party._members[root, 0].sum is None
