@@ -93,6 +93,7 @@ class DurableParty:
     """A SessionParty that `restore` rebuilds from its inputs, or its state, stored as Persist effects."""
 
     snapshot_every = SNAPSHOT_EVERY
+    """0: never, not even when a share is handed over: then `HandedOver` takes the place of all."""
 
     def __init__(
         self,
@@ -323,7 +324,7 @@ class DurableParty:
             records.append(Persist(Heard(at, sender, type(message).__name__, body)))
         self._tail += len(self._waiting)
         self.log_bytes += fresh_bytes
-        if self._tail >= self.snapshot_every and self.outcome is None and self._is_worth_it():
+        if 0 < self.snapshot_every <= self._tail and self.outcome is None and self._is_worth_it():
             return self._renewed(effects, erases=False)
         self._waiting.clear()
         if self.log_bytes > MAX_LOG_BYTES:
@@ -339,7 +340,7 @@ class DurableParty:
         """The state, effects of this step included, in the place of all that was stored."""
         self._waiting.clear()
         body, form = b"", NO_VECTOR
-        if self._recording:
+        if self._recording and self.snapshot_every:
             self.party.posts.blind()
             self._taken_before |= {mark(sender, name) for sender, name in self._taken}
             self._taken.clear()

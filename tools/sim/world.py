@@ -22,7 +22,7 @@ from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import events, roster
 from protocols.sessions.assembly import Assembly, first_generation
-from protocols.sessions.durable import DurableParty
+from protocols.sessions.durable import SNAPSHOT_EVERY, DurableParty
 from protocols.sessions.excerpt import read
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import BY_KIND, Certificate, PeersLost, PlanOffer
@@ -268,7 +268,14 @@ class World(EventHeap):
         made = DurableParty if self._durable else SessionParty
         index = self.index[party]
         seed = seed_of(index, f"session {self.scenario.seed % VARIANTS}")
-        return made(plan, self.keys[index], seed, self.inputs.get(party))
+        machine = made(plan, self.keys[index], seed, self.inputs.get(party))
+        if isinstance(machine, DurableParty):
+            machine.snapshot_every = self._snapshots(party)
+        return machine
+
+    def _snapshots(self, party: PartyId) -> int:
+        """After how many inputs a party stores its state: never if its machine is tampered with."""
+        return 0 if party in self.behaviours else (SNAPSHOT_EVERY, 1, 4, 0)[self.scenario.seed % 4]
 
     def _start(self, party: PartyId) -> None:
         if party in self.started_at or party in self.faults.crashed:
