@@ -180,14 +180,13 @@ class Journal:
         box = self._keys.get(session)
         if box is None:
             raise JournalFull("the session is over as far as the journal knows", fix="start a new one")
-        renewed = [i for i, record in enumerate(records) if isinstance(record, HandedOver | Snapshot)]
         first: list[Statement] = []
+        renewed = [i for i, record in enumerate(records) if isinstance(record, HandedOver | Snapshot)]
         if renewed:
             first = [("DELETE FROM records WHERE session = ?", (bytes(session),))]
-            records, dropped = records[renewed[-1] :], records[: renewed[-1] + 1]
-            if any(isinstance(one, HandedOver) or getattr(one, "erases", False) for one in dropped):
-                box, rekeying = self._rekeyed(session)
-                first += rekeying
+        if any(getattr(records[i], "erases", True) for i in renewed):
+            box, first[1:] = self._rekeyed(session)
+        records = records[renewed[-1] if renewed else 0 :]
         insert = "INSERT INTO records (session, kind, body) VALUES (?, ?, ?)"
         added: list[Statement] = [
             (insert, (bytes(session), type(record).__name__, bytes(box.encrypt(codec.encode(record)))))

@@ -8,19 +8,14 @@ from pathlib import Path
 
 import pytest
 import trio
-from nacl.secret import SecretBox
 
 from mesh.runtime.journal import KEEP_SESSIONS, Journal, JournalFull, Unfinished
-from mesh.runtime.resumption import plan_of
-from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError
 from protocols.identifiers import SessionId
-from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.messages import AbortProof
-from protocols.sessions.records import Closed, Dealt, HandedOver
+from protocols.sessions.records import Closed, Dealt
 from protocols.wire import codec
 from tests.runtime.memory_mesh import in_place
-from tests.scenarios.pump import make_keys, make_plan
 
 __all__ = ["in_place"]
 SECRET = bytes(range(32))
@@ -139,59 +134,6 @@ async def test_records_are_sealed_at_rest_and_gone_from_the_files_after_the_end(
     await journal.end(ONE, "Opened")
     assert bytes(body) not in on_disk()
     assert bytes(key) not in on_disk()
-    nursery.cancel_scope.cancel()
-
-
-async def test_what_was_stored_before_a_handover_is_unreadable_at_once_with_the_nodes_key_too(
-    tmp_path, nursery
-):
-    """Another session is live, so the log would not be cut off for long; raw files are looked at."""
-    path = tmp_path / "journal.db"
-    journal = Journal(path, SECRET)
-    await nursery.start(journal.run)
-    await journal.begin(TWO)
-    await journal.begin(ONE)
-    await journal.persist(ONE, [Closed("C-302", SEEDLIKE.hex()), Dealt(0)])
-
-    def on_disk() -> bytes:
-        return b"".join(file.read_bytes() for file in sorted(tmp_path.glob("journal.db*")))
-
-    ((key,),) = rows(path, f"SELECT key FROM sessions WHERE session = x'{ONE.hex()}'")
-    bodies = [bytes(body) for (body,) in rows(path, "SELECT body FROM records")]
-    node = SecretBox(derive(SECRET, "journal keys"))
-    assert SEEDLIKE.hex().encode() in SecretBox(node.decrypt(key)).decrypt(bodies[0]), (
-        "before: the key opens it"
-    )
-    assert bytes(key) in on_disk()
-
-    plan = make_plan(make_keys(8))
-    await journal.persist(ONE, [Dealt(1), HandedOver(KnownPlan.of(plan)), Dealt(2)])
-    left = on_disk()
-    assert bytes(key) not in left
-    assert not any(body in left for body in bodies)
-    (found,) = (one for one in everything(Journal(path, SECRET)) if one.session == ONE)
-    assert [kind for kind, _ in found.records] == ["HandedOver", "Dealt"], "and what follows it"
-    assert plan_of(found, plan.initiator) == plan, "to learn with how it ended"
-    nursery.cancel_scope.cancel()
-
-
-async def test_a_session_that_handed_its_share_over_never_looks_like_one_that_said_nothing(tmp_path, nursery):
-    """Power may fail after any transaction; a session without records would begin anew."""
-    path = tmp_path / "journal.db"
-    journal = Journal(path, SECRET)
-    commit, left = journal._commit, []
-
-    def committed(batch):
-        commit(batch)
-        left.append(len(rows(path, "SELECT body FROM records")))
-
-    journal._commit = committed
-    await nursery.start(journal.run)
-    await journal.begin(ONE)
-    await journal.persist(ONE, [Dealt(0)])
-    await journal.persist(ONE, [Dealt(1), HandedOver(KnownPlan.of(make_plan(make_keys(8))))])
-    assert left[0] == 0
-    assert min(left[1:]) > 0
     nursery.cancel_scope.cancel()
 
 

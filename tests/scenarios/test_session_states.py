@@ -1,0 +1,117 @@
+"""The state of a session machine as bytes: what is not in them, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+
+from protocols.errors import LocalMisuse
+from protocols.identifiers import Digest
+from protocols.machine import Persist
+from protocols.sessions import snapshot
+from protocols.sessions.durable import SMALL_STATE, DurableParty
+from protocols.sessions.excerpt import KnownPlan, PartialPlan, read
+from protocols.sessions.keys import PartyKeys
+from protocols.sessions.ledger import Ledger
+from protocols.sessions.messages import Deal, Decline, Fetch, PeersLost
+from protocols.sessions.records import Snapshot
+from protocols.wire import codec
+from tests.property import test_plan_excerpts as plans
+from tests.scenarios.pump import make_inputs, make_keys, make_plan, seed_of
+
+KEYS = make_keys(8)
+
+
+def begun(plan, keys, index=0):
+    machine = DurableParty(plan, keys[index], seed_of(index), make_inputs(plan).get(keys[index].party))
+    machine.start(0.0)
+    return machine
+
+
+def test_long_term_keys_are_not_in_a_state():
+    machine = begun(make_plan(KEYS, length=2, size=(4, 1)), KEYS)
+    body, _ = snapshot.taken(machine._state(), machine.plan, KEYS[0])
+    assert KEYS[0].signing_seed not in body
+    assert bytes(KEYS[0].sealing_secret) not in body
+    assert seed_of(0) in body, "the session's own seed is: the record is secret"
+
+
+def test_identifiers_are_written_once():
+    machine = begun(make_plan(KEYS, length=2, size=(4, 1)), KEYS)
+    body, form = snapshot.taken(machine._state(), machine.plan, KEYS[0])
+    assert all(body.count(key.party) == 1 for key in KEYS)
+    plan, state = snapshot.restored(body, form, lambda: pytest.fail("the plan is in it"), KEYS[0])
+    assert plan == machine.plan
+    assert state["party"].posts.keys is KEYS[0]
+    assert state["party"].posts.members.keys() == machine.party.posts.members.keys()
+
+
+def test_a_state_of_other_classes_is_refused(monkeypatch):
+    machine = begun(make_plan(KEYS, length=2, size=(4, 1)), KEYS)
+    body, form = snapshot.taken(machine._state(), machine.plan, KEYS[0])
+    with pytest.raises(LocalMisuse, match="another version"):
+        snapshot.restored(body, Digest(bytes(32)), lambda: machine.plan, KEYS[0])
+    monkeypatch.setattr(Ledger, "blind", lambda self, seat: None)
+    snapshot._layout_of.cache_clear()
+    try:
+        with pytest.raises(LocalMisuse, match="another version"):
+            snapshot.restored(body, form, lambda: machine.plan, KEYS[0])
+    finally:
+        snapshot._layout_of.cache_clear()
+
+
+def test_no_name_is_resolved_but_those_of_a_state(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    stream = pickle.dumps((None, Evil()))
+    with pytest.raises(LocalMisuse, match="another version"):
+        snapshot.restored(bytes(5) + stream, Digest(bytes(32)), lambda: None, KEYS[0])
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_party_that_knows_an_excerpt_of_the_plan_comes_back_with_it(monkeypatch):
+    monkeypatch.setattr(DurableParty, "snapshot_every", 1)
+    me = plans.plan().stages[0].members[0]
+    known = read(plans.part(me), me)
+    keys = PartyKeys(me, bytes(32), bytes(32), bytes(32))
+    machine = DurableParty(known, keys, seed_of(0))
+    machine.start(0.0)
+    machine.receive(1.0, machine.me, PeersLost(()))
+    (record,) = (e.record for e in machine._renewed([], erases=False) if isinstance(e, Persist))
+    record = codec.decode(Snapshot, codec.encode(record))
+    again, _ = DurableParty.restore(keys, [record], 5.0, 5.0)
+    assert isinstance(again.plan, PartialPlan)
+    assert KnownPlan.of(again.plan) == KnownPlan.of(known)
+    assert again.deadline is not None
+
+
+def test_a_state_is_stored_no_more_often_than_its_size_allows():
+    machine = begun(make_plan(KEYS, length=2, size=(4, 1)), KEYS)
+    machine._state_bytes = machine.log_bytes = SMALL_STATE
+    assert machine._is_worth_it()
+    machine._state_bytes = machine.log_bytes = 10 * SMALL_STATE
+    assert not machine._is_worth_it()
+    machine.log_bytes = 15 * SMALL_STATE
+    assert machine._is_worth_it()
+
+
+def test_what_was_taken_before_a_state_is_known_after_it(monkeypatch):
+    monkeypatch.setattr(DurableParty, "snapshot_every", 1)
+    plan = make_plan(KEYS, length=2, size=(4, 1))
+    dealer = DurableParty(plan, KEYS[2], seed_of(2), make_inputs(plan)[KEYS[2].party])
+    machine = begun(plan, KEYS)
+    deal = next(e.message for e in dealer.start(0.0) if isinstance(getattr(e, "message", None), Deal))
+    decline = Decline(0, "not today", whole=False)
+    machine.receive(1.0, KEYS[2].party, deal)
+    machine.receive(1.0, KEYS[4].party, decline)
+    assert len(machine._taken) == 2
+    (record,) = (e.record for e in machine._renewed([], erases=False) if isinstance(e, Persist))
+    again, _ = DurableParty.restore(KEYS[0], [record], 5.0, 5.0)
+    assert again._is_known(KEYS[2].party, deal)
+    assert again._is_known(KEYS[4].party, decline)
+    assert not again._is_known(KEYS[6].party, decline)
+    assert not again._is_known(KEYS[2].party, Fetch(0, 0, ()))
