@@ -180,19 +180,17 @@ class Journal:
         box = self._keys.get(session)
         if box is None:
             raise JournalFull("the session is over as far as the journal knows", fix="start a new one")
-        first: list[Statement] = []
+        asked: list[Statement] = []
         renewed = [i for i, record in enumerate(records) if isinstance(record, HandedOver | Snapshot)]
         if renewed:
-            first = [("DELETE FROM records WHERE session = ?", (bytes(session),))]
+            asked = [("DELETE FROM records WHERE session = ?", (bytes(session),))]
         if any(getattr(records[i], "erases", True) for i in renewed):
-            box, first[1:] = self._rekeyed(session)
+            box, asked[1:] = self._rekeyed(session)
         records = records[renewed[-1] if renewed else 0 :]
-        insert = "INSERT INTO records (session, kind, body) VALUES (?, ?, ?)"
-        added: list[Statement] = [
-            (insert, (bytes(session), type(record).__name__, bytes(box.encrypt(codec.encode(record)))))
-            for record in records
-        ]
-        await self._write([*first, *added])
+        for record in records:
+            row = (bytes(session), type(record).__name__, bytes(box.encrypt(codec.encode(record))))
+            asked.append(("INSERT INTO records (session, kind, body) VALUES (?, ?, ?)", row))
+        await self._write(asked)
         self._keys[session] = box
 
     def _rekeyed(self, session: SessionId) -> tuple[SecretBox, list[Statement]]:
