@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     four.add_argument("--live", type=int, default=16, help="of them still open")
     four.add_argument("--devices", type=int, default=16)
     four.add_argument("--length", type=int, default=16, help="field elements of a device")
+    four.add_argument("--inputs", action="store_true", help="sessions store no states, only inputs")
     four.add_argument("--json", action="store_true", help="end with one line of JSON")
     three = kinds.add_parser("mpc", help="committee computation between processes, beside MPyC")
     three.add_argument("--committees", default="3,1 5,2 7,2 7,3", help="n,t of each, with spaces")
@@ -86,7 +87,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.benchmark == "session":
         return session.measure(options.devices, options.length, options.cluster)
     if options.benchmark == "journal":
-        return journal.measure(options.sessions, options.live, options.devices, options.length)
+        return journal.measure(
+            options.sessions, options.live, options.devices, options.length, options.inputs
+        )
     if options.benchmark == "mpc":
         return mpc.run(options)
     if options.benchmark == "transport":

@@ -8,8 +8,9 @@ of their own, beside ended ones with their proofs. Then the file is opened afres
                  node serves, and goes on with the live sessions one after another
     first_s      until the first of them goes on
     read_s       the live sessions' records read and unsealed, all together
-    rebuild_s    their machines rebuilt, every signature and sealing checked again, all together
+    rebuild_s    their machines rebuilt, from their states and what was heard after these, all together
 
+With --inputs parties store no states: then every input is replayed, signatures and sealings checked again.
 Times are of the CPU. A node has at most 256 live sessions (`session.max_live`), 16 by default.
 """
 
@@ -53,14 +54,18 @@ class _Disks(Network):
         super()._carry_out(party, effect)
 
 
-def measure(sessions: int, live: int, devices: int, length: int) -> dict[str, object]:
+def measure(
+    sessions: int, live: int, devices: int, length: int, inputs_only: bool = False
+) -> dict[str, object]:
     """Figures of one restart. Raises LocalMisuse if the session to be stored did not open."""
     tree = build(devices, length, None, Query("sum", "x", ()), None)
     network = _Disks(tree)
     for index, party in enumerate(sorted(tree.roles)):
         seed = (index + 1).to_bytes(32, "big")
         vector = Xof(seed, "bench").elements(length) % np.uint64(1 << 20) if party in tree.devices else None
-        network.start(party, DurableParty(tree.plan, tree.keys[party], seed, vector))
+        machine = DurableParty(tree.plan, tree.keys[party], seed, vector)
+        machine.snapshot_every = 0 if inputs_only else machine.snapshot_every
+        network.start(party, machine)
     network.settle()
     outcome = network.machines[tree.plan.initiator].outcome
     if not isinstance(outcome, events.Opened):
