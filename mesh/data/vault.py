@@ -148,11 +148,9 @@ class VaultStore:
 
         Give the `origin` wherever it is known: rounds that failed leave fragments of the same generation.
         """
-        row = self._db.execute(
-            "SELECT origin FROM fragments "
-            "WHERE vault = ? AND generation = ? AND origin = coalesce(?, origin)",
-            (vault, generation, origin),
-        ).fetchone()
+        wanted = "WHERE vault = ? AND generation = ? AND origin = coalesce(?, origin)"
+        place = (vault, generation, origin)
+        row = self._db.execute(f"SELECT origin FROM fragments {wanted}", place).fetchone()  # noqa: S608 - fixed
         if row is None:
             return None
         name = _name(vault, generation, row[0])
@@ -230,10 +228,6 @@ class VaultStore:
             (vault, name),
         )
         return tuple(HeldRow(*row) for row in rows)
-
-    def held_bytes(self) -> int:
-        """What the vaults here take, as agreed in their terms."""
-        return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM held").fetchone()[0])
 
     def end(self, vault: bytes, name: str, at: float, reason: str, proof: bytes | None) -> None:
         """Erase everything of a vault and remember that it ended."""
@@ -324,6 +318,12 @@ class VaultStore:
         """Records of generations that are over."""
         self._run("DELETE FROM votes WHERE vault = ? AND generation < ?", vault, below)
 
+    def keep(self, vault: bytes, generation: int, kind: str, body: bytes) -> None:
+        """Store a record in place of the one of its kind, if there is one."""
+        row = (body, vault, generation, kind)
+        if not self._run("UPDATE votes SET body = ? WHERE vault = ? AND generation = ? AND kind = ?", *row):
+            self.vote(vault, generation, kind, body)
+
     # -- vaults of our own ----------------------------------------------------------------------------
 
     def put_own(self, row: OwnRow) -> None:
@@ -355,9 +355,9 @@ class VaultStore:
         rows = self._db.execute("SELECT party, body FROM confirmed WHERE vault = ?", (vault,))
         return {bytes(party): bytes(body) for party, body in rows}
 
-    def _run(self, statement: str, *values: object) -> None:
+    def _run(self, statement: str, *values: object) -> int:
         with _explained(self._folder):
-            self._db.execute(statement, values)
+            return self._db.execute(statement, values).rowcount
 
 
 def _values(row: HeldRow) -> tuple[object, ...]:

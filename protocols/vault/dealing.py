@@ -149,7 +149,13 @@ def check_deal(deal_: Deal, dealer: PartyId, to: Target) -> None:
 
 def accept(keys: PartyKeys, to: Target, deal_: Deal, seat: int) -> Elements | BadShare:
     """Our share, (width,), or the proof that it is bad. `check_deal` must have passed."""
-    dealing, sealed = deal_.dealing, deal_.sealed[seat]
+    return accept_sealed(keys, to, deal_.dealing, deal_.sealed[seat], seat)
+
+
+def accept_sealed(
+    keys: PartyKeys, to: Target, dealing: Dealing, sealed: bytes, seat: int
+) -> Elements | BadShare:
+    """As `accept`; `sealed` must be the one that the checked dealing lists for the seat."""
     context = _context(to.subject, dealing.dealer, seat)
     try:
         share = _judge(to, dealing, seat, sealing.unseal(keys.sealing_secret, sealed, context))

@@ -12,9 +12,22 @@ Source: PBFT (Castro, Liskov, OSDI 1999), for one value. Holders vote in views, 
 Safety: decided in v means q commits, so q - T honest seats had it prepared in v; any q Changes to a later
 view hold one of theirs, so a later leader can propose nothing else. Every vote and every change of view is
 stored before it is sent (the caller carries out `Persist` first), so a restart contradicts nothing.
-Liveness: with at most T faulty seats and messages arriving, the first view with an honest leader decides.
-A view's time begins when a quorum has entered it: who began alone does not run ahead of the others, which
-with a silent seat left no view with a quorum in it.
+
+Liveness, under partial synchrony (after Bravo, Chockler, Gotsman 2020; at most T faulty seats, N >= 3T+1, and
+after some moment what honest seats say arrives within an unknown time):
+
+    1. A view's time runs at a seat once it has heard a quorum's Changes to this view or to later ones, so
+       nobody runs ahead of all others; whose Change was to a later one counts, for it votes here no more.
+    2. Who hears T+1 seats' Changes to later views goes to the latest view that all of these have reached, an
+       honest one among them, so nobody is left behind. Changes are said again until a decision, so
+       everybody hears of them in the end: if an honest seat's time runs, then so does soon that of all
+       honest seats in its view, or they are in later ones.
+    3. By 2 the honest seats meet in the latest view that one of them promised; by 1 (q <= N-T of them are
+       enough) its time runs out at all of them, and they go to the next one together, within that unknown
+       time of each other.
+    4. `patience` doubles whenever each seat has had its turn. So there comes a view with an honest leader,
+       long enough for its proposal and three steps of votes; all honest seats accept it, for its roster is
+       the one that was prepared, or one that each of them would have composed (see `renewal`).
 
 Invariant: `decided` never changes, and no two honest holders decide differently in one round.
 
@@ -48,6 +61,13 @@ from protocols.wire.digest import digest
 
 _PREPARE, _CHANGE = "vault prepare", "vault change"
 VIEWS_AHEAD = 32
+MOST_PATIENCE = 8
+
+
+def patience(view: int, seats: int) -> int:
+    """How many times longer than the first the view's leader has. Never more than MOST_PATIENCE: links with
+    longer delays are taken for dead anyway."""
+    return min(1 << min(view // seats, 16), MOST_PATIENCE)
 
 
 class Decree:
@@ -61,12 +81,14 @@ class Decree:
         self._seats = seats
         self._threshold = threshold
         self._quorum = quorum(len(seats), threshold)
-        self._members = tuple(seat.party for seat in seats)
-        self.seat = self._members.index(keys.party) if keys.party in self._members else None
+        self.members = tuple(seat.party for seat in seats)
+        self.seat = self.members.index(keys.party) if keys.party in self.members else None
         self._rosters: dict[Digest, Roster] = {}
         self._proposals: dict[int, VaultPropose] = {}
         self._votes: dict[tuple[bool, int], dict[int, VaultVote]] = {}
         self._changes: dict[int, dict[int, Change]] = {}
+        self._latest: dict[int, int] = {}
+        """The latest view that each seat promised to go to."""
         self._cast: dict[tuple[bool, int], Digest] = {}
         self._prepared: Prepared | None = None
         self._said: list[Effect] = []
@@ -78,15 +100,13 @@ class Decree:
 
     def _leader(self, view: int) -> PartyId:
         turn = self.place.generation + self.place.round + view
-        return self._members[turn % len(self._members)]
+        return self.members[turn % len(self.members)]
 
     def restore(self, record: object) -> None:
         """Replay a stored record of ours, in the order of storing."""
         if isinstance(record, ViewEntered):
             self.view = max(self.view, record.view)
-            if (
-                self.seat is not None
-            ):  # the same promise again; without it a view might lack its quorum for good
+            if self.seat is not None:  # the same promise again, or its view might lack a quorum for good
                 self._said = [self._promise(self.seat, record.view)]
         elif isinstance(record, VoteCast):
             self.view = max(self.view, record.view)
@@ -106,7 +126,8 @@ class Decree:
     def may_propose(self) -> bool:
         """Whether it is our turn, we have not proposed, and a later view is justified."""
         mine = self.leader == self._keys.party and self.view not in self._proposals
-        return mine and self.is_entered and self.decided is None and (False, self.view) not in self._cast
+        shown = self.view == 0 or len(self._changes.get(self.view, {})) >= self._quorum
+        return mine and shown and self.decided is None and (False, self.view) not in self._cast
 
     @property
     def is_deciding(self) -> bool:
@@ -115,8 +136,8 @@ class Decree:
 
     @property
     def is_entered(self) -> bool:
-        """Whether a quorum is in our view or was; before that its time has not begun."""
-        return self.view == 0 or len(self._changes.get(self.view, {})) >= self._quorum
+        """Whether a quorum is in our view or in later ones; before that its time has not begun."""
+        return self.view == 0 or sum(view >= self.view for view in self._latest.values()) >= self._quorum
 
     def bound(self) -> Roster | None:
         """The roster that a proposal for the current view has to carry, None if it is free."""
@@ -145,7 +166,7 @@ class Decree:
         accepts: Callable[[Roster], bool],
     ) -> list[Effect]:
         """Take a message of this round. Raises ProtocolError."""
-        if sender not in self._members:
+        if sender not in self.members:
             raise UnexpectedMessage("a vote of somebody who holds nothing")
         effects: list[Effect] = []
         match message:
@@ -154,6 +175,9 @@ class Decree:
                     raise MalformedMessage("a proposal out of turn", blame=sender)
                 self._check_proposal(message)
                 self._take_proposal(message)
+                for change in message.changes:
+                    self._note(change)
+                effects += self._catch_up()
             case VaultVote():
                 self._take_vote(sender, message)
             case VaultChange():
@@ -236,11 +260,11 @@ class Decree:
         """Our change to a view, with what was prepared until then."""
         subject = _change_subject(self.place, view, self._prepared)
         change = Change(view, self._prepared, cast(self._keys, seat, _CHANGE, subject))
-        self._changes.setdefault(view, {})[seat] = change
+        self._note(change)
         return self._tell(VaultChange(self.place, change))
 
     def _tell(self, message: object) -> Effect:
-        return Broadcast(tuple(party for party in self._members if party != self._keys.party), message)
+        return Broadcast(tuple(party for party in self.members if party != self._keys.party), message)
 
     # -- judging --------------------------------------------------------------------------------------
 
@@ -270,7 +294,7 @@ class Decree:
     def _take_vote(self, sender: PartyId, message: VaultVote) -> None:
         seat = message.ballot.seat
         label, subject = _statement(message.final, message.outcome, message.view)
-        if self._members[seat : seat + 1] != (sender,) or not is_valid(
+        if self.members[seat : seat + 1] != (sender,) or not is_valid(
             self._seats, message.ballot, label, subject
         ):
             raise MalformedMessage("a forged vote", blame=sender)
@@ -279,16 +303,25 @@ class Decree:
 
     def _take_change(self, sender: PartyId, change: Change) -> list[Effect]:
         seat = change.ballot.seat
-        if self._members[seat : seat + 1] != (sender,):
+        if self.members[seat : seat + 1] != (sender,):
             raise MalformedMessage("a change of view of somebody else's", blame=sender)
-        if not self.view <= change.view <= self.view + VIEWS_AHEAD:
+        if change.view < self.view:
             return []
         self._check_change(change, change.view)
-        self._changes.setdefault(change.view, {})[seat] = change
-        later = {s for view, seats in self._changes.items() if view > self.view for s in seats}
-        if len(later) > self._threshold:  # an honest holder is among them
-            return self._enter(min(view for view in self._changes if view > self.view))
-        return []
+        self._note(change)
+        return self._catch_up()
+
+    def _note(self, change: Change) -> None:
+        """Keep a checked change of view, unless it is far away; where its seat is we know in any case."""
+        seat = change.ballot.seat
+        self._latest[seat] = max(change.view, self._latest.get(seat, 0))
+        if abs(change.view - self.view) <= VIEWS_AHEAD:
+            self._changes.setdefault(change.view, {})[seat] = change
+
+    def _catch_up(self) -> list[Effect]:
+        """Go to the latest view that T+1 seats have reached or passed: an honest one is among them."""
+        reached = sorted(self._latest.values(), reverse=True)[self._threshold : self._threshold + 1]
+        return self._enter(reached[0]) if reached and reached[0] > self.view else []
 
     def _check_change(self, change: Change, view: int) -> None:
         subject = _change_subject(self.place, view, change.prepared)

@@ -7,20 +7,17 @@ own proof; a dealer that was convicted (by anybody's proof) is in no roster that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Publish
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import Ballot
 from protocols.sessions.plan import Seat
-from protocols.sharing import consistency
-from protocols.vault import dealing
+from protocols.vault import dealing, recasting
 from protocols.vault.dealing import BadShare, Deal, Target
-from protocols.vault.decree import Decree
 from protocols.vault.renewal_messages import (
     Entry,
     Held,
@@ -31,7 +28,6 @@ from protocols.vault.renewal_messages import (
     VaultHeld,
 )
 from protocols.vault.standing import HELD, Standing, cast, history_of, is_valid
-from protocols.vault.terms import MASK_PAIRS
 from protocols.wire.digest import digest
 
 MOST_TARGETS = 8
@@ -39,7 +35,11 @@ MOST_TARGETS = 8
 a moment only. Counted for each party, so that nobody uses up the room of others."""
 
 MOST_PASSED_ON = 3
-"""How often a party passes a roster's dealings on in one round: to a silent liar not for ever."""
+"""How often a party passes a roster's dealings on to one seat while it is there: to a silent liar not for
+ever."""
+
+MOST_COMMON = 4096
+"""Choices of dealings that a leader weighs: words of 12 seats can all differ and be weighed in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,9 @@ class Gathering:
         self.guilty: set[int] = set()
         self.roster: Roster | None = None
         """The decided one."""
-        self._passed_on = 0
+        self.failed: tuple[frozenset[int], ...] = ()
+        """Dealers of the rosters of earlier rounds, which did not suffice to tell truth from lies."""
+        self._passed_on: Counter[PartyId] = Counter()
         self._keys = keys
         self._standing = standing
         self._terms = standing.terms.terms
@@ -71,7 +73,7 @@ class Gathering:
 
     def target(self, seats: tuple[Seat, ...]) -> Target:
         """Where dealings of this round to `seats` go: payload, a mask pair, fresh masks."""
-        width = self._terms.length + consistency.REPETITIONS + 2 * MASK_PAIRS
+        width = recasting.dealt_width(self._terms)
         return dealing.target("renewal", self.place.name, seats, self._terms.threshold, width)
 
     def on_deal(self, sender: PartyId, message: VaultDeal) -> list[Effect]:
@@ -113,23 +115,28 @@ class Gathering:
         name, ours = dealing.dealing_digest(message.deal.dealing), dealing.dealing_digest(held.dealing)
         return named == name and name != ours
 
-    def pass_on(self, acks: Iterable[Mapping[int, Ballot]], lost: frozenset[PartyId]) -> list[Effect]:
-        """The roster's dealings for the seats that have not said yet whether they have a share.
+    def deals(self, roster: Roster) -> list[Deal]:
+        """The roster's deals that we have, in its order."""
+        known = self._deals.get(self.target(roster.seats).subject, {})
+        found = [(entry, known[entry.seat][0]) for entry in roster.entries if entry.seat in known]
+        return [deal for entry, deal in found if dealing.dealing_digest(deal.dealing) == entry.dealing]
 
-        They may lack one whose dealer is gone, or dealt twice. `acks`: what was said, by seat.
+    def pass_on(self, said: Collection[int], lost: frozenset[PartyId]) -> list[Effect]:
+        """The roster's dealings for the seats that have not `said` yet whether they have a share.
+
+        They may lack one whose dealer is gone, or dealt twice. Who was away gets them anew.
         """
-        roster, said = self.roster, {seat for ballots in acks for seat in ballots}
-        if roster is None or self._passed_on >= MOST_PASSED_ON:
+        roster = self.roster
+        for party in lost:
+            del self._passed_on[party]
+        if roster is None:
             return []
         silent = {seat.party for i, seat in enumerate(roster.seats) if i not in said} - lost
-        to = tuple(sorted(silent - {self._keys.party}))
+        to = tuple(sorted(p for p in silent - {self._keys.party} if self._passed_on[p] < MOST_PASSED_ON))
         if not to:
             return []
-        self._passed_on += 1
-        named = {entry.dealing for entry in roster.entries}
-        deals = [deal for deal, _ in self._deals.get(self.target(roster.seats).subject, {}).values()]
-        known = [deal for deal in deals if dealing.dealing_digest(deal.dealing) in named]
-        return [Broadcast(to, VaultDeal(self.place, roster.seats, deal)) for deal in known]
+        self._passed_on.update(to)
+        return [Broadcast(to, VaultDeal(self.place, roster.seats, deal)) for deal in self.deals(roster)]
 
     def on_bad_deal(self, sender: PartyId, message: VaultBadDeal) -> list[Effect]:
         """Somebody proves that a dealing is bad. Raises MalformedMessage if it proves nothing."""
@@ -167,9 +174,8 @@ class Gathering:
     def on_held(self, sender: PartyId, message: VaultHeld) -> None:
         """Another new holder's word. Raises MalformedMessage."""
         held, seat = message.held, message.held.ballot.seat
-        subject = held_subject(self.place, message.seats, held.entries)
         whole = len(message.seats) == len(self._standing.seats) and seat_in(message.seats, sender) == seat
-        if not whole or not is_valid(message.seats, held.ballot, HELD, subject):
+        if not whole or not self._is_word(message.seats, held):
             raise MalformedMessage("a forged word on what is held", blame=sender)
         place = (self.target(message.seats).subject, seat)
         if place not in self._words and self._spoken[sender] >= MOST_TARGETS:
@@ -178,28 +184,37 @@ class Gathering:
         self._words[place] = held
 
     def compose(self, seats: tuple[Seat, ...], lost: frozenset[PartyId], patient: bool) -> Roster | None:
-        """A roster of the dealings that most of `seats`, a quorum at least, hold alike."""
+        """A roster of dealings that a quorum of `seats` holds: as many as can be, held by as many as can be.
+
+        Words need not be alike, or a dealer that reaches some seats only would hold everybody up: any
+        dealings will do that a quorum's words have in common. Honest seats that hear each other come to hold
+        all dealings of honest seats, so in the end there is such a roster whatever the others say.
+        """
         subject = self.target(seats).subject
         words = {seat: word for (of, seat), word in self._words.items() if of == subject}
         live = {i for i, seat in enumerate(seats) if seat.party not in lost}
         if patient and not live <= words.keys():
             return None
-        alike: dict[tuple[Entry, ...], list[Held]] = {}
-        for word in words.values():
-            alike.setdefault(word.entries, []).append(word)
-        for entries, held in sorted(alike.items(), key=lambda item: (-len(item[1]), -len(item[0]))):
-            roster = Roster(self.place, self._history, seats, entries, tuple(held))
-            if not (patient and len(held) < len(live)) and self.accepts(roster, seats):
+        least = len(live) if patient else self._terms.quorum
+        sets = {seat: frozenset(word.entries) for seat, word in words.items()}
+        for entries in _in_common(sets.values(), self.guilty, 2 * self._terms.threshold):
+            held = tuple(word for seat, word in sorted(words.items()) if entries <= sets[seat])
+            listed = tuple(sorted(entries, key=lambda entry: (entry.seat, entry.dealing)))
+            roster = Roster(self.place, self._history, seats, listed, held)
+            if len(held) >= least and self.accepts(roster, seats):
                 return roster
         return None
 
     def accepts(self, roster: Roster, wanted: tuple[Seat, ...]) -> bool:
-        """Whether we would vote for it: the seats that we want as well, and no convicted dealer."""
+        """Whether we would vote for it: the seats that we want as well, no convicted dealer, and not only
+        dealers of a round that failed."""
         try:
             self.check_roster(roster)
         except MalformedMessage:
             return False
-        return roster.seats == wanted and not {entry.seat for entry in roster.entries} & self.guilty
+        dealers = {entry.seat for entry in roster.entries}
+        again = any(dealers <= failed for failed in self.failed)
+        return roster.seats == wanted and not again and not dealers & self.guilty
 
     def check_roster(self, roster: Roster) -> None:
         """Raise MalformedMessage unless the roster is well formed and a quorum of its seats holds it."""
@@ -210,14 +225,16 @@ class Gathering:
             raise MalformedMessage("a roster's dealings are repeated, out of order or of no seat")
         if len(entries) <= 2 * self._terms.threshold:
             raise MalformedMessage("too few dealings to check them")
-        subject = held_subject(self.place, roster.seats, roster.entries)
         seats = {word.ballot.seat for word in roster.held}
         good = all(
-            word.entries == roster.entries and is_valid(roster.seats, word.ballot, HELD, subject)
+            set(word.entries) >= set(roster.entries) and self._is_word(roster.seats, word)
             for word in roster.held
         )
         if not good or len(seats) != len(roster.held) or len(seats) < self._terms.quorum:
             raise MalformedMessage("a roster that a quorum of its seats does not hold")
+
+    def _is_word(self, seats: tuple[Seat, ...], word: Held) -> bool:
+        return is_valid(seats, word.ballot, HELD, held_subject(self.place, seats, word.entries))
 
     def incoming(self, roster: Roster) -> list[tuple[int, Elements]] | None:
         """(old seat, our sub-share) of each dealing of the roster, None while some are missing or bad."""
@@ -231,18 +248,18 @@ class Gathering:
         return found
 
 
-@dataclass(slots=True)
-class Round:
-    """What one round has gathered; a new one begins empty."""
-
-    decree: Decree
-    gathering: Gathering
-    checks: dict[int, Elements] = field(default_factory=dict)
-    acks: dict[tuple[Digest, bool], dict[int, Ballot]] = field(default_factory=dict)
-    early: list[tuple[PartyId, object]] = field(default_factory=list)
-    checked: bool = False
-    acked: bool = False
-    decided_at: float | None = None
+def _in_common(
+    words: Iterable[frozenset[Entry]], guilty: Collection[int], more_than: int
+) -> list[frozenset[Entry]]:
+    """What some of the words have in common, without dealings of `guilty` seats, the most dealings first."""
+    found: set[frozenset[Entry]] = set()
+    for word in set(words):
+        good = frozenset(entry for entry in word if entry.seat not in guilty)
+        found |= {good, *(good & other for other in found)}
+        found = {entries for entries in found if len(entries) > more_than}
+        if len(found) > MOST_COMMON:
+            break
+    return sorted(found, key=lambda entries: (-len(entries), sorted((e.seat, e.dealing) for e in entries)))
 
 
 def seat_in(seats: tuple[Seat, ...], party: PartyId) -> int | None:

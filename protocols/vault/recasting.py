@@ -21,9 +21,10 @@ import numpy as np
 from protocols.arithmetic import field as modular
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof
+from protocols.errors import UnattributableFault
 from protocols.identifiers import Digest
 from protocols.sessions import resharing
-from protocols.sharing import consistency
+from protocols.sharing import consistency, robust
 from protocols.vault.terms import MASK_PAIRS, Terms
 from protocols.wire.digest import digest
 
@@ -59,18 +60,48 @@ def recast(
 
     Raises UnattributableFault when the redundancy does not suffice to tell lies from truth.
     """
-    source = _source(terms, incoming)
     published = {seat + 1: values for seat, values in checks.items()}
     secret = digest("vault check", seed, outcome)
-    verdict = resharing.check(outcome, [source], published, terms.threshold, secret)
+    verdict = resharing.check(outcome, [_source(terms, incoming)], published, terms.threshold, secret)
     points = sorted(published)
-    data = resharing.recombine(source, verdict.old_liars[0])
+    dealt = tuple(incoming[index][0] for index in verdict.old_liars[0])
+    lied = tuple(points[index] - 1 for index in verdict.new_liars)
+    return Recast(combined(terms, incoming, dealt), lied, dealt)
+
+
+def is_legible(terms: Terms, outcome: Digest, checks: Mapping[int, Elements], seed: bytes) -> bool:
+    """Whether what new seats published tells what was dealt, the liars among them named.
+
+    If not, more checks will make it so. If so, all honest seats read the same, hence judge the dealings
+    alike: `recast` succeeds at all of them or at none.
+    """
+    points = sorted(checks)
+    if len(points) <= 2 * terms.threshold:
+        return False
+    xof = Xof(digest("vault check", seed, outcome), "vault check legible", outcome)
+    try:
+        matrix = np.stack([checks[seat] for seat in points])
+        _, liars = robust.open_vectors([seat + 1 for seat in points], matrix, terms.threshold, xof)
+        resharing.bounded(len(points), terms.threshold, liars)
+    except UnattributableFault:
+        return False
+    return True
+
+
+def combined(terms: Terms, incoming: SubShares, left_out: Sequence[int]) -> Elements:
+    """The new share (width,), the dealings of the seats `left_out` being false.
+
+    Raises UnattributableFault if too few are left.
+    """
+    liars = [index for index, (seat, _) in enumerate(incoming) if seat in left_out]
+    data = resharing.recombine(_source(terms, incoming), liars)
     masks = modular.total(np.stack([share[-2 * MASK_PAIRS :] for _, share in incoming]), axis=0)
-    return Recast(
-        np.concatenate([data, masks]),
-        tuple(points[index] - 1 for index in verdict.new_liars),
-        tuple(incoming[index][0] for index in verdict.old_liars[0]),
-    )
+    return np.concatenate([data, masks])
+
+
+def dealt_width(terms: Terms) -> int:
+    """Elements of what an old holder deals: see `vector`."""
+    return terms.length + consistency.REPETITIONS + 2 * MASK_PAIRS
 
 
 def _source(terms: Terms, incoming: SubShares) -> resharing.Incoming:

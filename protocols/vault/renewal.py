@@ -13,7 +13,18 @@ another (resharing after Desmedt-Jajodia 1997; the check as in `protocols.sessio
        then it signs an Ack. A quorum of Acks certifies generation g+1: whoever sees it erases generation g.
 
 If too few truthful dealings are left for step 3 (which all honest holders find alike, from the same
-roster), they say so instead, and the next round begins with the next mask pair and another leader.
+roster), they say so instead, and the next round begins with the next mask pair and another leader; its roster
+needs a dealer that the failed one had not.
+
+Liveness. Let all honest holders run and what they say arrive within some unknown time, T seats lie or are
+silent, and each honest holder of the old generation have its share or recover it (see `recovery`). Then:
+each deals, and every honest new holder says that it holds all these dealings, so a leader can compose a
+roster (`Gathering.compose`) that all honest holders accept as soon as they want the same seats. `decree`
+brings them into one view of an honest leader for long enough. Of a decided roster a quorum holds the
+dealings, T+1 honest ones among them, who pass them on to whoever lacks one; so all honest new holders publish
+their checks, which makes the dealings legible (2T+1 truths among at most T lies) and their words alike
+(`conclusion`). Good, and the generation is certified; bad, and the next roster has another dealer; one with
+all honest dealers never fails. Who comes back from a crash or a cut is told the standing, or asks for it.
 
 Privacy is argued in `recasting`. The pending share is stored before its Ack, the old one erased only against
 a certificate, and each fragment carries its generation: a crash between store and send never mixes two.
@@ -24,20 +35,21 @@ Symbols: N seats, T threshold, q quorum, j old and l new seats, L payload elemen
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 
 from protocols.arithmetic.field import Elements
-from protocols.errors import MalformedMessage, ProtocolError, UnattributableFault, UnexpectedMessage
+from protocols.errors import ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Broadcast, Effect, Persist, Publish
+from protocols.machine import Broadcast, Effect, Publish
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import Ballot
 from protocols.sessions.plan import Seat
 from protocols.vault import dealing, recasting
-from protocols.vault.decree import Decree
-from protocols.vault.gathering import Gathering, Round, observed, seat_in
+from protocols.vault.conclusion import Conclusion
+from protocols.vault.decree import Decree, patience
+from protocols.vault.gathering import Gathering, seat_in
 from protocols.vault.renewal_messages import (
     AckCast,
-    PendingShare,
     Place,
     Renewed,
     Roster,
@@ -54,19 +66,27 @@ from protocols.vault.renewal_messages import (
     VoteCast,
     place_of,
 )
-from protocols.vault.standing import ACK, Standing, Succession, ack_subject, advance, cast, is_valid
+from protocols.vault.standing import Standing, Succession, advance
 from protocols.vault.terms import MASK_PAIRS
 
 TICK_S = 0.7
-SLOWEST_TICK_S = 8.0
+SLOWEST_TICK_S = 4.0
 VIEW_S = 4.0
-"""How long a leader has; the time grows with each view."""
-BAD_S = 3 * VIEW_S
-"""How long we wait for the checks that tell lies from truth before we say for good that nobody can."""
+"""How long the first leaders have; see `decree.patience`."""
 LINGER_S = 12.0
 """How long a certified generation is told on to those who miss their share of it."""
 
 MOST_EARLY_OF_ONE = 16
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round has gathered; a new one begins empty."""
+
+    decree: Decree
+    gathering: Gathering
+    conclusion: Conclusion
+    decided: bool = False
 
 
 class Renewal:
@@ -90,19 +110,23 @@ class Renewal:
         self._share = share
         self._seed = seed
         self._index = 0
+        self._failed: list[frozenset[int]] = []
+        self._acked: dict[int, AckCast] = {}
         self._round = self._fresh()
         self._own: dict[Digest, VaultDeal] = {}
         self._said: dict[str, Effect] = {}
         self._tick = TICK_S
         self._next = self._view_ends = self._enough_at = float("inf")
         self._missing, self._in_view = 0, (0, True)
-        self._acked: dict[int, AckCast] = {}
         self._ahead: list[tuple[PartyId, object]] = []
 
     def _fresh(self) -> Round:
         place = self.place
         decree = Decree(self._keys, place, self.standing.seats, self._terms.threshold)
-        return Round(decree, Gathering(self._keys, self.standing, place))
+        gathering = Gathering(self._keys, self.standing, place)
+        gathering.failed = tuple(self._failed)
+        earlier = self._acked.get(self._index)
+        return Round(decree, gathering, Conclusion(self._keys, self.standing, gathering, earlier))
 
     @property
     def place(self) -> Place:
@@ -113,6 +137,8 @@ class Renewal:
         """Replay a stored record, in the order of storing; call before `start`."""
         if isinstance(record, AckCast):
             self._acked[record.round] = record
+            if record.round == self._index:
+                self._round.conclusion.earlier = record
         elif isinstance(record, VoteCast | ViewEntered):
             if self._index < record.round:
                 self._index = record.round
@@ -128,14 +154,37 @@ class Renewal:
 
     def want(self, now: float, seats: tuple[Seat, ...], lost: frozenset[PartyId]) -> list[Effect]:
         """Membership changed: who is gone, and the seats that should be next."""
-        changed = seats != self.wanted
+        changed, back = seats != self.wanted, self.lost - lost
         self.wanted, self.lost = seats, lost
+        if back:  # they missed what was said
+            self._hurry(now)
         return [*(self._deal() if changed else []), *self._settle(now)]
+
+    @property
+    def lacks_share(self) -> bool:
+        """Whether we hold a seat of the standing's generation and could not deal."""
+        seated = self.standing.seat_of(self._keys.party) is not None
+        return seated and self._share is None and self.outcome is None
+
+    def supply(self, now: float, share: Elements, seed: bytes) -> list[Effect]:
+        """Our share of the standing's generation, and its seed, have come after all (see `recovery`)."""
+        if not self.lacks_share:
+            return []
+        self._share, self._seed = share, seed
+        return [*self._deal(), *self._settle(now)]
+
+    def _hurry(self, now: float) -> None:
+        self._tick = TICK_S
+        self._next = min(self._next, now + TICK_S)
 
     @property
     def deadline(self) -> float | None:
         """When to say things again, or to give up on a leader."""
-        return None if self.done else self._next
+        if self.done:
+            return None
+        decree = self._round.decree
+        waits = self.outcome is None and decree.is_deciding and decree.is_entered
+        return min(self._next, self._view_ends) if waits else self._next
 
     @property
     def done(self) -> bool:
@@ -144,17 +193,23 @@ class Renewal:
 
     def expire(self, now: float) -> list[Effect]:
         """Say again what others may have missed; leave a view whose time is over."""
-        self._tick = min(self._tick * 1.5, SLOWEST_TICK_S)
-        self._next = now + self._tick
+        effects = self._repeat(now) if now >= self._next else []
         if self.outcome is not None:
-            self._missing = self._missing if now < self._enough_at + LINGER_S else 0
-            return list(self._said.values()) if self._missing else []
+            return effects
         decree = self._round.decree
-        effects: list[Effect] = [*self._said.values(), *decree.again()]
-        effects += self._round.gathering.pass_on(self._round.acks.values(), self.lost)
         if decree.is_deciding and decree.is_entered and now >= self._view_ends:
             effects += decree.next_view()
         return [*effects, *self._settle(now, patient=False)]
+
+    def _repeat(self, now: float) -> list[Effect]:
+        self._tick = min(self._tick * 1.5, SLOWEST_TICK_S)
+        self._next = now + self._tick
+        conclusion = self._round.conclusion
+        if self.outcome is not None:
+            self._missing = self._missing if now < self._enough_at + LINGER_S else 0
+            return [*self._said.values(), *conclusion.said.values()] if self._missing else []
+        effects = [*self._said.values(), *conclusion.said.values(), *self._round.decree.again()]
+        return [*effects, *self._round.gathering.pass_on(conclusion.has_said(), self.lost)]
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Take one authenticated message. Raises ProtocolError."""
@@ -163,8 +218,8 @@ class Renewal:
             raise UnexpectedMessage("a renewal of another vault or generation")
         if self.outcome is not None:
             if isinstance(message, VaultAck) and place.round == self._index:
-                self._on_ack(sender, message)
-                self._count_missing()
+                self._round.conclusion.receive(sender, message)
+                return self._count_missing()
             return []
         if place.round > self._index:
             return self._ahead_of_us(now, sender, place.round, message)
@@ -207,10 +262,8 @@ class Renewal:
             case VaultDecided():
                 self._round.gathering.check_roster(message.roster)
                 self._round.decree.learn(message.roster, message.view, message.commits)
-            case VaultCheck():
-                self._on_check(sender, message)
-            case VaultAck():
-                self._on_ack(sender, message)
+            case VaultCheck() | VaultAck():
+                self._round.conclusion.receive(sender, message)
             case _:
                 raise UnexpectedMessage(f"a renewal takes no {type(message).__name__}")
         return []
@@ -258,82 +311,6 @@ class Renewal:
     def _others(self, *groups: tuple[PartyId, ...]) -> tuple[PartyId, ...]:
         return tuple(sorted({party for group in groups for party in group} - {self._keys.party}))
 
-    # -- 3 and 4: check, recombine, acknowledge -------------------------------------------------------
-
-    def _check(self, roster: Roster) -> list[Effect]:
-        mine, incoming = seat_in(roster.seats, self._keys.party), self._round.gathering.incoming(roster)
-        if mine is None or incoming is None or self._round.checked:
-            return []
-        self._round.checked = True
-        values = recasting.combinations(self._terms, roster.outcome, incoming)
-        self._round.checks[mine] = values
-        others = tuple(seat.party for seat in roster.seats if seat.party != self._keys.party)
-        self._said["check"] = Broadcast(others, VaultCheck(self.place, roster.outcome, values))
-        return [self._said["check"]]
-
-    def _on_check(self, sender: PartyId, message: VaultCheck) -> None:
-        decided = self._round.decree.decided
-        if decided is None:
-            if sum(party == sender for party, _ in self._round.early) < MOST_EARLY_OF_ONE:
-                self._round.early.append((sender, message))
-            return
-        seat = seat_in(decided[1].seats, sender)
-        wrong = message.values.size != 2 * len(decided[1].entries)
-        if seat is None or message.outcome != decided[1].outcome or wrong:
-            raise MalformedMessage("a check of another roster, or of the wrong size", blame=sender)
-        self._round.checks.setdefault(seat, message.values)
-
-    def _acknowledge(self, now: float, roster: Roster, patient: bool) -> list[Effect]:
-        mine, incoming = seat_in(roster.seats, self._keys.party), self._round.gathering.incoming(roster)
-        if mine is None or incoming is None or self._round.acked or not self._round.checked:
-            return []
-        t, checks = self._terms.threshold, self._round.checks
-        live = {i for i, seat in enumerate(roster.seats) if seat.party not in self.lost}
-        if len(checks) <= 2 * t or (patient and not live <= checks.keys()):
-            return []
-        effects, good = list[Effect](), True
-        try:
-            made = recasting.recast(self._terms, roster.outcome, incoming, checks, self._seed)
-        except UnattributableFault:
-            ends = (self._round.decided_at or now) + BAD_S
-            if len(checks) < len(roster.seats) and (patient or now < ends):
-                return []
-            good = False
-        else:
-            wrong = [roster.seats[seat].party for seat in made.published]
-            effects += [observed(party, "published a wrong check") for party in wrong]
-            effects += [observed(self.standing.members[seat], "dealt a false share") for seat in made.dealt]
-            effects.append(Persist(PendingShare(roster.outcome, made.share)))
-        return [*effects, *self._ack(roster, mine, good)]
-
-    def _ack(self, roster: Roster, mine: int, good: bool) -> list[Effect]:
-        earlier = self._acked.get(self._index)
-        self._round.acked = True
-        if earlier is not None and (earlier.outcome, earlier.good) != (roster.outcome, good):
-            return []  # a restart must not contradict what was said
-        ballot = cast(self._keys, mine, ACK, ack_subject(roster.outcome, good))
-        message = VaultAck(self.place, roster.outcome, good, ballot)
-        self._round.acks.setdefault((roster.outcome, good), {})[mine] = ballot
-        told = self._others(self.standing.members, tuple(seat.party for seat in roster.seats))
-        self._said["ack"] = Broadcast(told, message)
-        return [Persist(AckCast(self._index, roster.outcome, good)), self._said["ack"]]
-
-    def _on_ack(self, sender: PartyId, message: VaultAck) -> None:
-        decided = self._round.decree.decided
-        if decided is None:
-            if sum(party == sender for party, _ in self._round.early) < MOST_EARLY_OF_ONE:
-                self._round.early.append((sender, message))
-            return
-        roster, seat = decided[1], message.ballot.seat
-        subject = ack_subject(message.outcome, message.good)
-        if (
-            message.outcome != roster.outcome
-            or seat_in(roster.seats, sender) != seat
-            or not is_valid(roster.seats, message.ballot, ACK, subject)
-        ):
-            raise MalformedMessage("a forged acknowledgement", blame=sender)
-        self._round.acks.setdefault((message.outcome, message.good), {})[seat] = message.ballot
-
     # -- going on -------------------------------------------------------------------------------------
 
     def _settle(self, now: float, patient: bool = True) -> list[Effect]:
@@ -341,14 +318,13 @@ class Renewal:
         effects = [*self._hold(patient), *self._lead(patient)]
         decree = self._round.decree
         if (place := (decree.view, decree.is_entered)) != self._in_view:
-            self._in_view, self._view_ends = place, now + VIEW_S * (1 + min(decree.view, 8) / 2)
+            self._in_view, self._view_ends = place, now + VIEW_S * patience(decree.view, len(decree.members))
         if decree.decided is None:
             return effects
         view, roster, commits = decree.decided
-        if self._round.decided_at is None:
-            effects += self._on_decided(now, view, roster, commits)
-        effects += self._check(roster)
-        effects += self._acknowledge(now, roster, patient)
+        if not self._round.decided:
+            effects += self._on_decided(view, roster, commits)
+        effects += self._round.conclusion.go_on(roster, self.lost, patient, self._seed)
         return [*effects, *self._finish(now, view, roster, commits)]
 
     def _lead(self, patient: bool) -> list[Effect]:
@@ -360,41 +336,42 @@ class Renewal:
             effects += decree.next_view()
         return effects
 
-    def _on_decided(self, now: float, view: int, roster: Roster, commits: tuple[Ballot, ...]) -> list[Effect]:
-        self._round.decided_at, self._round.gathering.roster = now, roster
+    def _on_decided(self, view: int, roster: Roster, commits: tuple[Ballot, ...]) -> list[Effect]:
+        self._round.decided, self._round.gathering.roster = True, roster
         told = self._others(self.standing.members, tuple(seat.party for seat in roster.seats))
         self._said.pop("held", None)
         self._said["decided"] = Broadcast(told, VaultDecided(roster, view, commits))
         effects: list[Effect] = [self._said["decided"]]
         if roster.seats != self.wanted:
             effects += self._deal()
-        early, self._round.early = self._round.early, []
-        for sender, message in early:
+        for sender, message in self._round.conclusion.early():
             with contextlib.suppress(ProtocolError):  # a bad early message must not stop the good ones
-                effects += self._dispatch(sender, message)
+                self._round.conclusion.receive(sender, message)
         return effects
 
     def _finish(self, now: float, view: int, roster: Roster, commits: tuple[Ballot, ...]) -> list[Effect]:
-        good = self._round.acks.get((roster.outcome, True), {})
-        bad = self._round.acks.get((roster.outcome, False), {})
-        if len(good) >= self._terms.quorum and self.outcome is None:
+        conclusion = self._round.conclusion
+        if (good := conclusion.verdict(good=True)) is not None:
+            left_out, ballots = good
             self._enough_at = min(self._enough_at, now)
-            missing = seat_in(roster.seats, self._keys.party) not in {None, *good}
+            missing = seat_in(roster.seats, self._keys.party) not in {None, *ballots}
             if missing and now < self._enough_at + LINGER_S / 2:
                 return []  # the others linger: our own share may still come about
-            acks = tuple(good[seat] for seat in sorted(good))
+            acks = tuple(ballots[seat] for seat in sorted(ballots))
             after, body = self.standing.generation + 1, roster.body
-            step = Succession(after, self._index, view, roster.seats, body, commits, acks)
+            step = Succession(after, self._index, view, roster.seats, body, left_out, commits, acks)
             self.outcome = Renewed(advance(self.standing, step), roster.outcome)
             self._share, self._seed = None, b""
-            self._count_missing()
-            return [Publish(self.outcome)]
-        if len(bad) >= self._terms.quorum and self._index + 1 < MASK_PAIRS:
+            return [*self._count_missing(), Publish(self.outcome)]
+        if conclusion.verdict(good=False) is not None and self._index + 1 < MASK_PAIRS:
+            self._failed.append(frozenset(entry.seat for entry in roster.entries))
             return self._enter(now, self._index + 1)
         return []
 
-    def _count_missing(self) -> None:
+    def _count_missing(self) -> list[Effect]:
+        """Who is here and has not its share yet; for whom we keep what it is made of, if that changed."""
         assert self.outcome is not None
-        good = self._round.acks.get((self.outcome.outcome, True), {})
+        _, good = self._round.conclusion.verdict(good=True) or ((), {})
         seats = enumerate(self.outcome.standing.seats)
         self._missing = sum(index not in good and seat.party not in self.lost for index, seat in seats)
+        return self._round.conclusion.trimmed(set(good))

@@ -13,13 +13,21 @@ from protocols.arithmetic.field import Elements
 from protocols.identifiers import Digest
 from protocols.sessions.messages import Ballot
 from protocols.vault.dealing import BadShare, Deal
-from protocols.vault.standing import Ballots, Generation, RoundIndex, Seats, Standing, View, outcome_name
+from protocols.vault.standing import (
+    Ballots,
+    Generation,
+    RoundIndex,
+    SeatIndex,
+    SeatIndices,
+    Seats,
+    Standing,
+    View,
+    outcome_name,
+)
 from protocols.vault.terms import MAX_HOLDERS
 from protocols.wire import codec
-from protocols.wire.bounds import AtMost, Between, FieldVector
+from protocols.wire.bounds import AtMost, FieldVector
 from protocols.wire.digest import digest
-
-SeatIndex = Annotated[int, Between(0, MAX_HOLDERS - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,8 @@ class Held:
 
 @dataclass(frozen=True)
 class Roster:
-    """What replaces a generation: these seats, by these dealings, which a quorum of the seats holds.
+    """What replaces a generation: these seats, by these dealings, which a quorum of the seats holds (with
+    others perhaps: each word in `held` covers the entries or more).
 
     `history` names all changes of seats before it (see `standing`).
     """
@@ -178,12 +187,16 @@ class VaultCheck:
 
 @dataclass(frozen=True, slots=True)
 class VaultAck:
-    """New holder to all: I hold a good share of the new generation; or `good` is False: nobody can."""
+    """New holder to all: I hold a good share of the new generation; or `good` is False: nobody can.
+
+    `left_out`: old seats whose dealings in the roster are false.
+    """
 
     KIND: ClassVar[str] = "vault-ack"
     place: Place
     outcome: Digest
     good: bool
+    left_out: SeatIndices
     ballot: Ballot
 
 
@@ -220,6 +233,7 @@ class AckCast:
     round: RoundIndex
     outcome: Digest
     good: bool
+    left_out: SeatIndices
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ RoundIndex = Annotated[int, Between(0, MASK_PAIRS - 1)]
 View = Annotated[int, Between(0, 2**16)]
 Ballots = Annotated[tuple[Ballot, ...], AtMost(MAX_HOLDERS)]
 Seats = Annotated[tuple[Seat, ...], AtMost(MAX_HOLDERS)]
+SeatIndex = Annotated[int, Between(0, MAX_HOLDERS - 1)]
+SeatIndices = Annotated[tuple[SeatIndex, ...], AtMost(MAX_HOLDERS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,17 @@ class Deposit:
 
 @dataclass(frozen=True, slots=True)
 class Succession:
-    """Generation `generation` was decided by the seats before it and is held by `seats`."""
+    """Generation `generation` was decided by the seats before it and is held by `seats`.
+
+    `left_out`: seats before it whose dealings were found false; so its holders signed.
+    """
 
     generation: Generation
     round: RoundIndex
     view: View
     seats: Seats
     body: Digest
+    left_out: SeatIndices
     commits: Ballots
     acks: Ballots
 
@@ -150,9 +156,10 @@ def commit_subject(outcome: Digest, view: int) -> Digest:
     return digest("vault commit", outcome, view.to_bytes(4, "big"))
 
 
-def ack_subject(outcome: Digest, good: bool) -> Digest:
-    """What new holders sign: that they hold the new shares, or that the roster's dealings cannot be used."""
-    return digest("vault ack", outcome, bytes([good]))
+def ack_subject(outcome: Digest, good: bool, left_out: tuple[int, ...] = ()) -> Digest:
+    """What new holders sign: that they hold the new shares, made without the dealings of the seats
+    `left_out`; or that the roster's dealings cannot be used."""
+    return digest("vault ack", outcome, bytes([good]), bytes(left_out))
 
 
 def cast(keys: PartyKeys, seat: int, label: str, subject: Digest) -> Ballot:
@@ -193,7 +200,8 @@ def check_standing(standing: Standing, mesh: Digest, known: Standing | None = No
         step, seats = standing.successions[index], _seats_before(standing, index)
         history = history_of(standing, index)
         outcome = outcome_name(history, step.generation - 1, step.round, step.seats, step.body)
-        check_ballots(step.seats, step.acks, ACK, ack_subject(outcome, True), terms.quorum)
+        subject = ack_subject(outcome, True, step.left_out)
+        check_ballots(step.seats, step.acks, ACK, subject, terms.quorum)
         check_ballots(seats, step.commits, COMMIT, commit_subject(outcome, step.view), terms.quorum)
         check_seats(step.seats, terms.threshold)
     if not same:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from mesh.runtime.vaults import keeper
+from mesh.runtime.vaults import standings
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest
 from protocols.sessions.plan import Query, Seat
@@ -96,7 +96,7 @@ async def test_old_and_foreign_standings_cost_no_signature_and_ended_ones_bring_
         await owner.service.share(ShareSpec(file_of(tmp_path), "cardio", holders=4, threshold=1))
         vaults, me = victim.node.vaults, attacker.node.vaults.me
         standing = (await owner.node.vaults.finder.find("cardio"))[0]
-        monkeypatch.setattr(keeper, "check_standing", counted)
+        monkeypatch.setattr(standings, "check_standing", counted)
         for _ in range(50):
             await vaults._handle(me, standing)  # nothing new
         for index in range(3):
@@ -113,7 +113,7 @@ async def test_old_and_foreign_standings_cost_no_signature_and_ended_ones_bring_
         assert checked == [forged]
         await owner.service.unshare("cardio")
         posted = []
-        vaults._keeper._post = lambda to, message: posted.append((to, message))
+        vaults._keeper.standings._post = lambda to, message: posted.append((to, message))
         await vaults._handle(me, standing)  # a holder that was away while the vault was erased
         assert [(to, type(message)) for to, message in posted] == [((me,), VaultOrder)]
         nursery.cancel_scope.cancel()

@@ -185,7 +185,9 @@ def _slot(message: object, party: PartyId) -> tuple[tuple[Any, ...] | None, byte
         case VaultVote():
             return (message.KIND, message.place, message.view, message.final), bytes(message.outcome)
         case VaultAck():
-            return (message.KIND, message.place), bytes(message.outcome) + bytes([message.good])
+            return (message.KIND, message.place), bytes(message.outcome) + bytes(
+                [message.good, *message.left_out]
+            )
         case VaultDeal() if message.deal.dealing.dealer == party:  # those of others anybody may pass on
             return (message.KIND, message.place, message.seats), bytes(message.deal.dealing.signature)
         case VaultReceipt():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from protocols.arithmetic.field import Elements
 from protocols.identifiers import Digest, PartyId
 from protocols.vault.messages import Asked, VaultOrder
+from protocols.vault.recovery import Remains
 from protocols.vault.standing import Standing
 from protocols.vault.terms import SignedTerms
 
@@ -37,6 +38,8 @@ class Disk:
     fragments: Mapping[Origin, Fragment] = field(default_factory=dict)
     votes: tuple[tuple[int, object], ...] = ()
     """(generation, record)."""
+    remains: Mapping[int, Remains] = field(default_factory=dict)
+    """By generation: what others may have missed."""
     ledger: Mapping[Digest, Asked] = field(default_factory=dict)
     """By the name of the use, in the order of entering."""
     learning: tuple[int, frozenset[PartyId]] | None = None
@@ -49,9 +52,10 @@ class Disk:
         return replace(self, fragments={**self.fragments, origin: fragment})
 
     def without(self, below: int, keep: Digest) -> Disk:
-        """Without fragments of earlier generations, and of this one but those of `keep`."""
+        """Without what is of earlier generations, and fragments of this one but those of `keep`."""
         kept = {o: f for o, f in self.fragments.items() if o[0] > below or o == (below, keep)}
-        return replace(self, fragments=kept)
+        remains = {generation: one for generation, one in self.remains.items() if generation >= below}
+        return replace(self, fragments=kept, remains=remains)
 
     def emptied(self) -> Disk:
         """Nothing of the vault is left but that it ended, if it did."""

@@ -16,7 +16,7 @@ from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Send
 from protocols.sessions.messages import Ballot
-from protocols.vault import consent, deposit, reading
+from protocols.vault import consent, deposit, reading, recovery
 from protocols.vault.dealing import BadShare
 from protocols.vault.messages import (
     MAX_PIECE,
@@ -35,6 +35,7 @@ from protocols.vault.messages import (
     is_asked,
     is_order,
 )
+from protocols.vault.recovery import VaultMissed, VaultRemains
 from protocols.vault.renewal_messages import RENEWAL_MESSAGES
 from protocols.vault.standing import (
     ACK,
@@ -144,6 +145,10 @@ class VaultNode:
                 self._on_order(sender, message)
             case Standing():
                 self.renewals.on_standing(sender, message)
+            case VaultMissed():
+                self.renewals.on_missed(sender, message)
+            case VaultRemains():
+                self.renewals.on_remains(message)
             case _ if isinstance(message, RENEWAL_MESSAGES):
                 self.renewals.receive(sender, message)
             case _:
@@ -181,7 +186,9 @@ class VaultNode:
         if disk.terms is None:
             held = disk.put(place, Fragment(taken.share, self.world.dice.randbytes(32)))
             self.write(held)
-            self.write(dataclasses.replace(held, terms=message.terms))
+            seat = next(i for i, one in enumerate(terms.seats) if one.party == self.party)
+            remains = recovery.of_deposit(terms, message.deal, seat)
+            self.write(dataclasses.replace(held, terms=message.terms, remains={0: remains}))
         elif place not in disk.fragments:
             raise MalformedMessage("the owner deals one vault twice", blame=sender)
         self.post((sender, *(seat.party for seat in terms.seats)), taken.receipt)

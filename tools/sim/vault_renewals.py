@@ -14,6 +14,7 @@ from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.plan import Seat
 from protocols.vault.gathering import Liar, seat_in
+from protocols.vault.recovery import Remains, VaultMissed, VaultRemains, recover
 from protocols.vault.renewal import Renewal
 from protocols.vault.renewal_messages import PendingShare, Renewed, VaultDeal, place_of
 from protocols.vault.standing import MAX_SUCCESSIONS, Standing, check_standing, held_throughout, origin
@@ -37,10 +38,15 @@ class Renewals:
         self._epoch: int | None = None
         self._candidate: Standing | None = None
         self._timer: float | None = None
+        self._callers: set[PartyId] = set()
+        self._turn = 0
+        self._asked_s = -1.0
 
     def look(self) -> None:
         """Begin what is due; tell a running renewal who is gone."""
         node, standing = self.node, self.node.disk.standing
+        if standing is not None:
+            self._recover(standing)
         if self.machine is not None:
             self._look_after(self.machine)
         elif standing is not None:
@@ -83,6 +89,7 @@ class Renewals:
             if standing is not None and standing.generation != place.generation:
                 node.post((sender,), standing)  # one of us two has missed something
                 return
+            self._wonder(sender, message)
             self._join(sender, message)
         if self.machine is not None and self.machine.standing.generation == place.generation:
             self._step(self.machine.receive, self.world.now, sender, message)
@@ -93,7 +100,9 @@ class Renewals:
         if standing is not None:
             if not isinstance(message, VaultDeal) or standing.seat_of(sender) is None:
                 raise UnexpectedMessage("no renewal of this vault is on here")
+            self._callers.add(sender)
             fresh = self.world.now < node.disk.renewed_s + self._least_s / 2
+            fresh = fresh and len(self._callers) <= standing.terms.terms.threshold
             if (fresh and message.seats == standing.seats) or not self._may_begin(standing):
                 raise UnexpectedMessage("this vault was renewed a moment ago")
             self._begin(standing, self.wanted(standing))
@@ -132,6 +141,54 @@ class Renewals:
             check_standing(message, mesh, self._candidate)
             self._candidate = message
 
+    # -- what we missed -------------------------------------------------------------------------------
+
+    def _wonder(self, sender: PartyId, message: Any) -> None:
+        """A dealing to us of a vault whose standing we do not know: ask, not more often than we look."""
+        node, known = self.node, self._candidate
+        if node.disk.standing is not None or node.disk.ended or not isinstance(message, VaultDeal):
+            return
+        stale = known is None or known.generation < message.place.generation
+        meant = seat_in(message.seats, node.party) is not None or node.disk.terms is not None
+        if stale and meant and self.world.now >= self._asked_s + 1.0:
+            self._asked_s = self.world.now
+            node.post((sender,), VaultMissed(message.place.vault, None))
+
+    def _recover(self, standing: Standing) -> None:
+        """Without a share of the standing's generation, ask one fellow after the other for what it is of."""
+        node = self.node
+        if standing.seat_of(node.party) is None or node.share(standing) is not None:
+            return
+        there = sorted((set(standing.members) & self.world.linked(node)) - {node.party})
+        if there:
+            self._turn += 1
+            node.post((there[self._turn % len(there)],), VaultMissed(standing.vault, standing.generation))
+
+    def on_missed(self, sender: PartyId, message: VaultMissed) -> None:
+        """Somebody lacks a standing or a share. Raises UnexpectedMessage if we cannot help."""
+        disk = self.node.disk
+        standing = disk.standing
+        if standing is None:
+            raise UnexpectedMessage("a question about a vault that we do not hold")
+        if message.generation is None or message.generation < standing.generation:
+            self.node.post((sender,), standing)
+            return
+        seat, remains = standing.seat_of(sender), disk.remains.get(message.generation)
+        if seat is None or remains is None or message.generation != standing.generation:
+            raise UnexpectedMessage("nothing is kept here for who asks")
+        if (answer := remains.answer(seat)) is not None:
+            self.node.post((sender,), answer)
+
+    def on_remains(self, message: VaultRemains) -> None:
+        """What our share is made of. Raises ProtocolError."""
+        node, standing = self.node, self.node.disk.standing
+        if standing is None or node.share(standing) is not None:
+            raise UnexpectedMessage("we lack no share")
+        share = recover(node.keys, standing, message)
+        fragment = Fragment(share, self.world.dice.randbytes(32))
+        node.write(node.disk.put((standing.generation, origin(standing)), fragment))
+        self.world.note(f"p{node.index} recovers its share of generation {standing.generation}")
+
     # -- one renewal ----------------------------------------------------------------------------------
 
     def _begin(self, standing: Standing, wanted: tuple[Seat, ...]) -> None:
@@ -146,12 +203,17 @@ class Renewals:
         for generation, record in node.disk.votes:
             if generation == standing.generation:
                 machine.restore(record)
-        newcomers = tuple(seat.party for seat in wanted if seat.party not in standing.members)
-        if newcomers and standing.seat_of(node.party) is not None:
-            node.post(newcomers, standing)
-        world.note(f"p{node.index} renews generation {standing.generation}, {len(newcomers)} newcomers")
+        count = self._welcome(standing, wanted)
+        world.note(f"p{node.index} renews generation {standing.generation}, {count} newcomers")
         machine.lost = self._lost(machine)
         self._step(machine.start, world.now)
+
+    def _welcome(self, standing: Standing, wanted: tuple[Seat, ...]) -> int:
+        """Show newcomers what they are to take a seat of; how many there are."""
+        newcomers = tuple(seat.party for seat in wanted if seat.party not in standing.members)
+        if newcomers and standing.seat_of(self.node.party) is not None:
+            self.node.post(newcomers, standing)
+        return len(newcomers)
 
     def _look_after(self, machine: Renewal) -> None:
         now = self.world.now
@@ -165,7 +227,10 @@ class Renewals:
                 return
             lost, wanted = self._lost(machine), self.wanted(machine.standing)
             if (lost, wanted) != (machine.lost, machine.wanted):
+                self._welcome(machine.standing, wanted)
                 self._step(machine.want, now, wanted, lost)
+            if machine.lacks_share and (fragment := self.node.share(machine.standing)) is not None:
+                self._step(machine.supply, now, fragment.share, fragment.seed)
 
     def _superseded(self, machine: Renewal) -> bool:
         disk = self.node.disk
@@ -212,6 +277,9 @@ class Renewals:
             case Persist(PendingShare() as pending):
                 fragment = Fragment(pending.share, self.world.dice.randbytes(32))
                 node.write(node.disk.put((generation + 1, pending.outcome), fragment))
+            case Persist(Remains() as remains):
+                kept = {**node.disk.remains, generation + 1: remains}
+                node.write(dataclasses.replace(node.disk, remains=kept))
             case Persist(record):
                 node.write(dataclasses.replace(node.disk, votes=(*node.disk.votes, (generation, record))))
             case Publish(Renewed() as renewed):
@@ -240,7 +308,7 @@ class Renewals:
         votes = tuple(vote for vote in node.disk.votes if vote[0] >= standing.generation)
         node.write(dataclasses.replace(node.disk, votes=votes))
         self._epoch = int(self.world.now / self.world.scenario.epoch_s)
-        self._candidate = None
+        self._candidate, self._callers = None, set()
 
     def erase_old(self, standing: Standing) -> None:
         """Shares of earlier generations, and of failed rounds of this one."""

@@ -30,7 +30,7 @@ from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Send
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import Ballot
-from protocols.vault import deposit
+from protocols.vault import deposit, recovery
 from protocols.vault.dealing import BadShare
 from protocols.vault.messages import (
     VaultBadShare,
@@ -61,6 +61,9 @@ MAX_EARLY = 64
 """Vaults whose receipts may come before the offer."""
 SEED_BYTES = 32
 """Before the share in a fragment: the randomness by which a renewal deals it, the same after a restart."""
+
+REMAINS = "remains"
+"""Kind of the stored record of what fellow holders may have missed (`protocols.vault.recovery`)."""
 
 T = TypeVar("T")
 
@@ -123,6 +126,9 @@ class Holder:
             share = os.urandom(SEED_BYTES) + taken.share.astype("<u8").tobytes()
             await self.stored(self.store.put_fragment, bytes(terms.vault), 0, bytes(taken.dealing), share)
             await self.stored(self.store.offered, row)
+            mine = next(i for i, seat in enumerate(terms.seats) if seat.party == self._keys.party)
+            remains = codec.encode(recovery.of_deposit(terms, message.deal, mine))
+            await self.stored(self.store.keep, row.vault, 0, REMAINS, remains)
         elif (found := await self.stored(self.store.fragment, held.vault, 0)) is None or found[
             0
         ] != taken.dealing:

@@ -1,15 +1,14 @@
 """Renews the vaults held here, every epoch and when a holder is gone, and keeps to the newest generation.
 
 Due is a vault whose epoch has passed (and whose shares are older than vault.renew_s), or one of whose holders
-the mesh has given up (see `substitution`). A holder that was away learns from a newer standing that it was
-replaced, or that its share is old, and erases what it had.
+the mesh has given up (see `substitution`). What a new standing changes is in `standings`, how we come by a
+share that we missed in `recovering`.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +19,10 @@ import trio
 from mesh.data.vault import HeldRow
 from mesh.overlay.view import View
 from mesh.runtime.vaults.allowance import Allowance
-from mesh.runtime.vaults.holder import SEED_BYTES, Holder, standing_of
+from mesh.runtime.vaults.holder import REMAINS, SEED_BYTES, Holder, standing_of
 from mesh.runtime.vaults.ledger import Ledger
+from mesh.runtime.vaults.recovering import Recovering
+from mesh.runtime.vaults.standings import Standings
 from mesh.runtime.vaults.substitution import next_seats
 from mesh.runtime.vaults.talk import Post
 from mesh.settings import Config
@@ -31,7 +32,7 @@ from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Seat
 from protocols.vault.gathering import Liar
-from protocols.vault.messages import VaultOrder
+from protocols.vault.recovery import Remains
 from protocols.vault.renewal import Renewal
 from protocols.vault.renewal_messages import (
     AckCast,
@@ -42,13 +43,7 @@ from protocols.vault.renewal_messages import (
     VoteCast,
     place_of,
 )
-from protocols.vault.standing import (
-    Standing,
-    check_standing,
-    held_throughout,
-    origin,
-    proofs,
-)
+from protocols.vault.standing import Standing
 from protocols.wire import codec
 
 log = structlog.get_logger("coppice.vault")
@@ -58,7 +53,6 @@ MAX_RUNNING = 16
 MAX_OF_ONE = 4
 """Renewals at a time of vaults of one owner."""
 LONGEST_S = 120.0
-MAX_CANDIDATES = 64
 MAILBOX = 1024
 _RECORDS: dict[str, type] = {cls.__name__: cls for cls in (VoteCast, ViewEntered, AckCast)}
 
@@ -87,10 +81,12 @@ class Keeper:
         ledger: Ledger,
         allowance: Allowance,
     ) -> None:
+        self.standings = Standings(
+            keys.party, mesh, holder, post, view, clock, ledger, allowance, self._adopted
+        )
+        self.recovering = Recovering(keys, holder, post, links, allowance)
         self._ledger = ledger
-        self._allowance = allowance
         self._keys = keys
-        self._mesh = mesh
         self._least_s = config.vault_renew_s
         self._holder = holder
         self._store = holder.store
@@ -100,8 +96,9 @@ class Keeper:
         self._links = links
         self._clock = clock
         self._running: dict[Digest, _Running] = {}
-        self._candidates: OrderedDict[Digest, Standing] = OrderedDict()
         self._epoch_of: dict[Digest, int] = {}
+        self._callers: dict[Digest, set[PartyId]] = {}
+        """Who dealt for the vault's next generation before we saw it due."""
         self._beginning = trio.Lock()
         self._nursery: trio.Nursery | None = None
 
@@ -111,7 +108,7 @@ class Keeper:
             self._nursery = nursery
             for row in await self._holder.stored(self._store.held):
                 if row.standing is not None:  # a crash may have come between a certificate and the erasure
-                    await self._erase_old(standing_of(row.standing))
+                    await self.standings.erase_old(standing_of(row.standing))
             while True:
                 try:
                     for row in await self._holder.stored(self._store.held):
@@ -125,6 +122,7 @@ class Keeper:
     async def _look(self, row: HeldRow, standing: Standing) -> None:
         vault = standing.vault
         epoch = self._epoch_of.setdefault(vault, self._epoch())
+        await self.recovering.look(standing)
         if vault in self._running:
             return
         wanted = next_seats(self._view(), standing)
@@ -165,12 +163,19 @@ class Keeper:
                 return
             if not isinstance(message, VaultDeal) or standing.seat_of(sender) is None:
                 raise UnexpectedMessage("no renewal of this vault is on here")
+            callers = self._callers.setdefault(place.vault, set())
+            callers.add(sender)
             fresh = self._clock() < rows[0].renewed + self._least_s / 2
+            fresh = fresh and len(callers) <= standing.terms.terms.threshold  # else one of them is honest
             if (fresh and message.seats == standing.seats) or not self._may_begin(standing):
                 raise UnexpectedMessage("this vault was renewed a moment ago")
             await self._begin(standing, next_seats(self._view(), standing))
-        elif place.vault in self._candidates and isinstance(message, VaultDeal):
-            standing = self._candidates[place.vault]
+        elif isinstance(message, VaultDeal):
+            candidate = self.standings.candidates.get(place.vault)
+            self.recovering.wonder(sender, message, candidate)
+            if candidate is None:
+                raise UnexpectedMessage("a dealing of a vault that we do not know")
+            standing = candidate
             wanted = next_seats(self._view(), standing)
             if standing.generation != place.generation or not self._has_room(standing):
                 raise UnexpectedMessage("a dealing for another generation than we know")
@@ -180,61 +185,6 @@ class Keeper:
         running = self._running.get(place.vault)
         if running is not None and running.machine.standing.generation == place.generation:
             await self.receive(sender, message)
-
-    async def on_standing(self, sender: PartyId, message: Standing) -> None:
-        """Somebody shows who holds a vault. Raises MalformedMessage if it proves nothing.
-
-        Signatures are checked of what would change something, and no more of one party's than its allowance.
-        """
-        gone = await self._holder.stored(self._store.ended, bytes(message.vault))
-        if gone:
-            if gone[0].proof is not None:  # it was away when the owner had it erased
-                self._post((sender,), codec.decode(VaultOrder, gone[0].proof))
-            return
-        rows = await self._holder.stored(self._store.held, bytes(message.vault))
-        if not rows or rows[0].standing is None:
-            await self._consider(sender, message, rows)
-            return
-        ours = standing_of(rows[0].standing)
-        if ours.generation > message.generation:
-            if sender in ours.everyone:
-                self._post((sender,), ours)
-        elif ours.generation < message.generation:
-            await self._check(sender, message, ours)
-            await self.adopt(message)
-
-    async def _check(self, sender: PartyId, message: Standing, known: Standing | None) -> None:
-        self._allowance.charge(sender, proofs(message, known))
-        await trio.to_thread.run_sync(check_standing, message, self._mesh, known)
-
-    async def _consider(self, sender: PartyId, message: Standing, rows: Sequence[HeldRow]) -> None:
-        """A vault that we hold nothing certified of: we may have a share, or be wanted as a substitute."""
-        every, terms = await self._holder.stored(self._store.held), message.terms.terms
-        known_here = sum(party in self._view().by_party for party in message.members)
-        if not rows and (self._holder.no_room(every, terms) or known_here < terms.quorum):
-            raise UnexpectedMessage("a vault of holders that we do not know, or more than we may hold")
-        known = self._candidates.get(message.vault)
-        if message.seat_of(self._keys.party) is not None:
-            await self._check(sender, message, known)
-            await self.adopt(message)
-        elif rows:  # an offer to us that was never certified here, and by now others have its seats
-            await self._check(sender, message, known)
-            if message.generation:
-                await self.adopt(message)
-        elif message.seat_of(sender) is None:
-            raise UnexpectedMessage("a vault that is no concern of ours")
-        elif known is None or known.generation < message.generation:
-            await self._check(sender, message, known)
-            self._candidates[message.vault] = message
-            while len(self._candidates) > MAX_CANDIDATES:
-                self._candidates.popitem(last=False)
-
-    async def linked(self, peer: PartyId) -> None:
-        """A peer came back: it may have missed who holds what now."""
-        for row in await self._holder.stored(self._store.held):
-            standing = standing_of(row.standing) if row.standing else None
-            if standing is not None and peer in standing.everyone:
-                self._post((peer,), standing)
 
     # -- one renewal ----------------------------------------------------------------------------------
 
@@ -249,14 +199,24 @@ class Keeper:
         share, seed = await self._holder.fragment(standing)
         machine = Renewal(self._keys, standing, share, seed or os.urandom(SEED_BYTES), wanted)
         for kind, body in await self._holder.stored(self._store.votes, bytes(vault), generation):
-            machine.restore(codec.decode(_RECORDS[kind], body))
+            if kind in _RECORDS:
+                machine.restore(codec.decode(_RECORDS[kind], body))
         send, mail = trio.open_memory_channel[tuple[PartyId, object]](MAILBOX)
         self._running[vault] = _Running(machine, send, mail)
+        newcomers = self._welcome(standing, wanted)
+        log.info("vault renewal", vault=vault.short(), generation=generation, newcomers=newcomers)
+        nursery.start_soon(self._drive, self._running[vault])
+
+    def _welcome(self, standing: Standing, wanted: tuple[Seat, ...]) -> int:
+        """Show newcomers what they are to take a seat of; how many there are."""
         newcomers = [seat.party for seat in wanted if seat.party not in standing.members]
         if newcomers and standing.seat_of(self._keys.party) is not None:
             self._post(newcomers, standing)
-        log.info("vault renewal", vault=vault.short(), generation=generation, newcomers=len(newcomers))
-        nursery.start_soon(self._drive, self._running[vault])
+        return len(newcomers)
+
+    def _adopted(self, vault: Digest) -> None:
+        self._epoch_of[vault] = self._epoch()
+        self._callers.pop(vault, None)
 
     async def _drive(self, running: _Running) -> None:
         machine = running.machine
@@ -279,7 +239,12 @@ class Keeper:
                     return  # others get their turn; what was voted is stored, so it goes on later
                 lost, wanted = self._lost(machine), next_seats(self._view(), machine.standing)
                 if machine.outcome is None and (lost, wanted) != (machine.lost, machine.wanted):
+                    self._welcome(machine.standing, wanted)
                     await self._step(machine, machine.want, wanted, lost)
+                if machine.lacks_share:  # it may have come late (see `recovering`)
+                    share, seed = await self._holder.fragment(machine.standing)
+                    if share is not None:
+                        await self._step(machine, machine.supply, share, seed)
                 if machine.deadline is not None and machine.deadline <= looked:
                     await self._step(machine, machine.expire)
         except Exception:  # the boundary of one renewal: a bug in it ends no other
@@ -317,11 +282,14 @@ class Keeper:
                 body = os.urandom(SEED_BYTES) + pending.share.astype("<u8").tobytes()
                 call = partial(self._store.put_fragment, vault, generation + 1, bytes(pending.outcome), body)
                 await self._holder.stored(call)
+            case Persist(Remains() as remains):
+                body = codec.encode(remains)
+                await self._holder.stored(self._store.keep, vault, generation + 1, REMAINS, body)
             case Persist(record):
                 kind, body = type(record).__name__, codec.encode(record)
                 await self._holder.stored(self._store.vote, vault, generation, kind, body)
             case Publish(Renewed() as renewed):
-                await self.adopt(renewed.standing)
+                await self.standings.adopt(renewed.standing)
             case Publish(Liar() as liar):
                 name = self._view().name(liar.party)
                 log.warning("fault", party=name, fault=liar.fault, proven=liar.proven)
@@ -342,46 +310,6 @@ class Keeper:
             return machine.standing.seat_of(self._keys.party) is not None
         return standing_of(rows[0].standing).generation > machine.standing.generation
 
-    async def adopt(self, standing: Standing) -> None:
-        """This standing counts from now on: store it, then erase what came before it."""
-        vault, body, now = bytes(standing.vault), codec.encode(standing), self._clock()
-        terms = standing.terms.terms
-        if await self._holder.stored(self._store.ended, vault):
-            await self._holder.stored(self._store.erase_fragments, vault)
-            return
-        if standing.seat_of(self._keys.party) is None:
-            await self._holder.stored(self._store.drop, vault)
-            log.info("vault passed on", vault=standing.vault.short(), generation=standing.generation)
-            return
-        held = await self._holder.row(standing.vault)
-        newcomer = not _stayed(held, standing, self._keys.party)
-        if newcomer:
-            await self._ledger.learn(standing, self._keys.party)
-        if held is None:
-            signed = codec.encode(standing.terms)
-            row = HeldRow(vault, terms.name, bytes(terms.owner), signed, None, now, now, terms.share_bytes)
-            await self._holder.stored(self._store.offered, row)
-        await self._holder.stored(self._store.certified, vault, body, now)
-        if newcomer:
-            await self._ledger.fetch()
-        await self._erase_old(standing)
-        await self._holder.stored(self._store.forget_votes, vault, standing.generation)
-        self._epoch_of[standing.vault] = self._epoch()
-        self._candidates.pop(standing.vault, None)
-        log.info("vault renewed", vault=standing.vault.short(), generation=standing.generation)
-
-    async def _erase_old(self, standing: Standing) -> None:
-        below, keep = standing.generation, bytes(origin(standing))
-        await self._holder.stored(self._store.erase_fragments, bytes(standing.vault), below, keep)
-
     def _lost(self, machine: Renewal) -> frozenset[PartyId]:
         parties = {*machine.standing.members, *(seat.party for seat in machine.wanted)}
         return frozenset(parties - self._links() - {self._keys.party})
-
-
-def _stayed(held: HeldRow | None, standing: Standing, me: PartyId) -> bool:
-    """Whether we have held a seat in every generation since the one that we know."""
-    if held is None:
-        return False
-    known = standing_of(held.standing) if held.standing else Standing(standing.terms, standing.deposit, ())
-    return known.seat_of(me) is not None and held_throughout(standing, me, known.generation)

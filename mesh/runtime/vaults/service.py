@@ -61,6 +61,7 @@ from protocols.vault.messages import (
     order,
 )
 from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
+from protocols.vault.recovery import VaultMissed, VaultRemains
 from protocols.vault.renewal_messages import RENEWAL_MESSAGES
 from protocols.vault.standing import Standing
 from protocols.vault.terms import sign_terms
@@ -78,7 +79,7 @@ TICK_S = 30.0
 CONFIRM_S = 3.0
 FLUSH_S = 1.0
 
-VAULT_MAIL: tuple[type, ...] = (*VAULT_MESSAGES, *RENEWAL_MESSAGES, VaultJoint)
+VAULT_MAIL: tuple[type, ...] = (*VAULT_MESSAGES, *RENEWAL_MESSAGES, VaultMissed, VaultRemains, VaultJoint)
 """All messages about vaults."""
 
 _ANSWERS = (VaultReceipt, VaultDecline, VaultConsent, VaultShare, VaultBadShare)
@@ -216,7 +217,7 @@ class Vaults:
         match message:
             case None:
                 await holder.linked(sender)
-                await self._keeper.linked(sender)
+                await self._keeper.standings.linked(sender)
                 await self._orders_for(sender)
             case VaultOffer():
                 await holder.on_offer(sender, message)
@@ -237,13 +238,17 @@ class Vaults:
             case VaultErased():
                 await self._on_erased(sender, message)
             case Standing():
-                await self._keeper.on_standing(sender, message)
+                await self._keeper.standings.on_standing(sender, message)
             case VaultJoint():
                 await self.joints.tell(sender, message)
             case VaultUsesAsk():
                 await self._answering.on_uses_ask(sender, message)
             case VaultUses():
                 await self._answering.on_uses(sender, message)
+            case VaultMissed():
+                await self._keeper.recovering.on_missed(sender, message)
+            case VaultRemains():
+                await self._keeper.recovering.on_remains(sender, message)
             case _ if isinstance(message, RENEWAL_MESSAGES):
                 self._allowance.charge(sender, renewal_messages.proofs(message))
                 await self._keeper.receive(sender, message)
