@@ -103,7 +103,7 @@ async def test_old_and_foreign_standings_cost_no_signature_and_ended_ones_bring_
             with pytest.raises(UnexpectedMessage):
                 await vaults._handle(me, invented(victim.node, index))
         assert checked == []
-        step = Succession(1, 0, 0, standing.seats, digest("x"), (), ())
+        step = Succession(1, 0, 0, standing.seats, digest("x"), (), (), ())
         forged = replace(standing, successions=(step,))
         with pytest.raises(MalformedMessage, match="0 ballots"):
             await vaults._handle(me, forged)
