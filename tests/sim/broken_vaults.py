@@ -6,7 +6,7 @@ import dataclasses
 from types import SimpleNamespace
 
 from protocols.sharing import shamir
-from protocols.vault import consent, dealing, decree, reading, renewal, terms
+from protocols.vault import consent, dealing, decree, reading, recovery, renewal, terms
 from tests.sim.broken_builds import Broken
 from tools.sim.vault_disk import Disk
 from tools.sim.vault_node import VaultNode
@@ -87,8 +87,25 @@ def far_votes(patch):
     patch.setattr(decree, "VIEWS_AHEAD", 10**9)
 
 
+def own_rosters(patch):
+    """A certificate names the words on dealings of the others only, not those that were decided on."""
+    honest = renewal.Renewal._finish
+
+    def finish(self, now, view, roster, commits):
+        mine = self.standing.seat_of(self._keys.party)
+        others = tuple(word for word in roster.held if word.ballot.seat != mine)
+        return honest(self, now, view, dataclasses.replace(roster, held=others), commits)
+
+    patch.setattr(renewal.Renewal, "_finish", finish)
+
+
+def nothing_kept(patch):
+    """Who missed a share finds nobody who kept what it is made of."""
+    patch.setattr(recovery.Remains, "answer", lambda self, seat: None)
+
+
 BUILDS = [
-    Broken(trusting_reader, draw, "right answer", 421),
+    Broken(trusting_reader, draw, "right answer", 301),
     Broken(kept_shares, draw, "few shares", 1),
     Broken(hasty_newcomers, draw, "consent", 0),
     Broken(no_overlap, draw, "consent", 4),
@@ -97,6 +114,8 @@ BUILDS = [
     Broken(half_erased, draw, "erased", 6),
     Broken(gullible_holders, draw, "blameless", 27),
     Broken(endless_views, draw, "ends", 258),
-    Broken(far_votes, draw, "bounded memory", 37),
+    Broken(far_votes, draw, "bounded memory", 80),
     Broken(unwitnessed, draw, "consent", 0),
+    Broken(own_rosters, draw, "one generation", 0),
+    Broken(nothing_kept, draw, "ends", 183),
 ]

@@ -9,7 +9,15 @@ import pytest
 
 from tests.sim import broken_meshes, broken_programs, broken_sessions, broken_vaults
 from tests.sim.broken_builds import first_caught
-from tools.sim import mesh_admission, mesh_beacons, mesh_world, program_world, world
+from tools.sim import (
+    mesh_admission,
+    mesh_beacons,
+    mesh_world,
+    program_world,
+    vault_checkers,
+    vault_world,
+    world,
+)
 from tools.sim.checkers import CHECKERS
 from tools.sim.mesh_checkers import MESH_CHECKERS
 from tools.sim.runner import run
@@ -21,6 +29,7 @@ WORLDS = {
     "sessions": (CHECKERS, (world,), broken_sessions.BUILDS),
     "meshes": (MESH_CHECKERS, (mesh_world, mesh_beacons, mesh_admission), broken_meshes.BUILDS),
     "programs": ((), (program_world,), broken_programs.BUILDS),
+    "vaults": ((), (vault_checkers, vault_world), broken_vaults.BUILDS),
 }
 
 
