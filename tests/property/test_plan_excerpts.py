@@ -9,13 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mesh.net.transport import MAX_FRAME_BYTES
 from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions import plan_tree
 from protocols.sessions.assembly import first_generation
 from protocols.sessions.excerpt import Branch, Excerpt, Excerpts, Place, read
-from protocols.sessions.messages import Roster
-from protocols.sessions.plan import Job, Placed, Plan, Query, Seat, Stage, hops_needed
+from protocols.sessions.messages import PlanOffer, Roster
+from protocols.sessions.plan import (
+    MAX_STAGES,
+    Job,
+    Placed,
+    Plan,
+    Query,
+    Seat,
+    SortitionProof,
+    Stage,
+    hops_needed,
+)
 from protocols.sessions.plan_rules import check
 from protocols.sessions.plan_tree import DealerMap, Shape, check_place
 from protocols.sessions.roster import check_roster
@@ -253,3 +264,18 @@ def test_no_more_devices_count_than_the_header_admits() -> None:
     check_roster(root, Roster(few.root, 0, (), (), count=5))
     with pytest.raises(MalformedMessage, match="6 contributed to a plan of 5"):
         check_roster(root, Roster(few.root, 0, (), (), count=6))
+
+
+def test_a_plan_of_as_many_stages_as_there_may_be_fits_one_frame() -> None:
+    """With 14 dealers in each of its clusters, and every committee of the planner's largest size."""
+    shape = Shape(1437, 16)
+    assert MAX_STAGES - 3 <= shape.size <= MAX_STAGES
+    adders = tuple(party(index) for index in range(8))
+    stages = tuple(
+        Stage("s" * 57, seats(100, 13), 4, adders, seats(200, 8),
+              tuple(party(14 * index + i) for i in range(14)) if index < 1437 else (), shape.children(index))
+        for index in range(shape.size)
+    )  # fmt: skip
+    proofs = tuple(SortitionProof(party(index), bytes(80)) for index in range(1437))
+    large = replace(plan(), stages=stages, proofs=proofs, fan_in=16, hops=hops_needed(shape.depth))
+    assert len(codec.encode(PlanOffer(large))) + 4096 < MAX_FRAME_BYTES

@@ -118,10 +118,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _scale(options: argparse.Namespace) -> int:
-    report = scale.measure(options.devices, options.clusters)
-    smaller = options.clusters // scale.SMALLER
-    if smaller > 1:
-        report["growth"] = scale.growth(report, options.devices * smaller // options.clusters, smaller)
+    report = scale.compared(scale.measure(options.devices, options.clusters))
     if not options.json:
         print(scale.table(report))
     print(json.dumps(report))

@@ -6,11 +6,19 @@ some have other roles besides. `device` are those that have none.
 
 A round is one message after another: the longest chain of messages that ends at the party.
 
-The plan goes out by role. What a role sends and receives is told apart from plan and result: the part of the
-plan that concerns it, and the result with the rosters on its path. These grow with the height of the tree and
-with what hangs below one stage (27 at most), the root's and its adder's work with the latter, and only the
-initiator's with the mesh. `growth` sets the figures beside those of a mesh of an eighth of the clusters, of
-the same size each, whose root has fewer children: 1.0 where a role's cost depends on neither.
+The plan goes out by role. What a role sends and receives itself is told apart from plan and result: the part
+of the plan that concerns it, and the result with what shows that it was counted. `growth` sets the figures
+beside those of a mesh of an eighth of the clusters, of the same size each; `with_larger_clusters` sets that
+mesh with clusters of twice the size beside it:
+
+    device            its own traffic depends on neither. Plan and result: O(log N), for each level of the
+                      tree a stage and a roster's head and link, with ceil(log2 fan-in) hashes each
+                      (`per_level` has the bytes); besides, the list of its own cluster
+    cluster member    grows with its cluster; besides O(log N) as a device, and of each dealer a path
+                      of about log2 N hashes, by which it is of one cluster alone
+    inner stages      grow with what hangs below one of them: 27 at most. The root has fewer children in the
+                      smaller mesh; its figures have their bound where a region's do
+    initiator         grows with the mesh: it sends everybody its part of the plan
 """
 
 from __future__ import annotations
@@ -33,7 +41,7 @@ from tools.sim.world import World
 
 N, T = 4, 1
 REGION = 27
-COSTS = ("messages_sent", "messages_received", "bytes_sent", "bytes_received", "plan_and_result_bytes")
+COSTS = ("messages_sent", "messages_received", "bytes_sent", "bytes_received", "plan_bytes", "result_bytes")
 SMALLER = 8
 
 
@@ -74,7 +82,9 @@ class Metered(World):
     def __init__(self, plan: Plan, keys: list[PartyKeys]) -> None:
         self.sent: dict[PartyId, list[int]] = defaultdict(lambda: [0, 0])
         self.received: dict[PartyId, list[int]] = defaultdict(lambda: [0, 0])
-        self.shared: dict[PartyId, int] = defaultdict(int)
+        self.offered: dict[PartyId, int] = defaultdict(int)
+        self.resulted: dict[PartyId, int] = defaultdict(int)
+        self.level = {"plan_bytes": 0, "result_bytes": 0}
         self.depth: dict[PartyId, int] = defaultdict(int)
         self._sizes: dict[int, tuple[object, int]] = {}
         super().__init__(Scenario(1, latency_s=(0.01, 0.01), total_s=60.0, collect_s=5.0), cast=(plan, keys))
@@ -99,9 +109,23 @@ class Metered(World):
         self.depth[to] = max(self.depth[to], depth)
         self.received[to][0] += 1
         self.received[to][1] += size
-        if isinstance(inner, PlanOffer | ExcerptOffer | Result):
-            self.shared[to] += size
+        if isinstance(inner, PlanOffer | ExcerptOffer):
+            self.offered[to] += size
+        if isinstance(inner, Result):
+            self.resulted[to] += size
+            if len(inner.below) > 1:  # to a cluster: the first is of the region above
+                self._note("result_bytes", inner.below[0])
+        if isinstance(inner, ExcerptOffer) and len(inner.excerpt.branches) > 1:
+            self._note("plan_bytes", inner.excerpt.branches[-2])
         super()._deliver(sender, to, inner)
+
+    def _note(self, what: str, part: Any) -> None:
+        """Of a level below the root; the largest, of a stage with all its children."""
+        self.level[what] = max(self.level[what], self._size(part))
+
+    def own_bytes(self, party: PartyId) -> int:
+        """Received but for plan and result."""
+        return self.received[party][1] - self.offered[party] - self.resulted[party]
 
 
 def measure(devices: int, clusters: int) -> dict[str, Any]:
@@ -123,8 +147,9 @@ def measure(devices: int, clusters: int) -> dict[str, Any]:
             "messages_sent": round(sum(world.sent[p][0] for p in parties) / count, 1),
             "messages_received": round(sum(world.received[p][0] for p in parties) / count, 1),
             "bytes_sent": round(sum(world.sent[p][1] for p in parties) / count),
-            "bytes_received": round(sum(world.received[p][1] - world.shared[p] for p in parties) / count),
-            "plan_and_result_bytes": round(sum(world.shared[p] for p in parties) / count),
+            "bytes_received": round(sum(world.own_bytes(p) for p in parties) / count),
+            "plan_bytes": round(sum(world.offered[p] for p in parties) / count),
+            "result_bytes": round(sum(world.resulted[p] for p in parties) / count),
             "rounds": max(world.depth[p] for p in parties),
         }
     opened = sum(type(machine.outcome).__name__ == "Opened" for machine in world.machines.values())
@@ -138,27 +163,49 @@ def measure(devices: int, clusters: int) -> dict[str, Any]:
         "seconds": round(ended - made, 1),
         "cpu_seconds": round(used, 1),
         "seconds_to_make_keys": round(made - begun, 1),
+        "per_level": world.level,
         "roles": per_role,
     }
 
 
-def growth(report: dict[str, Any], devices: int, clusters: int) -> dict[str, dict[str, float]]:
-    """By which factor each cost of each role exceeds that of a mesh of `devices` in `clusters`."""
-    small = measure(devices, clusters)["roles"]
+def compared(report: dict[str, Any]) -> dict[str, Any]:
+    """The report, beside a smaller mesh of like clusters, and that beside one of larger clusters."""
+    devices, clusters = report["devices"], report["clusters"]
+    smaller = clusters // SMALLER
+    if smaller < 2:
+        return report
+    base = measure(devices * smaller // clusters, smaller)
+    larger = measure(2 * base["devices"], smaller)
+    return {**report, "growth": _factors(report, base), "with_larger_clusters": _factors(larger, base)}
+
+
+def _factors(report: dict[str, Any], base: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """By which factor each cost of each role exceeds that of another mesh."""
     return {
-        role: {cost: round(row[cost] / max(small[role][cost], 1), 2) for cost in COSTS}
+        role: {cost: round(row[cost] / max(base["roles"][role][cost], 1), 2) for cost in (*COSTS, "rounds")}
         for role, row in report["roles"].items()
-        if role in small
+        if role in base["roles"]
     }
 
 
 def table(report: dict[str, Any]) -> str:
     """For people."""
-    columns = ("parties", *COSTS, "rounds")
-    lines = [f"{'role':16}" + "".join(f"{name.replace('_', ' '):>23}" for name in columns)]
-    for role, row in report["roles"].items():
-        lines.append(f"{role:16}" + "".join(f"{row[name]:>23}" for name in columns))
-    for role, factors in report.get("growth", {}).items():
-        told = ", ".join(f"{cost.replace('_', ' ')} x{factor}" for cost, factor in factors.items())
-        lines.append(f"{role} against a mesh of 1/{SMALLER}: {told}")
-    return "\n".join(lines)
+    lines = [_heading("per party", ("parties", *COSTS, "rounds")), *_rows(report["roles"])]
+    titles = {
+        "growth": f"times what it is in a mesh of 1/{SMALLER} of the clusters",
+        "with_larger_clusters": f"times, in that mesh of 1/{SMALLER}, with clusters of twice the size",
+    }
+    for name, title in titles.items():
+        if name in report:
+            lines += ["", title, _heading("", (*COSTS, "rounds")), *_rows(report[name])]
+    level = report["per_level"]
+    told = f"plan {level['plan_bytes']} bytes, result {level['result_bytes']} bytes"
+    return "\n".join([*lines, "", f"a device, for each level that the tree has more: {told}"])
+
+
+def _heading(corner: str, columns: tuple[str, ...]) -> str:
+    return f"{corner:16}" + "".join(f"{name.replace('_', ' '):>18}" for name in columns)
+
+
+def _rows(rows: dict[str, dict[str, float]]) -> list[str]:
+    return [f"{role:16}" + "".join(f"{cell:>18}" for cell in row.values()) for role, row in rows.items()]
