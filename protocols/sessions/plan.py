@@ -40,8 +40,8 @@ VAULTS = "vault:"
 """Data sets that are sums over vaults begin so."""
 
 MAX_STAGES = 1536
-"""Who asks for a whole plan gets it in one frame of 4 MB. A stage of 13 seats, 8 substitutes and 8 adders takes
-2 KB, a dealer 34 bytes: room for 1,437 clusters and the stages above them, of some 20,000 devices."""
+"""Who asks for a whole plan gets it in one frame of 4 MB. A stage of 13 seats, 8 substitutes and 8 adders
+takes 2 KB, a dealer 34 bytes: room for 1,437 clusters and the stages above them, of some 20,000 devices."""
 MAX_DEALERS = 4096
 MAX_LENGTH = 8192
 MAX_FAN_IN = 64
