@@ -29,7 +29,8 @@ dropped here: a Snapshot without it takes the place of all that was stored, whic
 that state nor what is stored after it tells the share to who has it and the keys of this node:
 
   - of messages taken, which must be known again, there is a digest only; none to that seat is stored from
-    then on, and what was sealed to it and passed our hands as an adder is dropped (`Posts.blind`);
+    then on, and what was sealed to it and passed our hands as an adder is dropped (`Posts.blind`); only our
+    own dealing may be found, one input of the sum, which was ours;
   - the share as we dealt it again is kept, for another adder, sealed to the new seats; the seed that would
     open these sealings has been replaced (`SessionParty._erase`); our own new seat opens one share of t + 1.
 
