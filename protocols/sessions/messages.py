@@ -71,13 +71,18 @@ class Ballot:
 Ballots = Annotated[tuple[Ballot, ...], AtMost(16)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Certificate:
     """A roster with a quorum of ballots: there is no other for this stage and generation."""
 
     KIND: ClassVar[str] = "certificate"
     roster: Roster
     ballots: Ballots
+
+    @cached_property
+    def checked_by(self) -> dict[int, object]:
+        """Assemblies, by identity, that it passed with: a party's roles each ask (`check_certificate`)."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

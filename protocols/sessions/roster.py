@@ -181,7 +181,15 @@ def check_sources(assembly: Assembly, roster: Roster, certificates: dict[int, Ce
 
 
 def check_certificate(assembly: Assembly, certificate: Certificate, in_part: bool = False) -> None:
-    """Raise MalformedMessage unless a quorum of `assembly` signed the roster, shown whole or `in_part`."""
+    """Raise MalformedMessage unless a quorum of `assembly` signed the roster, shown whole or `in_part`.
+
+    Once for each assembly and certificate: both never change, and member, adder and dealer of one party ask.
+    """
+    whole = certificate.roster.hidden is None
+    if whole and certificate.checked_by.get(id(assembly)) is assembly:
+        return
     check_roster(assembly, certificate.roster, certified=True, in_part=in_part)
     subject = roster_digest(assembly.session, certificate.roster)
     check_ballots(assembly, certificate.ballots, ROSTER, subject, assembly.quorum)
+    if whole:
+        certificate.checked_by[id(assembly)] = assembly
