@@ -349,12 +349,9 @@ class World(EventHeap):
 
     def _carry_out(self, party: PartyId, effect: Effect) -> None:
         if isinstance(effect, Broadcast):
-            if self._durable or party in self.behaviours:
-                for to in effect.to:
-                    self._send(party, to, effect.message)
-            else:
-                for to in effect.to:
-                    self._post(party, to, effect.message)
+            send = self._send if self._durable or party in self.behaviours else self._post
+            for to in effect.to:
+                send(party, to, effect.message)
         elif isinstance(effect, Send):
             self._send(party, effect.to, effect.message)
         elif isinstance(effect, Publish):
