@@ -285,7 +285,8 @@ class Adder:
         """Send shares that waited, then propose or certify."""
         if self._parcels.due is None:
             return self._proceed(now)
-        return [*self._parcels.take(now, self.ledger.all_dealt(self.lost)), *self._proceed(now)]
+        hurry = now >= self._collect_until or self.ledger.all_dealt(self.lost)
+        return [*self._parcels.take(now, hurry), *self._proceed(now)]
 
     def _proceed(self, now: float) -> list[Effect]:
         """Propose as soon as nothing more need be awaited; hand on the certificate of a rank that is gone."""

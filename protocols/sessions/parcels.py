@@ -1,10 +1,14 @@
 """Shares on their way from an adder to the members: one message, signature and receipt for many dealings.
 
-A cluster of a bulk session has many dealers (`planner`), and a share of a mask's key is short: signing,
-reading and answering a message for each would cost more than the shares. So what dealers sent within
-PARTS_WAIT_S goes out together, at most MAX_PARTS at a time, and at once when nobody is left to wait for.
-Members then judge them together, too (`dealing.accept_each`), and nothing waits for them: masked vectors take
-longer than their dealings. In other sessions, with few dealers each, a share goes out as it comes.
+To sign, read and answer a message for each share would cost more than the shares: of a tree with committees
+of seven, four of ten messages were shares of resharings and their receipts. So what dealers sent within
+PARTS_WAIT_S goes out together, up to MAX_PARTS or PARCEL_BYTES at a time, and at once when there is nobody
+left, or no time, to wait for. Members then judge them together, too (`dealing.accept_each`).
+
+That is so where a stage takes in committees' sums only: their members deal at the same moment. And in a
+cluster of a bulk session, which has many dealers (`planner`), whose masked vectors take longer than their
+dealings anyway; there committees of up to FEW_DEALERS are not held back. The few devices of other sessions
+deal when they can, and nobody waits for them here.
 
 Invariant: each dealing that was put in goes to every member once, at the latest PARTS_WAIT_S later.
 """
@@ -18,7 +22,8 @@ from protocols.sessions.messages import MAX_PARTS, Part, Parts
 
 PARTS_WAIT_S = 0.1
 FEW_DEALERS = 8
-"""Up to this many members who reshare to a stage, nothing is held back: their shares are waited for."""
+PARCEL_BYTES = 64 * 1024
+"""Of one member's shares in one message: longer shares cost what they cost, one by one or together."""
 
 
 class Parcels:
@@ -27,8 +32,7 @@ class Parcels:
     def __init__(self, assembly: Assembly) -> None:
         self.due: float | None = None
         self._assembly = assembly
-        devices = bool(assembly.plan.stages[assembly.stage].dealers)
-        self._together = assembly.plan.bulk is not None and (devices or len(assembly.expected) > FEW_DEALERS)
+        self._together = _together(assembly)
         self._waiting: list[Account] = []
 
     def put(self, now: float, account: Account) -> None:
@@ -37,20 +41,36 @@ class Parcels:
         if self.due is None:
             self.due = now + PARTS_WAIT_S
 
-    def take(self, now: float, complete: bool) -> list[Effect]:
-        """What is to be sent now; `complete`: there is no other dealing to wait for."""
+    def take(self, now: float, hurry: bool) -> list[Effect]:
+        """What is to be sent now; `hurry`: there is no other dealing, or no more time, to wait for."""
         if self.due is None:
             return []
-        if self._together and not complete and now < self.due and len(self._waiting) < MAX_PARTS:
+        step = self._step()
+        if step > 1 and not hurry and now < self.due and len(self._waiting) < step:
             return []
         waiting, self._waiting, self.due = self._waiting, [], None
-        step = MAX_PARTS if self._together else 1
         batches = [waiting[i : i + step] for i in range(0, len(waiting), step)]
         return [
             Send(member, _message([Part(a.deal.dealing, a.deal.sealed[seat]) for a in batch]))
             for batch in batches
             for seat, member in enumerate(self._assembly.members)
         ]
+
+    def _step(self) -> int:
+        """How many shares one message takes."""
+        if not self._together:
+            return 1
+        if self._assembly.plan.bulk is not None:
+            return MAX_PARTS
+        longest = max(len(blob) for account in self._waiting for blob in account.deal.sealed)
+        return max(1, min(MAX_PARTS, PARCEL_BYTES // longest))
+
+
+def _together(assembly: Assembly) -> bool:
+    """Whether shares wait for one another."""
+    if assembly.plan.bulk is None:
+        return not any(source.is_devices for source in assembly.sources)
+    return bool(assembly.plan.stages[assembly.stage].dealers) or len(assembly.expected) > FEW_DEALERS
 
 
 def _message(parts: list[Part]) -> Part | Parts:
