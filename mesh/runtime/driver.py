@@ -6,6 +6,7 @@ it is durable. If the journal cannot be written the session ends here and nothin
 A session's end is booked at once, before the party lingers to relay: first the owner's ledger (`on_end`),
 then the journal, which forgets the session's secrets. A crash between the two ends the session once more,
 alike. A node stopped in mid-session leaves it open in the journal and goes on with it when it is back.
+An end in doubt is booked only after DOUBT_LINGER_S: until then the machine does its part in clearing it up.
 
 The mailbox is bounded; what does not fit is dropped and counted. A bug of ours ends this session alone,
 with the traceback in our own log; it is never counted as a peer's fault.
@@ -40,6 +41,8 @@ MAX_PARTY_BYTES = 16 * 1024 * 1024
 """Of one sender's messages waiting in one mailbox: the largest few dealings, not a flood."""
 LINGER_S = 10.0
 """How long a party goes on relaying after its session ended, so that the others end too."""
+DOUBT_LINGER_S = 40.0
+"""How long one whose session ended in doubt goes on: those that can clear it up may be down for a while."""
 BULK_LINGER_S = 60.0
 """The masked total may still be on its way when the keys are open already."""
 HEAVY_LENGTH = 2048
@@ -168,17 +171,18 @@ class Driver:
             await self._carry_out(self._resumed)
         else:
             await self._carry_out(await self._step(machine.start, trio.current_time()))
-        until = math.inf
+        until, doubted = math.inf, False
         while True:
-            if machine.outcome is not None and self.bulk is None:
+            if machine.outcome is not None and self.bulk is None and not machine.in_doubt:
                 await self._book()
             elif machine.outcome is not None and self._on_end is not None and not self._owner_told:
                 self._owner_told = (
                     True  # the journal has it when the vectors are gone; the owner need not wait
                 )
                 await self._on_end()
-            if machine.outcome is not None and until == math.inf:
-                until = trio.current_time() + (LINGER_S if self.bulk is None else BULK_LINGER_S)
+            if machine.outcome is not None and (until == math.inf or doubted != machine.in_doubt):
+                doubted, brief = machine.in_doubt, DOUBT_LINGER_S if machine.in_doubt else LINGER_S
+                until = trio.current_time() + (brief if self.bulk is None else BULK_LINGER_S)
             deadline = min(until, math.inf if machine.deadline is None else machine.deadline)
             item = await self._mail.next(deadline)
             now = trio.current_time()

@@ -39,6 +39,7 @@ from mesh.api.shapes import (
 from mesh.overlay import sortition
 from mesh.runtime import places
 from mesh.runtime.jobs.calculation import Calculation, job_of, prepare
+from mesh.runtime.jobs.gathering import gathered
 from mesh.runtime.jobs.records import Job, Jobs, cancelled_by_person
 from mesh.runtime.jobs.store import Stored
 from mesh.runtime.node import Node
@@ -215,8 +216,8 @@ class MemberService:
             run = JointJob(self._node, work).run if several else VaultJob(self._node.vaults, work).run
             self._nursery.start_soon(self._until_ended, work, run)
             return work.info.id
-        picture = self._node.picture()
-        sortition.committee_size(len(picture.view.alive_gateways))
+        await gathered(self._node)
+        sortition.committee_size(len(self._node.picture().view.alive_gateways))
         work = await self._new(spec)
         calculation = (ProgramCalculation if is_program(spec) else Calculation)(self._node, work)
         await trio.to_thread.run_sync(self._node.jobs.save, work.info)

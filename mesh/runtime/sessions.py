@@ -32,6 +32,7 @@ from mesh.runtime.jobs.inquiry import Inquiry
 from mesh.runtime.journal import Journal, LeftOpen
 from mesh.runtime.postman import Postman
 from mesh.runtime.programs.resumption import is_program
+from mesh.runtime.refusals import Refusals
 from mesh.runtime.registry import Registry
 from mesh.runtime.resumption import gone_on_with
 from mesh.runtime.training.runs import Runs
@@ -49,7 +50,6 @@ from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
     NO_VECTOR,
     AbortProof,
-    Decline,
     PeerLinked,
     PeersLost,
     PlanOffer,
@@ -114,6 +114,7 @@ class Sessions:
         self._inputs = inputs
         self._runs = runs
         self._wholes = judging.WholePlans(postman)
+        self._refusals = Refusals(keys, journal, postman)
         self._considering: dict[SessionId, PartyId] = {}
         self._data_lock = trio.CapacityLimiter(1)
         self._nursery: trio.Nursery | None = None
@@ -145,13 +146,15 @@ class Sessions:
             return
         busy = self.registry.busy()
         if len(busy) + len(self._considering) >= self._max_live:
-            self._decline(plan, f"{self._max_live} sessions are live here already")
+            self._refusals.decline(plan, f"{self._max_live} sessions are live here already")
             return
         if self._keys.party not in plan.parties:
             raise UnexpectedMessage("we have no role in this plan")
         theirs = [driver.machine.plan.initiator for driver in busy]
         if [*theirs, *self._considering.values()].count(sender) >= max(1, self._max_live // 2):
-            self._decline(plan, "half of the sessions that can be live here are the initiator's already")
+            self._refusals.decline(
+                plan, "half of the sessions that can be live here are the initiator's already"
+            )
             return
         self._start(plan)
 
@@ -213,7 +216,7 @@ class Sessions:
         store: VectorStore | None = None
         offered = False
         try:
-            if await trio.to_thread.run_sync(self._journal.knows, plan.session):
+            if await self._refusals.is_known(plan):
                 return
             plan = await self._wholes.judged(plan, self._judge)
             store = masked.open_store(self._spool, plan)
@@ -230,7 +233,7 @@ class Sessions:
             if plan.initiator == self._keys.party:
                 self._report(plan, events.Aborted(error.code, str(error.args[0]), not offered))
             else:
-                self._decline(plan, error.sentence())
+                await self._refusals.refuse(plan, error.sentence())
             return
         except Exception:  # the session boundary: a bug in judging a plan ends no other session
             log.exception("plan not judged by our own fault", session=plan.session.short())
@@ -239,7 +242,7 @@ class Sessions:
             if plan.initiator == self._keys.party:
                 self._report(plan, events.Aborted("C-900", reason, not offered))
             else:
-                self._decline(plan, reason)
+                await self._refusals.refuse(plan, reason)
             return
         finally:
             self._considering.pop(plan.session, None)
@@ -378,14 +381,6 @@ class Sessions:
                 await self._in_room(lambda: self._room.record_use(plan, opened=False))
         except MeshError as error:
             log.warning("ledger", why=error.sentence())
-
-    def _decline(self, plan: Plan, reason: str) -> None:
-        stage = plan.cluster_of(self._keys.party)
-        adders = plan.stages[stage].adders if stage is not None else ()
-        told = dict.fromkeys((plan.initiator, *adders))
-        told.pop(self._keys.party, None)
-        decline = Decline(stage or 0, reason[:500], whole=True)
-        self._postman.post(told, decline, session=plan.session, epoch=plan.epoch, stage=stage or 0)
 
     def _lost(self, plan: Plan, linked: set[PartyId]) -> PeersLost:
         """Whom we do not reach; who has not been met since our start may not have come back to us yet."""

@@ -1,107 +1,165 @@
 """When an abort is certain, and how that is shown to anybody, later as well.
 
-An abort ballot is a root member's promise not to vote for a roster or a handover, nor to open, from then
-on; who had voted for a roster or a handover before says so. An abort is definite in two cases:
+An abort ballot is a promise, of somebody who sits at the root or may come to sit there, to vote for no roster
+and no handover and to show no share of the total, in any generation, from then on. It also says what was done
+before: the latest generation in which its author voted for a roster, the latest whose end it agreed to (by an
+interim roster or a handover, see `handover`), and whether it showed a share of the total: that binds nobody.
 
-    no certificate can come   n - q + 1 + t ballots of members that had voted for nothing: n - q + 1 of them
-                              are honest and keep the promise, the other q - 1 make no quorum
-    nobody will open it       ballots of all n members, none of which had opened or handed over. One fewer
-                              would not do: with a certificate that was held back, a single honest member
-                              that goes on shows its share to the t liars, who then have t + 1
+What can be opened. The total of generation i, the one that certified a roster that is not interim; its
+members may show shares of it, and after handovers those of i+1 … g as well. Generations form one chain
+(`handover`), so ballots are judged against the chain of certificates up to some generation g:
+
+    nothing certified   n - q + 1 + t ballots of members of g that voted for no roster in g: n - q + 1 of them
+                        are honest and keep the promise, the other q - 1 make no quorum. So g has no sum to
+                        open, and no next generation. If all links of the chain are interim rosters, nothing
+                        was or will be opened: each generation before g has spent its one roster on a sum
+                        that only moves on
+    nobody opens        ballots of all n members of g, of which n - q + 1 + t agreed to no end of g, so that
+                        no generation comes after it. One ballot fewer would not do: with a certificate that
+                        was held back, a single honest member that goes on shows its share to the t liars, who
+                        then have t + 1
+
+and in both cases, if the chain ends with handovers, ballots of all n members of every generation from i on
+to the one before g: all of them hold shares of the total.
+
+What an interim handover releases: each old member deals its share of an interim sum anew, to the seats of
+the next generation, and erases it. Nobody shows it, and t corrupt members of each generation learn nothing
+of the sum (`handover`, Privacy). So to have agreed to one, or to have dealt, opens nothing by itself. It only
+means that ballots of the old generation say nothing of the new one, in which other members may open: the
+ballots of the new one are what counts, and a member of both gives one for all generations.
 
 Ballots are signed, so those that make an abort definite convince everybody: an owner whose device was away
-learns that nothing was revealed. A root member that declines the whole plan never votes either; its refusal
-counts for the initiator, who heard it, and proves nothing to others.
+learns that nothing was revealed. Whoever declines the whole plan gives such a ballot, too, and must never
+take part any more (see mesh/runtime/sessions); one that is not signed counts for nobody.
 
-Symbols: n seats, q quorum, t threshold.
+Symbols: n seats, q quorum, t threshold, g generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.errors import LocalMisuse, MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
-from protocols.sessions import events
+from protocols.sessions.abort_messages import AbortVote, Pledge
+from protocols.sessions.assembly import Assembly
+from protocols.sessions.collecting import Member
+from protocols.sessions.handover import generations
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import AbortProof, AbortVote, Ballot
+from protocols.sessions.messages import AbortProof
 from protocols.sessions.plan import Plan
+from protocols.sessions.rootwork import RootWork
+from protocols.sessions.succession import Slot
 from protocols.wire.digest import digest
 from protocols.wire.envelope import check_statement, sign_statement
 
 _LABEL = "abort ballot"
 
 
-def cast(plan: Plan, keys: PartyKeys, code: str, reason: str, *, voted: bool, released: bool) -> AbortVote:
-    """A root member's promise, signed."""
-    members = plan.stages[plan.root].members
-    vote = AbortVote(code, reason, voted, released)
-    if keys.party not in members:
-        return vote
+def seatable(plan: Plan) -> tuple[PartyId, ...]:
+    """Who sits at the root or may come to sit there."""
+    root = plan.stages[plan.root]
+    return tuple(dict.fromkeys((*root.members, *(seat.party for seat in root.substitutes))))
+
+
+def audience(plan: Plan) -> tuple[PartyId, ...]:
+    """Who is told of abort ballots."""
+    return tuple(dict.fromkeys((plan.initiator, *seatable(plan))))
+
+
+def cast(plan: Plan, keys: PartyKeys, vote: AbortVote) -> AbortVote:
+    """The promise, signed. Raises LocalMisuse for somebody who never sits at the root."""
+    if keys.party not in seatable(plan):
+        raise LocalMisuse("only those who may sit at the root have an abort ballot")
     signature = sign_statement(keys.signing_seed, _LABEL, _subject(plan.session, vote))
-    return AbortVote(code, reason, voted, released, Ballot(members.index(keys.party), signature))
+    return replace(vote, pledge=Pledge(keys.party, signature))
+
+
+def refusal(plan: Plan, keys: PartyKeys, reason: str) -> AbortVote:
+    """The ballot of who takes no part in the plan, now or later. Raises LocalMisuse as `cast`."""
+    return cast(plan, keys, AbortVote("C-305", reason[:500], 0, 0, released=False))
 
 
 def _subject(session: SessionId, vote: AbortVote) -> Digest:
-    flags = bytes([vote.voted, vote.released])
+    flags = bytes([vote.voted, vote.agreed, vote.released])
     return digest("abort", session, vote.code.encode(), vote.reason.encode(), flags)
 
 
 def _is_signed(plan: Plan, vote: AbortVote) -> bool:
-    members = plan.stages[plan.root].members
-    if vote.ballot is None or vote.ballot.seat >= len(members):
+    if vote.pledge is None or vote.pledge.party not in seatable(plan):
         return False
-    subject = _subject(plan.session, vote)
-    return check_statement(members[vote.ballot.seat], _LABEL, subject, vote.ballot.signature)
+    return check_statement(vote.pledge.party, _LABEL, _subject(plan.session, vote), vote.pledge.signature)
 
 
-def _is_definite(plan: Plan, votes: Iterable[AbortVote]) -> bool:
-    """Whether these ballots, of different root members, exclude that anything was or will be opened."""
-    root = plan.stages[plan.root]
-    binding = [vote for vote in votes if not vote.released]
-    uncast = sum(not vote.voted for vote in binding)
-    return uncast >= root.size - root.quorum + 1 + root.threshold or len(binding) == root.size
+def _is_definite(chain: Sequence[Assembly], interim: int, votes: Mapping[PartyId, AbortVote]) -> bool:
+    """Whether these ballots exclude that anything was or will be opened.
+
+    `chain`: all generations up to the one that is judged; `interim`: how many gave way while they collected.
+    """
+    last = chain[-1]
+    binding = {party: vote for party, vote in votes.items() if not vote.released}
+    for assembly in chain[interim:-1]:  # they hold shares of the total
+        if not all(member in binding for member in assembly.members):
+            return False
+    here = [binding[member] for member in last.members if member in binding]
+    enough = len(last.members) - last.quorum + 1 + last.threshold
+    if sum(vote.voted <= last.generation for vote in here) >= enough:
+        return True
+    staying = sum(vote.agreed <= last.generation for vote in here)
+    return len(here) == len(last.members) and staying >= enough
 
 
 def check_proof(plan: Plan, proof: AbortProof) -> None:
     """Raise MalformedMessage unless `proof` shows that the session was aborted for certain."""
-    seats = [vote.ballot.seat for vote in proof.votes if vote.ballot is not None]
-    if len(set(seats)) != len(proof.votes) or not all(_is_signed(plan, vote) for vote in proof.votes):
-        raise MalformedMessage("an abort is shown by signed ballots of different members")
-    if not _is_definite(plan, proof.votes):
+    votes = {vote.pledge.party: vote for vote in proof.votes if vote.pledge is not None}
+    if len(votes) != len(proof.votes) or not all(_is_signed(plan, vote) for vote in proof.votes):
+        raise MalformedMessage("an abort is shown by signed ballots of different parties of the root")
+    chain = generations(plan, plan.root, proof.interim, proof.handovers)
+    if not _is_definite(chain, len(proof.interim), votes):
         raise MalformedMessage(f"{len(proof.votes)} abort ballots do not exclude an opening")
 
 
 class AbortTally:
-    """Abort ballots of one session's root members."""
+    """Abort ballots of one session."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, root: RootWork) -> None:
+        """`root` knows the chain of generations."""
         self.plan = plan
         self.votes: dict[PartyId, AbortVote] = {}
+        self._root = root
 
     def add(self, sender: PartyId, message: AbortVote) -> None:
-        """Count a ballot, the first of each member. Raises UnexpectedMessage, MalformedMessage."""
-        members = self.plan.stages[self.plan.root].members
-        if sender not in members:
-            raise UnexpectedMessage("abort ballots come from root members")
-        if message.ballot is not None and (
-            message.ballot.seat != members.index(sender) or not _is_signed(self.plan, message)
-        ):
+        """Count a ballot, the first of each party. Raises UnexpectedMessage, MalformedMessage."""
+        if sender not in seatable(self.plan):
+            raise UnexpectedMessage("abort ballots come from those who may sit at the root")
+        if message.pledge is None or message.pledge.party != sender or not _is_signed(self.plan, message):
             raise MalformedMessage("forged abort ballot", blame=sender)
         self.votes.setdefault(sender, message)
 
-    @property
-    def aborted(self) -> events.Aborted | None:
-        """The definite abort that the ballots show, if they do."""
-        if not self.votes or not _is_definite(self.plan, self.votes.values()):
-            return None
-        first = next(vote for vote in self.votes.values() if not vote.released)
-        return events.Aborted(first.code, first.reason, definite=True)
+    def own(self, keys: PartyKeys, code: str, reason: str, members: Mapping[Slot, Member]) -> AbortVote:
+        """Our ballot, by what our `members` did at the root. Raises LocalMisuse if we never sit there."""
+        seats = {slot[1] + 1: member for slot, member in members.items() if slot[0] == self.plan.root}
+        voted = max((count for count, member in seats.items() if member.voted), default=0)
+        agreed = max((count for count, member in seats.items() if member.gives_way), default=0)
+        vote = AbortVote(code, reason, voted, max(agreed, self._root.agreed), self._root.released)
+        return cast(self.plan, keys, vote)
 
     @property
     def proof(self) -> AbortProof | None:
-        """The same for others: of signed ballots only."""
-        signed = [vote for vote in self.votes.values() if vote.ballot is not None and not vote.released]
-        if not signed or not _is_definite(self.plan, signed):
+        """The ballots that make the abort certain, if they do; the one that came first stands first."""
+        interim, handovers = self._root.links
+        if not self.votes or not _is_definite(self._root.generations, len(interim), self.votes):
             return None
-        return AbortProof(tuple(sorted(signed, key=lambda vote: vote.ballot.seat if vote.ballot else 0)))
+        return AbortProof(tuple(v for v in self.votes.values() if not v.released), interim, handovers)
+
+    def followed(self, me: PartyId) -> AbortVote | None:
+        """The ballot that a member gives up with, because too many others did: 2t + 1 are needed to open.
+
+        At most t of n - 2t ballots are liars' where n = 3t + 1, so no liars can bring that about alone.
+        """
+        latest = self._root.assembly
+        gone = [vote for party, vote in self.votes.items()
+                if party in latest.members and party != me and not vote.released]  # fmt: skip
+        enough = len(gone) >= len(latest.members) - 2 * latest.threshold
+        return gone[0] if enough and me in latest.members else None

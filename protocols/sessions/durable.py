@@ -156,7 +156,7 @@ class DurableParty:
         elif self._is_known(sender, message):
             return []
         self._latest = at = now + self._shift
-        if self._recording and self.outcome is None:
+        if self._recording and self._goes_on:
             self._waiting.append((at, sender, message))
         effects = self._stored(self._taking(at, sender, message))
         return [*effects, *(self._tell_again(returned) if returned else [])]
@@ -167,7 +167,7 @@ class DurableParty:
         if due is not None and now >= due - self._shift:
             at = max(at, due)  # the sum may have been rounded to just before it
         self._latest = at
-        if self._recording and self.outcome is None:
+        if self._recording and self._goes_on:
             self._waiting.append(at)
         return self._stored(self._noted(self.party.expire(at)))
 
@@ -186,6 +186,15 @@ class DurableParty:
     def outcome(self) -> events.Opened | events.Aborted | None:
         """How it ended, or None while it runs."""
         return self.party.outcome
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether its time is over and it may still learn, or do its part in, how it ends."""
+        return self.party.in_doubt
+
+    @property
+    def _goes_on(self) -> bool:
+        return self.outcome is None or self.in_doubt
 
     @property
     def proof(self) -> Result | AbortProof | None:
@@ -308,7 +317,7 @@ class DurableParty:
     def _stored(self, effects: list[Effect]) -> list[Effect]:
         """Before a step that binds us: everything heard up to it, or the state that it led to."""
         outlived = len(self.party.posts.outlived)
-        if outlived > self._outlived and self.outcome is None:
+        if outlived > self._outlived and self._goes_on:
             self._outlived = outlived
             return self._renewed(effects, erases=True)
         if not self._recording or not any(binds(effect) for effect in effects):

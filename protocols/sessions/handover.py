@@ -111,22 +111,32 @@ def check_interim(assembly: Assembly, certificate: Certificate, in_part: bool = 
     return after_interim(assembly, certificate.roster)
 
 
+def generations(
+    plan: Plan,
+    stage: int,
+    interim: tuple[Certificate, ...],
+    handovers: tuple[HandoverCertificate, ...],
+) -> list[Assembly]:
+    """The first generation and those that interim rosters and then handovers lead to, whole or in part.
+
+    Raises MalformedMessage at the first bad link.
+    """
+    chain = [first_generation(plan, stage)]
+    for link in interim:
+        chain.append(check_interim(chain[-1], link, in_part=True))
+    for certificate in handovers:
+        chain.append(check_handover(chain[-1], certificate, in_part=True))
+    return chain
+
+
 def replay(
     plan: Plan,
     stage: int,
     interim: tuple[Certificate, ...],
     handovers: tuple[HandoverCertificate, ...],
 ) -> Assembly:
-    """The generation that interim rosters and then handovers of a result lead to, whole or in part.
-
-    Raises MalformedMessage at the first bad link.
-    """
-    assembly = first_generation(plan, stage)
-    for link in interim:
-        assembly = check_interim(assembly, link, in_part=True)
-    for certificate in handovers:
-        assembly = check_handover(assembly, certificate, in_part=True)
-    return assembly
+    """The last of these `generations`."""
+    return generations(plan, stage, interim, handovers)[-1]
 
 
 class HandoverVoter:

@@ -1,7 +1,4 @@
-"""The asking side of a session: hand out the plan, hear refusals, wait for the result or a definite abort.
-When an abort is definite is decided in `aborting`. A root member that declines the whole plan never votes
-either, so its refusal counts as an abort ballot.
-"""
+"""The asking side of a session: hand out the plan, hear refusals and complaints."""
 
 from __future__ import annotations
 
@@ -9,21 +6,19 @@ from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.sessions import dealing, events
-from protocols.sessions.aborting import AbortTally
 from protocols.sessions.assembly import first_generation
 from protocols.sessions.excerpt import Excerpt, Excerpts
-from protocols.sessions.messages import AbortVote, Complaint, Decline, PlanOffer
+from protocols.sessions.messages import Complaint, Decline, PlanOffer
 from protocols.sessions.offers import ExcerptOffer
 from protocols.sessions.plan import Plan
 
 
 class Initiator:
-    """Declines and abort ballots of one session."""
+    """What only the initiator does in one session."""
 
-    def __init__(self, plan: Plan, aborts: AbortTally) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.declined: dict[PartyId, str] = {}
-        self._aborts = aborts
         self._caught: set[PartyId] = set()
         self._invited = frozenset(plan.parties)
         self._shown: set[PartyId] = set()
@@ -63,8 +58,6 @@ class Initiator:
         if sender in self.declined:
             return []
         self.declined[sender] = message.reason
-        if message.whole and sender in self.plan.stages[self.plan.root].members:
-            self._aborts.add(sender, AbortVote("C-305", message.reason, voted=False, released=False))
         return [Publish(events.Declined(sender, message.reason))]
 
     def complaint(self, sender: PartyId, message: Complaint) -> list[Effect]:
@@ -75,14 +68,3 @@ class Initiator:
             return []
         self._caught.add(message.dealing.dealer)
         return [Publish(events.Named(message.dealing.dealer, "dealt an inconsistent share", proven=True))]
-
-    def give_up(self) -> events.Aborted:
-        """The session's time is over."""
-        aborted = self._aborts.aborted
-        if aborted is not None:
-            return aborted
-        if self._aborts.votes:
-            first = next(iter(self._aborts.votes.values()))
-            return events.Aborted(first.code, first.reason, definite=False)
-        seconds = self.plan.total_ms / 1000
-        return events.Aborted("C-303", f"no result within {seconds:g} s", definite=False)

@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar
 
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
+from protocols.sessions.abort_messages import MAX_BALLOTS, AbortVote
 from protocols.sessions.bulk_messages import BULK_LOCAL, BULK_NETWORK
 from protocols.sessions.offers import OFFERS_NETWORK
 from protocols.sessions.plan import MAX_CONTRIBUTORS, MAX_DEALERS, MAX_LENGTH, MAX_STAGES, Plan, Seat
@@ -265,27 +266,16 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class AbortVote:
-    """Root member to initiator and root members: I shall not vote or open any more.
+class AbortProof:
+    """Abort ballots that exclude that anything was or will be opened; convinces everybody.
 
-    `voted`: I had voted for a roster before, so its certificate may yet come into being.
-    `released`: that binds nobody, for I had opened already, or agreed that others take the committee over.
+    `interim` and then `handovers` lead to the generation of the root that is judged.
     """
 
-    KIND: ClassVar[str] = "abort"
-    code: Annotated[str, AtMost(8)]
-    reason: Reason
-    voted: bool
-    released: bool
-    ballot: Ballot | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AbortProof:
-    """Abort ballots that exclude that anything was or will be opened; convinces everybody."""
-
     KIND: ClassVar[str] = "abort-proof"
-    votes: Annotated[tuple[AbortVote, ...], AtMost(16)]
+    votes: Annotated[tuple[AbortVote, ...], AtMost(MAX_BALLOTS)]
+    interim: Annotated[tuple[Certificate, ...], AtMost(8)] = ()
+    handovers: Annotated[tuple[HandoverCertificate, ...], AtMost(8)] = ()
 
 
 @dataclass(frozen=True, slots=True)

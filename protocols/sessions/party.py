@@ -22,7 +22,8 @@ from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish
 from protocols.sessions import events
-from protocols.sessions.aborting import AbortTally, cast, check_proof
+from protocols.sessions.abort_messages import AbortVote
+from protocols.sessions.aborting import AbortTally, audience, check_proof, seatable
 from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.bulk import BulkWork
@@ -36,7 +37,6 @@ from protocols.sessions.messages import (
     BULK_MESSAGES,
     NO_VECTOR,
     AbortProof,
-    AbortVote,
     Certificate,
     CheckShares,
     Complaint,
@@ -107,9 +107,9 @@ class SessionParty:
         self._closed: Closed | None = None
         self._patient = False
         self.root = RootWork(plan, keys, self._checking, self.succession)
-        self._aborts = AbortTally(plan)
+        self._aborts = AbortTally(plan, self.root)
         self._abort_proof: AbortProof | None = None
-        self.initiator = Initiator(plan, self._aborts) if plan.initiator == self.me else None
+        self.initiator = Initiator(plan) if plan.initiator == self.me else None
 
     # -- the Machine contract ---------------------------------------------------------------------
 
@@ -139,6 +139,8 @@ class SessionParty:
     @property
     def deadline(self) -> float | None:
         """The earliest of all roles' deadlines."""
+        if self.in_doubt:
+            return self.root.deadline
         if self.outcome is not None:
             return self.bulk.deadline if self.plan.bulk is not None else self._delivery.deadline
         earliest = self._ends
@@ -148,6 +150,11 @@ class SessionParty:
             if (due := role.deadline) is not None and due < earliest:
                 earliest = due
         return earliest
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether our time is over and we have yet to learn whether anything was opened."""
+        return isinstance(self.outcome, events.Aborted) and not self.outcome.definite
 
     @property
     def proof(self) -> Result | AbortProof | None:
@@ -198,13 +205,14 @@ class SessionParty:
                 effects = self.bulk.receive(sender, message, self.lost, self._adders)
                 return [*effects, *self._shift(now)]
             case Decline():
-                return self._on_decline(now, sender, message)
+                effects = self.initiator.decline(sender, message) if self.initiator else []
+                return [*effects, *self.posts.decline(now, sender, message.stage)]
             case AbortVote():
                 self._aborts.add(sender, message)
                 return []
             case AbortProof():
                 check_proof(self.plan, message)
-                return self._abort_for_certain(message.votes[0], message)
+                return self._abort_for_certain(message)
         raise UnexpectedMessage(f"no role here takes {type(message).__name__}")
 
     def _to(self, roles: Roles, slot: Slot, now: float, sender: PartyId, message: object) -> list[Effect]:
@@ -264,8 +272,8 @@ class SessionParty:
             effects += self._close("C-302", failure)
         if running and self.root.openings and (result := self.root.result) is not None:
             effects += self._on_result(now, result)
-        if running and self.outcome is None and (aborted := self._aborts.aborted) is not None:
-            effects += self._abort_for_certain(aborted, self._aborts.proof)
+        if running and (self.outcome is None or self.in_doubt):
+            effects += self._give_way()
         if self.plan.bulk is not None:
             effects += self.bulk.advance(now, self.lost, self._adders, self._delivery.result)
         return [*effects, *self._delivery.advance(self.lost, self.root, self.posts)]
@@ -318,10 +326,6 @@ class SessionParty:
         effects = self._enter(now, successor, message)
         return [*effects, *self._deal_again(message, successor), *self._replay_early(now, successor)]
 
-    def _on_decline(self, now: float, sender: PartyId, message: Decline) -> list[Effect]:
-        effects = self.initiator.decline(sender, message) if self.initiator else []
-        return [*effects, *self.posts.decline(now, sender, message.stage)]
-
     def _on_handover(self, now: float, message: HandoverCertificate) -> list[Effect]:
         """Take our place in the next generation of the root, if we have one; none once the total is known."""
         successor = self.root.succeed(message) if self._delivery.result is None else None
@@ -348,7 +352,7 @@ class SessionParty:
         counted = message.certificate.roster.contributors
         self._delivery.take(now, message)
         self._forget()
-        if self.outcome is not None:
+        if self.outcome is not None and not self.in_doubt:
             return []
         self.outcome = events.Opened(message, message.total, counted, transcript(self.plan.session, message))
         return [Publish(self.outcome)]
@@ -361,40 +365,42 @@ class SessionParty:
         self._seed, self._checking, self._contribution = b"", b"", None
 
     def _close(self, code: str, reason: str) -> list[Effect]:
-        """Promise not to vote or open any more, and tell the initiator."""
+        """Vote and open no more; promise it to the others, if we may sit at the root."""
         self._closed = Closed(code, reason)
         for member in self._members.values():
             member.closed = True
         self.root.closed = True
-        voted = any(member.voted for member in self._members.values() if member.assembly.is_root)
-        gives_way = any(member.gives_way for member in self._members.values() if member.assembly.is_root)
-        released = self.root.released or self.root.handed_over or gives_way
-        vote = cast(self.plan, self.keys, code, reason, voted=voted, released=released)
-        told = dict.fromkeys((self.plan.initiator, *self.plan.stages[self.plan.root].members))
-        return [Persist(self._closed), Broadcast(tuple(told), vote)]
+        if self.me not in seatable(self.plan):
+            return [Persist(self._closed)]
+        ballot = self._aborts.own(self.keys, code, reason, self._members)
+        return [Persist(self._closed), Broadcast(audience(self.plan), ballot)]
 
-    def _abort_for_certain(self, last: AbortVote | events.Aborted, proof: AbortProof | None) -> list[Effect]:
+    def _give_way(self) -> list[Effect]:
+        """To others' ballots: they may make the abort certain, or our going on pointless."""
+        if (proof := self._aborts.proof) is not None:
+            return self._abort_for_certain(proof)
+        vote = None if self._closed or self.root.released else self._aborts.followed(self.me)
+        return [] if vote is None else self._close(vote.code, vote.reason)
+
+    def _abort_for_certain(self, proof: AbortProof) -> list[Effect]:
         """Nothing was or will be opened: forget all; initiator and root members tell everybody, once."""
-        self._abort_proof = self._abort_proof or proof
-        if self.outcome is not None or self._delivery.result is not None:
+        self._abort_proof, last = self._abort_proof or proof, proof.votes[0]
+        if self._delivery.result is not None or (self.outcome is not None and not self.in_doubt):
             return []
         self._closed = self._closed or Closed(last.code, last.reason)
         self._forget()
         self._adders.clear()  # what is not stored any more must not bind us either: no proposal from here on
         self.outcome = events.Aborted(last.code, last.reason, definite=True)
-        tells = proof is not None and (self.initiator is not None or self.root.speaks(self.lost))
+        tells = self.initiator is not None or self.root.speaks(self.lost)
         return [Publish(self.outcome), *([Broadcast(self.plan.parties, proof)] if tells else [])]
 
     def _give_up(self, now: float) -> list[Effect]:
-        """The session's time is over: root members say so; everybody waits a little for their ballots."""
+        """Time is over: all wait a little for ballots, or to see the end of an opening that has begun."""
         late = Closed("C-303", f"no result within {self.plan.total_ms / 1000:g} s")
         if not self._patient:
             self._patient, self._ends = True, now + INITIATOR_PATIENCE_S
-            sits = self.me in self.plan.stages[self.plan.root].members
-            return self._close(late.code, late.reason) if self._closed is None and sits else []
-        if self.initiator:
-            self.outcome = self.initiator.give_up()
-        else:  # what one member knows is never definite: others may have opened
-            last = self._closed or late
-            self.outcome = events.Aborted(last.code, last.reason, definite=False)
+            waits = self._closed is not None or self.root.sees_opening(self._members)
+            return self._close(late.code, late.reason) if self.me in seatable(self.plan) and not waits else []
+        last = self._closed or next(iter(self._aborts.votes.values()), late)
+        self.outcome = events.Aborted(last.code, last.reason, definite=False)
         return [Publish(self.outcome)]

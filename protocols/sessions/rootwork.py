@@ -26,6 +26,7 @@ from protocols.sessions.handover import (
 )
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
+    Certificate,
     HandoverCertificate,
     HandoverProposal,
     HandoverVote,
@@ -83,9 +84,24 @@ class RootWork:
         return latest.failure if latest else None
 
     @property
-    def handed_over(self) -> bool:
-        """Whether we voted for a handover or know of one: others may open in our place."""
-        return len(self.generations) > 1 or any(voter.agreed for voter in self._voters.values())
+    def links(self) -> tuple[tuple[Certificate, ...], tuple[HandoverCertificate, ...]]:
+        """The interim rosters, and then the handovers, that lead to the latest generation."""
+        return tuple(self.succession.interim.get(self.plan.root, ())), tuple(self.handovers)
+
+    @property
+    def agreed(self) -> int:
+        """0, or one more than the latest generation for whose handover we voted."""
+        return 1 + max((generation for generation, v in self._voters.items() if v.agreed), default=-1)
+
+    def sees_opening(self, members: Mapping[tuple[int, int], Member]) -> bool:
+        """Whether a roster of the latest generation is certified, and shares of its total were shown."""
+        mine = members.get((self.assembly.stage, self.assembly.generation))
+        certified = mine is not None and mine.certificate is not None and not mine.is_interim
+        return certified and (self.released or self._shown)
+
+    @property
+    def _shown(self) -> bool:
+        return self._early.any((self.plan.root, self.assembly.generation), OpeningShare)
 
     @property
     def deadline(self) -> float | None:
@@ -124,8 +140,7 @@ class RootWork:
             return []
         if self._waiting is None and successor_seats(self.assembly, self.lost) is not None:
             self._waiting = (now + HANDOVER_WAIT_S, member)
-        pointless = self._early.any((self.plan.root, generation), OpeningShare)
-        if self._waiting is not None and now < self._waiting[0] and not pointless:
+        if self._waiting is not None and now < self._waiting[0] and not self._shown:
             return []
         return self._open(now, member)
 
@@ -155,11 +170,14 @@ class RootWork:
         return effects
 
     def given_up(self, members: Mapping[tuple[int, int], Member]) -> str | None:
-        """Why nothing can be opened any more, if so: too many members gone for too long count as well."""
+        """Why nothing can be opened any more, if so: too many members gone for too long count as well.
+
+        Who voted for a roster waits on: they may have it certified, and its promise alone would end nothing.
+        """
         if not self.openings and not self._hopeless:
             return None
         mine = members.get((self.assembly.stage, self.assembly.generation))
-        hopeless = self._hopeless and mine is not None and mine.certificate is None
+        hopeless = self._hopeless and mine is not None and mine.certificate is None and not mine.voted
         return self.failure or ("too many members of the root committee are gone" if hopeless else None)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
@@ -228,9 +246,8 @@ class RootWork:
             return []
         assert member.sum is not None
         assert member.certificate is not None
-        handovers = tuple(self.handovers)
         self.released = True
-        interim = tuple(self.succession.interim.get(self.plan.root, ()))
+        interim, handovers = self.links
         chain = (handovers, interim)
         opening = Opening(self.assembly, self.keys, self._seed, member.certificate, member.sum, chain)
         opening.lost = self.lost

@@ -8,9 +8,9 @@ records stored since the last message left, any number may be torn off: nobody w
 from __future__ import annotations
 
 from protocols.machine import Persist
+from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.durable import DurableParty
 from protocols.sessions.messages import (
-    AbortVote,
     CheckShares,
     Deal,
     HandoverVote,

@@ -6,29 +6,70 @@ from dataclasses import replace
 
 import pytest
 
-from protocols.errors import MalformedMessage
-from protocols.sessions import aborting, events
-from protocols.sessions.aborting import AbortTally, cast, check_proof
-from protocols.sessions.messages import AbortProof, AbortVote, Proposal
+from protocols.errors import LocalMisuse, MalformedMessage
+from protocols.sessions import events, roster
+from protocols.sessions.abort_messages import AbortVote
+from protocols.sessions.aborting import AbortTally, cast, check_proof, refusal
+from protocols.sessions.assembly import first_generation
+from protocols.sessions.handover import generations, successor_seats
+from protocols.sessions.messages import (
+    AbortProof,
+    Certificate,
+    Handover,
+    HandoverCertificate,
+    Proposal,
+    Roster,
+)
+from protocols.sessions.rootwork import RootWork
+from protocols.sessions.succession import Succession
 from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan
 
 KEYS = make_keys(8)
 PLAN = make_plan(KEYS, length=2, size=(4, 1))
 ROOT = PLAN.stages[PLAN.root]
 BY_PARTY = {key.party: key for key in KEYS}
+SPARE = ROOT.substitutes[0].party
 
 
-def vote(seat, voted=False, released=False):
-    return cast(PLAN, BY_PARTY[ROOT.members[seat]], "C-303", "late", voted=voted, released=released)
+def vote_of(party, voted=0, agreed=0, released=False):
+    return cast(PLAN, BY_PARTY[party], AbortVote("C-303", "late", voted, agreed, released))
+
+
+def vote(seat, voted=0, agreed=0, released=False):
+    return vote_of(ROOT.members[seat], voted, agreed, released)
 
 
 def proof(*votes):
     return AbortProof(votes)
 
 
+def signed_by_a_quorum(assembly, label, subject):
+    """Of seats 0, 1 and 3; the member of seat 2 is the one that leaves."""
+    seats = (0, 1, 3)
+    return tuple(roster.cast(BY_PARTY[assembly.members[s]], s, label, subject) for s in seats)
+
+
+def certified(assembly, successors=()):
+    made = Roster(assembly.stage, assembly.generation, (), (), successors)
+    subject = roster.roster_digest(assembly.session, made)
+    return Certificate(made, signed_by_a_quorum(assembly, roster.ROSTER, subject))
+
+
+FIRST = first_generation(PLAN, PLAN.root)
+INTERIM = certified(FIRST, successor_seats(FIRST, frozenset({ROOT.members[2]})))
+HANDOVER = Handover(FIRST.stage, 0, INTERIM.roster.successors)
+HANDED_OVER = HandoverCertificate(
+    HANDOVER,
+    signed_by_a_quorum(FIRST, roster.HANDOVER, roster.handover_digest(FIRST.session, HANDOVER)),
+    certified(FIRST),
+)
+
+
 def test_members_that_voted_for_nothing_or_all_of_them_make_an_abort_certain():
     check_proof(PLAN, proof(vote(0), vote(1), vote(3)))  # n - q + 1 + t = 3
-    check_proof(PLAN, proof(*(vote(seat, voted=True) for seat in range(4))))
+    check_proof(PLAN, proof(*(vote(seat, voted=1) for seat in range(4))))
+    one_agreed = [vote(seat, voted=1, agreed=int(seat == 0)) for seat in range(4)]
+    check_proof(PLAN, proof(*one_agreed))
 
 
 @pytest.mark.parametrize(
@@ -36,12 +77,14 @@ def test_members_that_voted_for_nothing_or_all_of_them_make_an_abort_certain():
     [
         (vote(0), vote(1)),
         (vote(0), vote(1), vote(1)),
-        (vote(0), vote(1), vote(2, voted=True)),
+        (vote(0), vote(1), vote(2, voted=1)),
+        (vote(0), vote(1), vote_of(SPARE)),
         (vote(0), vote(1), vote(2, released=True)),
-        tuple(vote(seat, voted=True, released=seat == 3) for seat in range(4)),
-        (vote(0), vote(1), replace(vote(2), ballot=None)),
-        (vote(0), vote(1), replace(vote(2, voted=True), voted=False)),
-        (vote(0), vote(1), replace(vote(2), ballot=replace(vote(2).ballot, seat=3))),
+        tuple(vote(seat, voted=1, released=seat == 3) for seat in range(4)),
+        tuple(vote(seat, voted=1, agreed=int(seat < 2)) for seat in range(4)),
+        (vote(0), vote(1), replace(vote(2), pledge=None)),
+        (vote(0), vote(1), replace(vote(2, voted=1), voted=0)),
+        (vote(0), vote(1), replace(vote(2), pledge=replace(vote(2).pledge, party=ROOT.members[3]))),
         (vote(0), vote(1), replace(vote(2), reason="another")),
         (),
     ],
@@ -51,26 +94,106 @@ def test_less_proves_nothing(votes):
         check_proof(PLAN, proof(*votes))
 
 
-def test_a_forged_ballot_is_not_counted():
-    tally = AbortTally(PLAN)
+def test_after_an_interim_handover_the_new_generation_is_what_counts():
+    """Who voted for the interim roster opened nothing; but old ballots say nothing of the substitute's."""
+    old = [vote(seat, voted=1, agreed=1) for seat in (0, 1, 3)]
+    shown = AbortProof(tuple(old), (INTERIM,))
+    check_proof(PLAN, shown)  # three of the new generation, too, in which they voted for nothing
+    check_proof(PLAN, AbortProof((*old[:2], vote_of(SPARE)), (INTERIM,)))
     with pytest.raises(MalformedMessage):
-        tally.add(ROOT.members[0], vote(1))
-    assert not tally.votes
+        check_proof(PLAN, proof(*old, vote(2)))  # all of the old one: the new one may open
+    for bad in (
+        (old[0], old[1], vote(2)),  # seat 2 is another's now
+        (old[0], vote(1, voted=2, agreed=1), vote_of(SPARE)),  # voted in the new one
+        (old[0], vote(1, voted=2, released=True), vote_of(SPARE)),
+    ):
+        with pytest.raises(MalformedMessage):
+            check_proof(PLAN, AbortProof(bad, (INTERIM,)))
+    everybody = [
+        vote_of(m, voted=2, agreed=1) for m in generations(PLAN, PLAN.root, (INTERIM,), ())[1].members
+    ]
+    check_proof(PLAN, AbortProof(tuple(everybody), (INTERIM,)))
+
+
+def test_after_a_handover_of_the_total_nobody_of_either_generation_may_open():
+    new = [vote(0, voted=1, agreed=1), vote(1, voted=1, agreed=1), vote_of(SPARE)]
+    with pytest.raises(MalformedMessage):
+        check_proof(PLAN, AbortProof(tuple(new), (), (HANDED_OVER,)))
+    both = [*new, vote(3, voted=1, agreed=1), vote(2, voted=1)]
+    check_proof(PLAN, AbortProof(tuple(both), (), (HANDED_OVER,)))
+    left = [*both[:4], vote(2, voted=1, released=True)]
+    with pytest.raises(MalformedMessage):
+        check_proof(PLAN, AbortProof(tuple(left), (), (HANDED_OVER,)))
+
+
+def test_forged_links_prove_nothing():
+    votes = tuple(vote(seat, voted=1, agreed=1) for seat in (0, 1, 3))
+    with pytest.raises(MalformedMessage):
+        check_proof(PLAN, AbortProof(votes, (replace(INTERIM, ballots=INTERIM.ballots[:2]),)))
+
+
+def tally():
+    succession = Succession(PLAN)
+    return AbortTally(PLAN, RootWork(PLAN, KEYS[0], bytes(32), succession)), succession
+
+
+def test_ballots_are_judged_anew_when_a_generation_more_is_known():
+    """Members of the old generation abort while those of the new one may open: that is not definite."""
+    ballots, succession = tally()
+    for seat in range(4):
+        ballots.add(ROOT.members[seat], vote(seat, voted=1, agreed=int(seat != 2)))
+    assert ballots.proof is None
+    succession.enter(INTERIM)
+    shown = ballots.proof
+    assert shown is not None
+    check_proof(PLAN, shown)
+    assert shown.interim == (INTERIM,)
+
+
+def test_ballots_of_the_old_generation_alone_prove_nothing_once_the_new_one_voted():
+    ballots, succession = tally()
+    succession.enter(INTERIM)
+    for seat in (0, 1):
+        ballots.add(ROOT.members[seat], vote(seat, voted=2, agreed=1))
+    for seat in (2, 3):
+        ballots.add(ROOT.members[seat], vote(seat, voted=1))
+    assert ballots.proof is None
+    ballots.add(SPARE, vote_of(SPARE))
+    assert ballots.proof is not None
+
+
+def test_a_forged_ballot_is_not_counted():
+    ballots, _ = tally()
+    for forged in (vote(1), replace(vote(0), pledge=None), replace(vote(0), reason="another")):
+        with pytest.raises(MalformedMessage):
+            ballots.add(ROOT.members[0], forged)
+    assert not ballots.votes
 
 
 def test_a_stranger_has_no_ballot():
-    outsider = next(key for key in KEYS if key.party not in ROOT.members)
-    assert cast(PLAN, outsider, "C-303", "late", voted=False, released=False).ballot is None
+    outsider = make_keys(9)[8]
+    assert outsider.party not in PLAN.parties
+    with pytest.raises(LocalMisuse):
+        refusal(PLAN, outsider, "no")
 
 
-def test_unsigned_refusals_count_for_who_heard_them_and_prove_nothing():
-    tally = AbortTally(PLAN)
-    tally.add(ROOT.members[0], vote(0))
-    tally.add(ROOT.members[1], vote(1))
-    tally.add(ROOT.members[2], AbortVote("C-305", "refused", voted=False, released=False))
-    assert tally.aborted is not None
-    assert tally.aborted.definite
-    assert tally.proof is None
+def test_a_refusal_is_a_ballot():
+    ballots, _ = tally()
+    for seat in (0, 1):
+        ballots.add(ROOT.members[seat], vote(seat))
+    ballots.add(ROOT.members[2], refusal(PLAN, BY_PARTY[ROOT.members[2]], "another view"))
+    check_proof(PLAN, ballots.proof)
+
+
+def test_one_gives_up_with_too_many_others():
+    ballots, _ = tally()
+    me = ROOT.members[3]
+    ballots.add(ROOT.members[0], vote(0))
+    assert ballots.followed(me) is None  # it may be a liar's
+    ballots.add(ROOT.members[1], vote(1, voted=1, released=True))
+    assert ballots.followed(me) is None
+    ballots.add(ROOT.members[2], vote(2, voted=1))
+    assert ballots.followed(me) == vote(0)
 
 
 def test_everybody_learns_that_nothing_was_opened_even_if_the_initiator_is_gone():
@@ -85,4 +208,3 @@ def test_everybody_learns_that_nothing_was_opened_even_if_the_initiator_is_gone(
         shown = pump.parties[party].proof
         check_proof(PLAN, shown)
         assert all(not member._held for member in pump.parties[party]._members.values())
-    assert aborting.AbortTally(PLAN).proof is None

@@ -10,10 +10,11 @@ import pytest
 
 from protocols.errors import MalformedMessage
 from protocols.sessions import events
+from protocols.sessions.abort_messages import AbortVote
+from protocols.sessions.aborting import refusal
 from protocols.sessions.messages import (
     NO_SOURCE,
     NO_VECTOR,
-    AbortVote,
     Ballot,
     Certificate,
     Complaint,
@@ -106,7 +107,7 @@ def test_a_stranger_to_the_root_cannot_make_it_abort():
     pump.start()
     for member in pump.plan.stages[root].members:
         pump.queue.appendleft((ID[7], member, Proposal(Roster(root, 0, (), ()), ())))
-    pump.inject(ID[6], pump.plan.initiator, AbortVote("C-301", "no", voted=False, released=False))
+    pump.inject(ID[6], pump.plan.initiator, AbortVote("C-301", "no", 0, 0, released=False))
     pump.run()
     opened_by_all(pump, inputs)
 
@@ -130,14 +131,16 @@ def test_an_abort_is_not_definite_while_a_held_back_certificate_may_yet_be_opene
     pump.run(until=5.0)
     assert held
     closing, late = honest[:3], honest[3:]
+    pump.tamper = lambda s, to, m: None if isinstance(m, AbortVote) and to in late else tamper(s, to, m)
     for member in closing:  # their clocks are ahead, or they heard of the plan first
         pump._carry_out(member, pump.parties[member].expire(pump.now + pump.plan.total_ms / 1000))
     for liar in (adder, helper):
         if liar != pump.plan.initiator:
-            pump.inject(liar, pump.plan.initiator, AbortVote("C-303", "late", voted=False, released=False))
-    pump.tamper = None
+            keys = next(key for key in KEYS if key.party == liar)
+            pump.inject(liar, pump.plan.initiator, refusal(pump.plan, keys, "late"))
     pump.run(until=0.0)
     outcome = pump.parties[pump.plan.initiator].outcome
+    pump.tamper = lambda sender, to, m: None if isinstance(m, AbortVote) else m
     pump.queue.extend(held)
     pump.run(until=3.0)
     shown = {s for s, _, m, _ in pump.wire if isinstance(m, OpeningShare) and s in honest}

@@ -51,6 +51,8 @@ class _Job:
     job: str
     began: float
     asker_died: bool = False
+    since: float = 0.0
+    """When its asker was started last, or it began: so long ago it may be under way."""
 
 
 @dataclass(slots=True)
@@ -202,7 +204,8 @@ class Storm:
             self._down[victim.name] = now + self._random.uniform(*DOWN_S)
             self._weather.kills += 1
             for job in self._jobs:
-                job.asker_died |= job.asker is victim
+                if job.asker is victim:
+                    job.asker_died, job.since = True, now
         else:
             self._mesh.pause(victim.name)
             self._stopped[victim.name] = now + self._random.uniform(*PAUSE_S)
@@ -241,7 +244,7 @@ class Storm:
         for job in [job for job in self._jobs if job.asker in able]:
             try:
                 info = job.asker.client.job(job.job)
-                if not info.ended and now < job.began + HANG_S:
+                if not info.ended and now < max(job.began, job.since) + HANG_S:
                     continue
                 sessions = sessions_of(job.asker, job.job)
             except (NodeUnreachable, AnswerTimeout) as error:

@@ -20,8 +20,8 @@ from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions import events
+from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.messages import (
-    AbortVote,
     Certificate,
     CheckShares,
     Deal,

@@ -11,8 +11,8 @@ import numpy as np
 from protocols.arithmetic.field import Elements
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions import dealing, roster
+from protocols.sessions.aborting import audience, refusal, seatable
 from protocols.sessions.messages import (
-    AbortVote,
     Ballot,
     Certificate,
     CheckShares,
@@ -166,7 +166,10 @@ class AbortVotes(Behaviour):
     """Promises to abort, and goes on."""
 
     def begun(self) -> None:
-        self.world.say(self.me, self.world.plan.initiator, AbortVote("C-301", "so it says", False, False))
+        if self.me in seatable(self.world.plan):
+            ballot = refusal(self.world.plan, self.world.keys[self.world.index[self.me]], "so it says")
+            for party in audience(self.world.plan):
+                self.world.say(self.me, party, ballot)
         self.world.say(self.me, self.world.plan.initiator, Decline(0, "so it says", True))
 
 

@@ -20,6 +20,7 @@ from mesh.overlay.plan_explain import Explanation, explain
 from mesh.overlay.planner import PlanLimits, plan_session
 from mesh.overlay.sortition import committee_size
 from mesh.runtime import background
+from mesh.runtime.jobs.gathering import gathered
 from mesh.runtime.jobs.inquiry import Inquiry, Poll
 from mesh.runtime.jobs.records import Job as Work
 from mesh.runtime.jobs.results import INLINE_VALUES
@@ -49,7 +50,10 @@ MOST_QUERIES = 64
 """Of one job, as its plan carries them."""
 PAUSE_S = 0.3
 SPARE_S = 15.0
-"""Beyond the plan's total: our own machine has ended long before, unless it is broken."""
+"""Beyond the plan's total: our own machine has ended long before, unless it is broken. And so long does a job
+wait when its session ended in doubt: whoever was down at its end clears it up when it is back."""
+AGAIN_S = 120.0
+"""A job of before a restart is begun again, if it is no older: a job that stops the node is not for ever."""
 LOOK_S = 0.25
 _UNBEGUN = "the node stopped before the session began"
 _BETWEEN = "the node stopped between two tries"
@@ -94,15 +98,22 @@ class Calculation:
             self._plan, self._names = plan, stored.names
             self._work.phase("session", f"session {plan.session.short()} goes on", session=plan.session.hex())
             with self.listening():
-                outcome = await self._awaited(plan)
+                outcome = await self._awaited(plan, plan.total_ms / 1000 + SPARE_S)
             if not isinstance(outcome, events.Opened):
                 raise self._error(outcome)
             self._work.finish(await self._result(plan, stored.revealed, outcome))
+        except SessionAborted as error:
+            if not error.definite or time.time() > self._work.info.created_at + AGAIN_S:
+                return self._work.fail(error)
+            self._work.phase("again", f"beginning again: {error.args[0]}")
+            await gathered(self._node)
+            await self.run()
         except MeshError as error:
             self._work.fail(error)
 
-    async def _awaited(self, plan: Plan) -> events.Opened | events.Aborted:
-        with trio.move_on_after(plan.total_ms / 1000 + SPARE_S):
+    async def _awaited(self, plan: Plan, seconds: float) -> events.Opened | events.Aborted:
+        """How a session that may have ended in doubt did end, as soon as anybody tells."""
+        with trio.move_on_after(seconds):
             while True:
                 proof = self._node.sessions.aftermath.proof(plan.session)
                 if isinstance(proof, Result) and plan.bulk is None:  # of masked sums it has the keys only
@@ -112,9 +123,7 @@ class Calculation:
                     return events.Aborted(proof.votes[0].code, proof.votes[0].reason, definite=True)
                 if self._node.sessions.aftermath.aborted(plan.session):  # and the next one had not begun yet
                     return events.Aborted("C-300", _BETWEEN, definite=True)
-                if self._outcome is not None and (
-                    isinstance(self._outcome, events.Opened) or self._outcome.definite
-                ):
+                if self._outcome is not None and not _in_doubt(self._outcome):
                     return self._outcome
                 if not self._node.sessions.aftermath.knows(plan.session):  # our plan never left this node
                     return events.Aborted("C-300", _UNBEGUN, definite=True)
@@ -173,7 +182,7 @@ class Calculation:
         self.bytes_sent += driver.bytes_sent if driver else 0
         if self._outcome is None:
             return events.Aborted("C-303", "the session did not end in time", definite=False)
-        return self._outcome
+        return await self._awaited(plan, SPARE_S) if _in_doubt(self._outcome) else self._outcome
 
     def _listen(self, plan: Plan, event: object) -> None:
         if self._plan is None or plan.session != self._plan.session:
@@ -199,7 +208,7 @@ class Calculation:
                 self._end(event)
 
     def _end(self, event: events.Opened | events.Aborted) -> None:
-        if self._outcome is None:
+        if self._outcome is None or _in_doubt(self._outcome):
             self._outcome = event
             self._over.set()
 
@@ -255,6 +264,10 @@ class Calculation:
             await background.run(self._node.results.keep, self._work.info.id, index, a.value)
             return AnswerInfo(a.statistic, a.column, None, a.n, length=a.value.size)
         return AnswerInfo(a.statistic, a.column, a.listed, a.n, a.edges, a.under, a.over)
+
+
+def _in_doubt(outcome: events.Opened | events.Aborted) -> bool:
+    return isinstance(outcome, events.Aborted) and not outcome.definite
 
 
 def job_of(spec: JobSpec, default_min_sites: int) -> Job:
