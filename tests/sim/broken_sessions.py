@@ -58,6 +58,16 @@ def hasty_abort(patch):
     patch.setattr(aborting, "_is_definite", lambda *given: any(not v.released for v in given[2].values()))
 
 
+def silent_end(patch):
+    """Who gives up tells nobody."""
+    honest = party.SessionParty._close
+
+    def close(self, code, reason):
+        return honest(self, code, reason)[:1]
+
+    patch.setattr(party.SessionParty, "_close", close)
+
+
 def kept_shares(patch):
     """Nothing is erased."""
     patch.setattr(collecting.Member, "erase", lambda self: None)
@@ -116,6 +126,7 @@ BUILDS = [
     Broken(forgotten_share, draw, "right total", 0),
     Broken(small_quorum, draw, "one roster", 106),
     Broken(hasty_abort, draw, "one roster", 136),
+    Broken(silent_end, draw, "certain end", 72),
     Broken(kept_shares, draw, "few shares", 0),
     Broken(gullible_adder, draw, "honest blameless", 106),
     Broken(another_life, draw, "one voice", 21),

@@ -20,9 +20,9 @@ from tools.chaos.ground import COLUMNS, JOB_S, STATISTICS, Ground
 from tools.chaos.tally import Round, Tally
 
 HANG_S = 4 * (JOB_S + 7.0) + 15.0 + (JOB_S + 15.0 + 4.0) + 5.0
-"""No job may run longer since its asker was started: four attempts, each ended by its own deadline and the wait
-for abort ballots; the wait for whoever can clear up an end in doubt; and before, where the asker was killed, for
-the end of the session of its former life."""
+"""No job may run longer since its asker was started: four attempts, each ended by its own deadline and the
+wait for abort ballots; the wait for whoever can clear up an end in doubt; and before, where the asker was
+killed, for the end of the session of its former life."""
 LINGER_S = 30.0 + 6.0 + 10.0 + 18.0
 """Everybody's part is over by then: beacon sessions too, whose total is the profile's 30 s, and relaying."""
 FORM_S = 60.0

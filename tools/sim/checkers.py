@@ -4,7 +4,7 @@ Each checker sees what the world shows it and answers with sentences; an empty l
 Rules of the whole: the opened value is the sum over the certified roster; one roster and one total at most;
 no sharing has more than t shares at corrupt parties, counting shares that should have been erased; nobody
 honest is accused; nobody honest contradicts itself, not over restarts either; once faults stop every session
-ends; machines keep a bounded number of things.
+ends, and who asked knows how; machines keep a bounded number of things.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions import events
 from protocols.sessions.abort_messages import AbortVote
+from protocols.sessions.aborting import audience
 from protocols.sessions.messages import (
     Certificate,
     CheckShares,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from tools.sim.world import World
 
 SLACK_S = 1.0
+MODERATE_S = 0.1
+"""Of latency: tenfold, as slow nodes have it, it leaves the ballots time."""
 WEIGHED_EVERY = 32
 MAX_ITEMS = 350
 """Things one machine may keep for each seat of each stage: dealings, shares, ballots, early messages."""
@@ -235,6 +238,27 @@ class Ends(Checker):
         return wrong
 
 
+class CertainEnd(Checker):
+    """Once faults stop, who asked learns the total, or that nothing was or will be opened, for certain.
+
+    Where nobody lies, all who may sit at the root are there at the end, and what a cut swallowed is retold.
+    """
+
+    name = "certain end"
+
+    def end(self) -> list[str]:
+        scenario, plan = self.world.scenario, self.world.plan
+        swallowed = any(not (cut.noticed and scenario.durable) for cut in scenario.cuts)
+        if scenario.loss or swallowed or (scenario.slow and scenario.latency_s[1] > MODERATE_S):
+            return []
+        if any(
+            not self.world.is_running(party) or not self.world.is_honest(party) for party in audience(plan)
+        ):
+            return []
+        in_doubt = self.world.inner(plan.initiator).in_doubt
+        return ["who asked does not know whether anything was opened"] if in_doubt else []
+
+
 class OneVoice(Checker):
     """No honest party contradicts itself, over all its lives: one dealing, ballot or share for one place.
 
@@ -350,5 +374,6 @@ CHECKERS: tuple[type[Checker], ...] = (
     HonestBlameless,
     OneVoice,
     Ends,
+    CertainEnd,
     BoundedMemory,
 )
