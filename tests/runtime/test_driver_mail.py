@@ -43,6 +43,7 @@ class Machine:
         self.deadline = None
         self.outcome = None
         self.proof = None
+        self.in_doubt = False
         self.heard: list[object] = []
         self._script = list(script)
 

@@ -9,7 +9,7 @@ import pytest
 from protocols.errors import LocalMisuse, MalformedMessage
 from protocols.sessions import events, roster
 from protocols.sessions.abort_messages import AbortVote
-from protocols.sessions.aborting import AbortTally, cast, check_proof, refusal
+from protocols.sessions.aborting import AbortTally, audience, cast, check_proof, refusal
 from protocols.sessions.assembly import first_generation
 from protocols.sessions.handover import generations, successor_seats
 from protocols.sessions.messages import (
@@ -17,9 +17,12 @@ from protocols.sessions.messages import (
     Certificate,
     Handover,
     HandoverCertificate,
+    Held,
     Proposal,
     Roster,
+    Vote,
 )
+from protocols.sessions.party import INITIATOR_PATIENCE_S
 from protocols.sessions.rootwork import RootWork
 from protocols.sessions.succession import Succession
 from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan
@@ -208,3 +211,35 @@ def test_everybody_learns_that_nothing_was_opened_even_if_the_initiator_is_gone(
         shown = pump.parties[party].proof
         check_proof(PLAN, shown)
         assert all(not member._held for member in pump.parties[party]._members.values())
+
+
+def closed_but(missing):
+    """All but one member closed, and gave up waiting for its ballot."""
+    pump = Pump(PLAN, KEYS, make_inputs(PLAN))
+
+    def tamper(sender, to, message):
+        voted = isinstance(message, Vote) or (isinstance(message, Held) and message.voted is not None)
+        counted = voted and message.stage == PLAN.root
+        return None if counted or (isinstance(message, AbortVote) and sender == missing) else message
+
+    pump.tamper = tamper
+    pump.start()
+    pump.run(until=PLAN.total_ms / 1000 + 2 * INITIATOR_PATIENCE_S)
+    return pump
+
+
+def test_a_ballot_that_comes_late_clears_up_an_end_in_doubt():
+    missing = ROOT.members[2]
+    pump = closed_but(missing)
+    there = [party for party in pump.parties if party != missing]
+    assert all(pump.parties[party].in_doubt for party in there)
+    pump.tamper = None
+    closed = pump.parties[missing]
+    ballot = closed._aborts.own(BY_PARTY[missing], "C-303", "late", closed._members)
+    for party in audience(PLAN):
+        if party != missing:
+            pump.inject(missing, party, ballot)
+    pump.run(until=1.0)
+    for party in there:
+        assert pump.parties[party].outcome.definite, "everybody is told"
+        assert pump.parties[party].proof is not None
