@@ -256,6 +256,10 @@ def test_root_members_that_refuse_the_whole_plan_abort_it_definitely():
     initiator = pump.parties[pump.plan.initiator]
     for member in refusing:
         initiator.receive(pump.now, member, Decline(0, "not with me", whole=True))
+    assert initiator.outcome is None, "a word that is not signed binds nobody"
+    for member in refusing:
+        keys = next(key for key in KEYS if key.party == member)
+        initiator.receive(pump.now, member, refusal(pump.plan, keys, "not with me"))
     assert isinstance(initiator.outcome, events.Aborted)
     assert (initiator.outcome.code, initiator.outcome.definite) == ("C-305", True)
     pump.run()
