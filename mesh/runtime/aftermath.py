@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from mesh.runtime.journal import Journal, JournalFull
+from mesh.runtime.journal import End, Journal, JournalFull
 from mesh.runtime.postman import Postman
 from protocols.errors import MalformedMessage, MeshError, UnexpectedMessage
 from protocols.identifiers import PartyId, SessionId
+from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.aborting import check_proof
 from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.handover import replay
@@ -36,7 +37,11 @@ MAX_DOUBTS = 64
 MAX_ANSWERS = 32
 """To one peer between two rounds of asking: each is a look into the journal."""
 
-PROOFS: dict[str, type[Result] | type[AbortProof]] = {Result.KIND: Result, AbortProof.KIND: AbortProof}
+PROOFS: dict[str, type[Result] | type[AbortProof] | type[AbortVote]] = {
+    Result.KIND: Result,
+    AbortProof.KIND: AbortProof,
+    AbortVote.KIND: AbortVote,
+}
 
 Learned = Callable[[Plan, Result | AbortProof], Awaitable[None]]
 
@@ -103,9 +108,9 @@ class Aftermath:
         if end is None:
             return False
         if isinstance(message, Resumed):
-            proof = self.proof(session)
-            if proof is not None:
-                self._postman.post((sender,), proof, session=session, epoch=end.epoch)
+            kept = _kept(end)
+            if kept is not None:
+                self._postman.post((sender,), kept, session=session, epoch=end.epoch)
         elif end.proof is None and end.plan is not None and self._nursery is not None:
             plan = codec.decode(KnownPlan, end.plan).read(self._me)
             check(plan, message)
@@ -119,9 +124,8 @@ class Aftermath:
     def proof(self, session: SessionId) -> Result | AbortProof | None:
         """How a session that is over here ended, if that is known. Raises JournalFull."""
         end = self._journal.ending(session)
-        if end is None or end.proof is None or end.proof_kind not in PROOFS:
-            return None
-        return codec.decode(PROOFS[end.proof_kind], end.proof)
+        kept = None if end is None else _kept(end)
+        return None if isinstance(kept, AbortVote) else kept
 
     def aborted(self, session: SessionId) -> bool:
         """Whether nothing was opened for certain, though this node may not be able to prove it to others."""
@@ -137,6 +141,13 @@ class Aftermath:
             log.warning("how a session ended is not stored", why=error.sentence())
             return
         log.info("end learned", session=plan.session.short(), outcome=outcome)
+
+
+def _kept(end: End) -> Result | AbortProof | AbortVote | None:
+    """What proves how a session ended, or our own ballot in one that we declined (see `refusals`)."""
+    if end.proof is None or end.proof_kind not in PROOFS:
+        return None
+    return codec.decode(PROOFS[end.proof_kind], end.proof)
 
 
 def check(plan: Plan, proof: Result | AbortProof) -> None:

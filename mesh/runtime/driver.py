@@ -143,6 +143,8 @@ class Driver:
         self._booked = booked
         if self._on_end is not None:
             await self._on_end()
+        if self.machine.in_doubt:
+            log.info("ended in doubt", session=self.session.short(), ballots=self.machine.ballots)
         known = proof is not None or (isinstance(outcome, events.Aborted) and outcome.definite)
         plan = self.machine.plan
         try:

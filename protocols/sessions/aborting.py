@@ -153,6 +153,13 @@ class AbortTally:
             return None
         return AbortProof(tuple(v for v in self.votes.values() if not v.released), interim, handovers)
 
+    @property
+    def words(self) -> str:
+        """The ballots in short: who, the flags, the generation."""
+        said = (f"{party.short()} voted {v.voted} agreed {v.agreed}{' opened' * v.released} {v.code}"
+                for party, v in self.votes.items())  # fmt: skip
+        return f"generation {self._root.assembly.generation}: " + "; ".join(said)
+
     def followed(self, me: PartyId) -> AbortVote | None:
         """The ballot that a member gives up with, because too many others did: 2t + 1 are needed to open.
 

@@ -193,6 +193,11 @@ class DurableParty:
         return self.party.in_doubt
 
     @property
+    def ballots(self) -> str:
+        """Who gave this session up, for people who look for the reason why its end is in doubt."""
+        return self.party.aborts.words
+
+    @property
     def _goes_on(self) -> bool:
         return self.outcome is None or self.in_doubt
 

@@ -107,7 +107,7 @@ class SessionParty:
         self._closed: Closed | None = None
         self._patient = False
         self.root = RootWork(plan, keys, self._checking, self.succession)
-        self._aborts = AbortTally(plan, self.root)
+        self.aborts = AbortTally(plan, self.root)
         self._abort_proof: AbortProof | None = None
         self.initiator = Initiator(plan) if plan.initiator == self.me else None
 
@@ -208,7 +208,7 @@ class SessionParty:
                 effects = self.initiator.decline(sender, message) if self.initiator else []
                 return [*effects, *self.posts.decline(now, sender, message.stage)]
             case AbortVote():
-                self._aborts.add(sender, message)
+                self.aborts.add(sender, message)
                 return []
             case AbortProof():
                 check_proof(self.plan, message)
@@ -372,14 +372,14 @@ class SessionParty:
         self.root.closed = True
         if self.me not in seatable(self.plan):
             return [Persist(self._closed)]
-        ballot = self._aborts.own(self.keys, code, reason, self._members)
+        ballot = self.aborts.own(self.keys, code, reason, self._members)
         return [Persist(self._closed), Broadcast(audience(self.plan), ballot)]
 
     def _give_way(self) -> list[Effect]:
         """To others' ballots: they may make the abort certain, or our going on pointless."""
-        if (proof := self._aborts.proof) is not None:
+        if (proof := self.aborts.proof) is not None:
             return self._abort_for_certain(proof)
-        vote = None if self._closed or self.root.released else self._aborts.followed(self.me)
+        vote = None if self._closed or self.root.released else self.aborts.followed(self.me)
         return [] if vote is None else self._close(vote.code, vote.reason)
 
     def _abort_for_certain(self, proof: AbortProof) -> list[Effect]:
@@ -401,6 +401,6 @@ class SessionParty:
             self._patient, self._ends = True, now + INITIATOR_PATIENCE_S
             waits = self._closed is not None or self.root.sees_opening(self._members)
             return self._close(late.code, late.reason) if self.me in seatable(self.plan) and not waits else []
-        last = self._closed or next(iter(self._aborts.votes.values()), late)
+        last = self._closed or next(iter(self.aborts.votes.values()), late)
         self.outcome = events.Aborted(last.code, last.reason, definite=False)
         return [Publish(self.outcome)]

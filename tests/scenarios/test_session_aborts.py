@@ -235,7 +235,7 @@ def test_a_ballot_that_comes_late_clears_up_an_end_in_doubt():
     assert all(pump.parties[party].in_doubt for party in there)
     pump.tamper = None
     closed = pump.parties[missing]
-    ballot = closed._aborts.own(BY_PARTY[missing], "C-303", "late", closed._members)
+    ballot = closed.aborts.own(BY_PARTY[missing], "C-303", "late", closed._members)
     for party in audience(PLAN):
         if party != missing:
             pump.inject(missing, party, ballot)
