@@ -14,10 +14,12 @@ members may show shares of it, and after handovers those of i+1 … g as well. G
                         open, and no next generation. If all links of the chain are interim rosters, nothing
                         was or will be opened: each generation before g has spent its one roster on a sum
                         that only moves on
-    nobody opens        ballots of all n members of g, of which n - q + 1 + t agreed to no end of g, so that
-                        no generation comes after it. One ballot fewer would not do: with a certificate that
-                        was held back, a single honest member that goes on shows its share to the t liars, who
-                        then have t + 1
+    nobody opens        ballots of all n members of g. One fewer would not do: with a certificate that was
+                        held back, a single honest member that goes on shows its share to the t liars, who
+                        then have t + 1. Nor will others: n - q + 1 + t of them agreed to no end of g, so that
+                        no generation comes after it; or else of all who may sit at the root at most q - 1 - t
+                        gave no ballot or voted for a roster after g, so that g + 1, whoever sits in it, has
+                        n - q + 1 + t members that never vote, and certifies nothing
 
 and in both cases, if the chain ends with handovers, ballots of all n members of every generation from i on
 to the one before g: all of them hold shares of the total.
@@ -107,7 +109,10 @@ def _is_definite(chain: Sequence[Assembly], interim: int, votes: Mapping[PartyId
     if sum(vote.voted <= last.generation for vote in here) >= enough:
         return True
     staying = sum(vote.agreed <= last.generation for vote in here)
-    return len(here) == len(last.members) and staying >= enough
+    idle_after = sum(vote.voted <= last.generation + 1 for vote in binding.values())
+    others = len(seatable(last.plan)) - idle_after
+    alone = staying >= enough or others <= len(last.members) - enough
+    return len(here) == len(last.members) and alone
 
 
 def check_proof(plan: Plan, proof: AbortProof) -> None:

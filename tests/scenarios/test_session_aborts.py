@@ -97,6 +97,22 @@ def test_less_proves_nothing(votes):
         check_proof(PLAN, proof(*votes))
 
 
+def test_an_interim_roster_that_may_be_certified_is_no_matter_if_its_successors_never_vote():
+    """Two of four voted for it: with a liar's ballot it may have its certificate, which nobody has seen."""
+    old = [vote(seat, voted=1, agreed=int(seat < 2)) for seat in range(4)]
+    spare = [vote_of(seat.party) for seat in ROOT.substitutes]
+    check_proof(PLAN, proof(*old, *spare))
+    check_proof(PLAN, proof(*old, *spare[1:]))  # one liar in four seats cannot vote for all
+    for too_few in (
+        (*old, *spare[2:]),
+        (*old[:3], *spare),
+        (*old, vote_of(SPARE, voted=2), *spare[2:]),
+        (*old[:3], vote(3, voted=1, released=True), *spare),
+    ):
+        with pytest.raises(MalformedMessage):
+            check_proof(PLAN, proof(*too_few))
+
+
 def test_after_an_interim_handover_the_new_generation_is_what_counts():
     """Who voted for the interim roster opened nothing; but old ballots say nothing of the substitute's."""
     old = [vote(seat, voted=1, agreed=1) for seat in (0, 1, 3)]
