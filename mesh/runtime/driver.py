@@ -144,7 +144,7 @@ class Driver:
         if self._on_end is not None:
             await self._on_end()
         if self.machine.in_doubt:
-            log.info("ended in doubt", session=self.session.short(), ballots=self.machine.ballots)
+            log.info("ended in doubt", session=self.session.short(), ballots=self.machine.party.aborts.words)
         known = proof is not None or (isinstance(outcome, events.Aborted) and outcome.definite)
         plan = self.machine.plan
         try:

@@ -190,16 +190,11 @@ class DurableParty:
     @property
     def in_doubt(self) -> bool:
         """Whether its time is over and it may still learn, or do its part in, how it ends."""
-        return self.party.in_doubt
-
-    @property
-    def ballots(self) -> str:
-        """Who gave this session up, for people who look for the reason why its end is in doubt."""
-        return self.party.aborts.words
+        return events.in_doubt(self.outcome)
 
     @property
     def _goes_on(self) -> bool:
-        return self.outcome is None or self.in_doubt
+        return not events.is_final(self.outcome)
 
     @property
     def proof(self) -> Result | AbortProof | None:

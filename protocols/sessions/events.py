@@ -90,3 +90,13 @@ class Aborted:
     code: str
     reason: str
     definite: bool
+
+
+def in_doubt(outcome: object) -> bool:
+    """Whether a party's time was over before it knew whether anything was opened."""
+    return isinstance(outcome, Aborted) and not outcome.definite
+
+
+def is_final(outcome: object) -> bool:
+    """Whether a party knows how its session ended."""
+    return outcome is not None and not in_doubt(outcome)

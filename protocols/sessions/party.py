@@ -139,7 +139,7 @@ class SessionParty:
     @property
     def deadline(self) -> float | None:
         """The earliest of all roles' deadlines."""
-        if self.in_doubt:
+        if events.in_doubt(self.outcome):
             return self.root.deadline
         if self.outcome is not None:
             return self.bulk.deadline if self.plan.bulk is not None else self._delivery.deadline
@@ -150,11 +150,6 @@ class SessionParty:
             if (due := role.deadline) is not None and due < earliest:
                 earliest = due
         return earliest
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether our time is over and we have yet to learn whether anything was opened."""
-        return isinstance(self.outcome, events.Aborted) and not self.outcome.definite
 
     @property
     def proof(self) -> Result | AbortProof | None:
@@ -205,8 +200,8 @@ class SessionParty:
                 effects = self.bulk.receive(sender, message, self.lost, self._adders)
                 return [*effects, *self._shift(now)]
             case Decline():
-                effects = self.initiator.decline(sender, message) if self.initiator else []
-                return [*effects, *self.posts.decline(now, sender, message.stage)]
+                told = self.initiator.decline(sender, message) if self.initiator else []
+                return [*told, *self.posts.decline(now, sender, message.stage)]
             case AbortVote():
                 self.aborts.add(sender, message)
                 return []
@@ -272,7 +267,7 @@ class SessionParty:
             effects += self._close("C-302", failure)
         if running and self.root.openings and (result := self.root.result) is not None:
             effects += self._on_result(now, result)
-        if running and (self.outcome is None or self.in_doubt):
+        if running and not events.is_final(self.outcome):
             effects += self._give_way()
         if self.plan.bulk is not None:
             effects += self.bulk.advance(now, self.lost, self._adders, self._delivery.result)
@@ -329,9 +324,8 @@ class SessionParty:
     def _on_handover(self, now: float, message: HandoverCertificate) -> list[Effect]:
         """Take our place in the next generation of the root, if we have one; none once the total is known."""
         successor = self.root.succeed(message) if self._delivery.result is None else None
-        if successor is None:
-            return []
-        return [*self._enter(now, successor, message.certificate), *self._replay_early(now, successor)]
+        entered = [] if successor is None else self._enter(now, successor, message.certificate)
+        return [*entered, *(self._replay_early(now, successor) if successor is not None else [])]
 
     def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:
         lost = (self.lost, self._lost_at(successor.stage))
@@ -352,7 +346,7 @@ class SessionParty:
         counted = message.certificate.roster.contributors
         self._delivery.take(now, message)
         self._forget()
-        if self.outcome is not None and not self.in_doubt:
+        if events.is_final(self.outcome):
             return []
         self.outcome = events.Opened(message, message.total, counted, transcript(self.plan.session, message))
         return [Publish(self.outcome)]
@@ -380,12 +374,12 @@ class SessionParty:
         if (proof := self.aborts.proof) is not None:
             return self._abort_for_certain(proof)
         vote = None if self._closed or self.root.released else self.aborts.followed(self.me)
-        return [] if vote is None else self._close(vote.code, vote.reason)
+        return self._close(vote.code, vote.reason) if vote else []
 
     def _abort_for_certain(self, proof: AbortProof) -> list[Effect]:
         """Nothing was or will be opened: forget all; initiator and root members tell everybody, once."""
         self._abort_proof, last = self._abort_proof or proof, proof.votes[0]
-        if self._delivery.result is not None or (self.outcome is not None and not self.in_doubt):
+        if self._delivery.result is not None or events.is_final(self.outcome):
             return []
         self._closed = self._closed or Closed(last.code, last.reason)
         self._forget()

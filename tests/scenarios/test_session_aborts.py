@@ -248,7 +248,7 @@ def test_a_ballot_that_comes_late_clears_up_an_end_in_doubt():
     missing = ROOT.members[2]
     pump = closed_but(missing)
     there = [party for party in pump.parties if party != missing]
-    assert all(pump.parties[party].in_doubt for party in there)
+    assert all(events.in_doubt(pump.parties[party].outcome) for party in there)
     pump.tamper = None
     closed = pump.parties[missing]
     ballot = closed.aborts.own(BY_PARTY[missing], "C-303", "late", closed._members)

@@ -255,8 +255,8 @@ class CertainEnd(Checker):
             not self.world.is_running(party) or not self.world.is_honest(party) for party in audience(plan)
         ):
             return []
-        in_doubt = self.world.inner(plan.initiator).in_doubt
-        return ["who asked does not know whether anything was opened"] if in_doubt else []
+        doubt = events.in_doubt(self.world.inner(plan.initiator).outcome)
+        return ["who asked does not know whether anything was opened"] if doubt else []
 
 
 class OneVoice(Checker):

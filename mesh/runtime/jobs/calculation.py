@@ -123,7 +123,7 @@ class Calculation:
                     return events.Aborted(proof.votes[0].code, proof.votes[0].reason, definite=True)
                 if self._node.sessions.aftermath.aborted(plan.session):  # and the next one had not begun yet
                     return events.Aborted("C-300", _BETWEEN, definite=True)
-                if self._outcome is not None and not _in_doubt(self._outcome):
+                if self._outcome is not None and not events.in_doubt(self._outcome):
                     return self._outcome
                 if not self._node.sessions.aftermath.knows(plan.session):  # our plan never left this node
                     return events.Aborted("C-300", _UNBEGUN, definite=True)
@@ -182,7 +182,7 @@ class Calculation:
         self.bytes_sent += driver.bytes_sent if driver else 0
         if self._outcome is None:
             return events.Aborted("C-303", "the session did not end in time", definite=False)
-        return await self._awaited(plan, SPARE_S) if _in_doubt(self._outcome) else self._outcome
+        return await self._awaited(plan, SPARE_S) if events.in_doubt(self._outcome) else self._outcome
 
     def _listen(self, plan: Plan, event: object) -> None:
         if self._plan is None or plan.session != self._plan.session:
@@ -208,7 +208,7 @@ class Calculation:
                 self._end(event)
 
     def _end(self, event: events.Opened | events.Aborted) -> None:
-        if self._outcome is None or _in_doubt(self._outcome):
+        if self._outcome is None or events.in_doubt(self._outcome):
             self._outcome = event
             self._over.set()
 
@@ -264,10 +264,6 @@ class Calculation:
             await background.run(self._node.results.keep, self._work.info.id, index, a.value)
             return AnswerInfo(a.statistic, a.column, None, a.n, length=a.value.size)
         return AnswerInfo(a.statistic, a.column, a.listed, a.n, a.edges, a.under, a.over)
-
-
-def _in_doubt(outcome: events.Opened | events.Aborted) -> bool:
-    return isinstance(outcome, events.Aborted) and not outcome.definite
 
 
 def job_of(spec: JobSpec, default_min_sites: int) -> Job:
