@@ -107,8 +107,12 @@ def another_life(patch):
 
 def long_reasons(patch):
     """Why a party aborts is told at any length."""
-    honest = party.cast
-    patch.setattr(party, "cast", lambda *words, **flags: honest(*words[:3], words[3].ljust(600), **flags))
+    honest = aborting.cast
+
+    def cast(plan, keys, vote):
+        return honest(plan, keys, dataclasses.replace(vote, reason=vote.reason.ljust(600)))
+
+    patch.setattr(aborting, "cast", cast)
 
 
 def hasty_count(patch):
@@ -125,7 +129,7 @@ BUILDS = [
     Broken(lenient_minimum, draw, "right total", 23),
     Broken(forgotten_share, draw, "right total", 0),
     Broken(small_quorum, draw, "one roster", 106),
-    Broken(hasty_abort, draw, "one roster", 136),
+    Broken(hasty_abort, draw, "one roster", 108),
     Broken(silent_end, draw, "certain end", 72),
     Broken(kept_shares, draw, "few shares", 0),
     Broken(gullible_adder, draw, "honest blameless", 106),
