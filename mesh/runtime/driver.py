@@ -64,9 +64,11 @@ class Driver:
         store: VectorStore | None = None,
         on_end: Callable[[], Awaitable[None]] | None = None,
         resumed: Sequence[Effect] | None = None,
+        begun: bool = False,
     ) -> None:
         """`store` holds the masked vectors of a bulk session; `on_end` is called whenever more is known of
-        how it ended; `resumed` is what a machine that was rebuilt from the journal has to say.
+        how it ended; `resumed` is what a machine that was rebuilt from the journal has to say; `begun`: the
+        journal knows the session already.
         """
         self.machine = machine
         self.session = machine.plan.session
@@ -82,7 +84,7 @@ class Driver:
             sum_arrivals(store, machine.plan, machine.me)
             audits = machine.plan.initiator == machine.me
             self.bulk = BulkLane(machine.plan, store, postman, lambda m: self.deliver(machine.me, m), audits)
-        self._begun = False
+        self._begun = begun or resumed is not None
         self._told = False
         self._owner_told = False
         self._on_end = on_end
@@ -118,7 +120,7 @@ class Driver:
         ended: events.Aborted | None = None
         with self._scope:
             try:
-                if self._resumed is None:
+                if not self._begun:
                     await self._journal.begin(self.session)
                 self._begun = True
                 await self._drive()

@@ -82,13 +82,15 @@ class LeftOpen:
 class Unfinished:
     """A session that a crash left open: when it began, and its records' class names and encodings.
 
-    `damaged`: there were records that cannot be read, so nobody can tell what was said.
+    `damaged`: there were records that cannot be read, so nobody can tell what was said; `told`: its plan, if
+    that was told before there was any record.
     """
 
     session: SessionId
     started: float
     records: tuple[tuple[str, bytes], ...]
     damaged: bool = False
+    told: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Unfinished({self.session.short()}, {len(self.records)} records)"
@@ -164,11 +166,11 @@ class Journal:
 
     # -- sessions -----------------------------------------------------------------------------------
 
-    async def begin(self, session: SessionId) -> None:
-        """A session is live from now on. Raises JournalFull."""
-        key = os.urandom(SecretBox.KEY_SIZE)
-        row = (bytes(session), time.time(), bytes(self._box.encrypt(key)))
-        await self._write([("INSERT INTO sessions (session, started, key) VALUES (?, ?, ?)", row)])
+    async def begin(self, session: SessionId, plan: KnownPlan | None = None) -> None:
+        """A session is live from now on; `plan`: if it is told before any record. Raises JournalFull."""
+        key, told = os.urandom(SecretBox.KEY_SIZE), None if plan is None else codec.encode(plan)
+        row = (bytes(session), time.time(), bytes(self._box.encrypt(key)), told)
+        await self._write([("INSERT INTO sessions (session, started, key, plan) VALUES (?, ?, ?, ?)", row)])
         self._keys[session] = SecretBox(key)
 
     async def persist(self, session: SessionId, records: Sequence[object]) -> None:
@@ -198,13 +200,8 @@ class Journal:
         next, since a session without records is taken for one that never said anything, and begun anew.
         """
         key = os.urandom(SecretBox.KEY_SIZE)
-        return SecretBox(key), [
-            (
-                "UPDATE sessions SET key = ? WHERE session = ?",
-                (bytes(self._box.encrypt(key)), bytes(session)),
-            ),
-            (_CUT_NOW, ()),
-        ]
+        row = (bytes(self._box.encrypt(key)), bytes(session))
+        return SecretBox(key), [("UPDATE sessions SET key = ? WHERE session = ?", row), (_CUT_NOW, ())]
 
     def newest_record(self, session: SessionId) -> int:
         """The number of its last record, 0 before the first; they rise. Raises JournalFull."""
@@ -237,7 +234,8 @@ class Journal:
         proof: object | None = None,
     ) -> None:
         """The session is over; its secrets go. `outcome` is for people, `proof` a message that shows it,
-        `plan` what an unclear end is to be cleared up with later. Raises JournalFull.
+        `plan` what an unclear end is to be cleared up with later: on a full disk only that it is unclear is
+        kept. Raises JournalFull.
         """
         self._keys.pop(session, None)
         kind = None if proof is None else str(proof.KIND)  # type: ignore[attr-defined]  # messages have one
@@ -247,7 +245,8 @@ class Journal:
         try:
             await self._write(self._ending(row))
         except JournalFull:
-            await self._write(self._ending((*row[:3], None, None, None, row[6])))  # needs no space
+            words = outcome if plan is None else f"{outcome}, in doubt"
+            await self._write(self._ending((row[0], words, epoch, None, None, None, row[6])))  # in no space
 
     def _ending(self, row: tuple[object, ...]) -> list[Statement]:
         oldest = "SELECT session FROM sessions WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?"
@@ -296,14 +295,15 @@ class Journal:
         """All of one of them. Raises JournalFull."""
         name = (bytes(left.session),)
         stored = self._read("SELECT kind, body FROM records WHERE session = ? ORDER BY id", name)
-        ((sealed,),) = self._read("SELECT key FROM sessions WHERE session = ?", name) or [(None,)]
+        rows = self._read("SELECT key, plan FROM sessions WHERE session = ?", name)
+        ((sealed, told),) = rows or [(None, None)]
         try:
             self._keys[left.session] = box = SecretBox(self._box.decrypt(sealed or b""))
             records = tuple((str(kind), bytes(box.decrypt(body))) for kind, body in stored)
         except (CryptoError, ValueError, TypeError):
             records = ()
         damaged = not records and (bool(stored) or not sealed)  # the first record precedes every word
-        return Unfinished(left.session, left.started, records, damaged)
+        return Unfinished(left.session, left.started, records, damaged, told)
 
     def _read(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         try:

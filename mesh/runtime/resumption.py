@@ -13,9 +13,10 @@ from mesh.runtime.journal import Journal, JournalFull, LeftOpen, Unfinished
 from mesh.runtime.vectors import masked
 from mesh.runtime.vectors.store import VectorStore
 from protocols.errors import LocalMisuse, MeshError
-from protocols.identifiers import PartyId
+from protocols.identifiers import PartyId, SessionId
 from protocols.machine import Effect
 from protocols.sessions.durable import DurableParty
+from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import NO_VECTOR
 from protocols.sessions.plan import Plan
@@ -59,21 +60,28 @@ async def gone_on_with(
     found: Unfinished | None = None
     try:
         found = await trio.to_thread.run_sync(journal.unfinished, left)
-        if not (found.records or found.damaged):
+        if not (found.records or found.damaged or found.told):
             await journal.discard(session)
             return None
+        if not (found.records or found.damaged):
+            raise LocalMisuse("its plan was told, but what we deal was not made yet")
         times = trio.current_time(), time.time() - found.started
         machine, effects, store = await background.run(rebuilt, keys, found, *times, spool)
     except Exception as error:  # a record that breaks the machine ends this session, not the node
         log.warning("session abandoned", session=session.short(), why=repr(error))
-        try:
-            await journal.abandon(session, plan_of(found, keys.party) if found else None)
-        except JournalFull as full:
-            log.warning("journal", why=str(full))
+        await abandon(journal, session, plan_of(found, keys.party) if found else None)
         masked.drop_store(spool, session)
         return None
     log.info("session resumed", session=session.short(), records=len(found.records))
     return machine, store, effects
+
+
+async def abandon(journal: Journal, session: SessionId, plan: Plan | None) -> None:
+    """Take no part in a session any more; if the journal cannot be written, it is done at the next start."""
+    try:
+        await journal.abandon(session, plan)
+    except JournalFull as full:
+        log.warning("journal", why=str(full))
 
 
 def plan_of(found: Unfinished, me: PartyId) -> Plan | None:
@@ -81,6 +89,8 @@ def plan_of(found: Unfinished, me: PartyId) -> Plan | None:
     name, body = found.records[0] if found.records else ("", b"")
     first: type[Begun | HandedOver | Snapshot] | None = _FIRST.get(name)
     try:
+        if found.told is not None and not found.records:
+            return codec.decode(KnownPlan, found.told).read(me)
         return None if first is None else codec.decode(first, body).plan.read(me)
     except MeshError:
         return None

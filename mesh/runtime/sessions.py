@@ -34,7 +34,7 @@ from mesh.runtime.postman import Postman
 from mesh.runtime.programs.resumption import is_program
 from mesh.runtime.refusals import Refusals
 from mesh.runtime.registry import Registry
-from mesh.runtime.resumption import gone_on_with
+from mesh.runtime.resumption import abandon, gone_on_with
 from mesh.runtime.training.runs import Runs
 from mesh.runtime.vectors import masked
 from mesh.runtime.vectors.store import VectorStore
@@ -46,6 +46,7 @@ from protocols.machine import Effect
 from protocols.sessions import events
 from protocols.sessions.bulk_messages import VectorStored
 from protocols.sessions.durable import DurableParty
+from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
     NO_VECTOR,
@@ -213,8 +214,7 @@ class Sessions:
 
     async def _take_part(self, plan: Plan) -> None:
         """Judge, then run. The initiator's own failure to join its session is reported as its end."""
-        store: VectorStore | None = None
-        offered = False
+        store, offered = None, False
         try:
             if await self._refusals.is_known(plan):
                 return
@@ -223,34 +223,37 @@ class Sessions:
             contribution, refusal = await self._consent(plan)
             name = NO_VECTOR
             if store is not None and contribution is not None:
-                offered = self._offer_early(plan)
+                offered = await self._offer_early(plan)
                 made = await background.run(masked.mask, plan, store, contribution, os.urandom(32))
                 contribution, name = made.dealt, made.name
             machine = DurableParty(plan, self._keys, os.urandom(32), contribution, refusal, name)
-        except MeshError as error:
-            log.info("plan refused", session=plan.session.short(), why=error.sentence())
+        except Exception as error:  # the session boundary: a bug in judging a plan ends no other session
             await _discard(store)
-            if plan.initiator == self._keys.party:
-                self._report(plan, events.Aborted(error.code, str(error.args[0]), not offered))
-            else:
-                await self._refusals.refuse(plan, error.sentence())
-            return
-        except Exception:  # the session boundary: a bug in judging a plan ends no other session
-            log.exception("plan not judged by our own fault", session=plan.session.short())
-            await _discard(store)
-            reason = "this node failed; its log has the details"
-            if plan.initiator == self._keys.party:
-                self._report(plan, events.Aborted("C-900", reason, not offered))
-            else:
-                await self._refusals.refuse(plan, reason)
+            await self._stay_out(plan, error, offered)
             return
         finally:
             self._considering.pop(plan.session, None)
-        await self._run(machine, store)
+        await self._run(machine, store, begun=offered)
 
-    def _offer_early(self, plan: Plan) -> bool:
-        """As the initiator: let the others begin while we mask our vector; the machine offers again."""
+    async def _stay_out(self, plan: Plan, error: Exception, offered: bool) -> None:
+        if isinstance(error, MeshError):
+            log.info("plan refused", session=plan.session.short(), why=error.sentence())
+        else:
+            log.error("plan not judged by our own fault", session=plan.session.short(), exc_info=error)
+            error = MeshError("this node failed; its log has the details", code="C-900")
+        if plan.initiator != self._keys.party:
+            await self._refusals.refuse(plan, error.sentence())
+            return
+        if offered:
+            await abandon(self._journal, plan.session, plan)
+        self._report(plan, events.Aborted(error.code, str(error.args[0]), not offered))
+
+    async def _offer_early(self, plan: Plan) -> bool:
+        """As the initiator: let the others begin while we mask our vector; the machine offers again. They may
+        end the session though we never begin it: the journal has the plan before it leaves."""
         others = [party for party in plan.parties if plan.initiator == self._keys.party != party]
+        if others:
+            await self._journal.begin(plan.session, KnownPlan.of(plan))
         self._postman.post(others, PlanOffer(plan), session=plan.session, epoch=plan.epoch)
         return bool(others)
 
@@ -259,6 +262,7 @@ class Sessions:
         machine: DurableParty,
         store: VectorStore | None = None,
         resumed: Sequence[Effect] | None = None,
+        begun: bool = False,
     ) -> None:
         """Drive a machine to its end; `resumed`: rebuilt from the journal, with this to say first."""
         plan = machine.plan
@@ -271,6 +275,7 @@ class Sessions:
             store,
             lambda: self._write_ledger(plan, machine.outcome, machine.proof),
             resumed,
+            begun,
         )
         self.registry.open(driver)
         for name in store.names if store is not None else ():

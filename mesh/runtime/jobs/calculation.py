@@ -24,7 +24,7 @@ from mesh.runtime.jobs.gathering import gathered
 from mesh.runtime.jobs.inquiry import Inquiry, Poll
 from mesh.runtime.jobs.records import Job as Work
 from mesh.runtime.jobs.results import INLINE_VALUES
-from mesh.runtime.jobs.store import Stored
+from mesh.runtime.jobs.store import Stored, unstored
 from mesh.runtime.node import Node
 from mesh.runtime.vectors import masked
 from protocols.errors import (
@@ -157,7 +157,8 @@ class Calculation:
             view = self._node.overlay.view()
             self._names = {party: view.name(party) for party in plan.dealers}
             told = plan, tuple(explanation.revealed), self._names
-            await trio.to_thread.run_sync(self._node.jobs.save, self._work.info, *told)
+            if not await trio.to_thread.run_sync(self._node.jobs.save, self._work.info, *told):
+                raise unstored()
             outcome = await self._session(plan)
             if isinstance(outcome, events.Opened):
                 return plan, explanation, outcome

@@ -1,10 +1,10 @@
 """Jobs on disk, so that the person who asked reads the result though the daemon was gone meanwhile.
 
 One JSON file a job in the state folder, mode 0600, replaced as a whole: what was asked, and as soon as
-there is one the plan of its session. It is written before the session begins, so a session that is out
-there is known here. After a restart ended jobs are listed as they were; one whose session had begun waits
-for its end, of which this node's rebuilt machine or any other party's proof tells; one that had not begun
-has failed, for certain.
+there is one the plan of its session. It is written before the session begins, and if it cannot be written the
+session does not begin: so a session that is out there is known here. After a restart ended jobs are listed as
+they were; one whose session had begun waits for its end, of which this node's rebuilt machine or any other
+party's proof tells; one that had not begun begins anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import structlog
 
 from mesh.api import jsonshape
 from mesh.api.shapes import JobInfo
-from protocols.errors import MeshError
+from protocols.errors import MeshError, SessionAborted
 from protocols.identifiers import PartyId
 from protocols.programs.plan import ProgramPlan
 from protocols.sessions.plan import Plan
@@ -53,8 +53,8 @@ class JobStore:
         plan: Plan | ProgramPlan | None = None,
         revealed: tuple[str, ...] = (),
         names: dict[PartyId, str] | None = None,
-    ) -> None:
-        """Write a job; what is not given stays as it was. A disk that does not take it is logged."""
+    ) -> bool:
+        """Write a job; what is not given stays as it was. Whether the disk took it."""
         path = self._folder / f"{info.id}.json"
         try:
             known = json.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -76,6 +76,8 @@ class JobStore:
             new.replace(path)
         except (OSError, ValueError) as error:
             log.warning("job not stored", job=info.id, why=str(error))
+            return False
+        return True
 
     def load(self) -> Iterator[Stored]:
         """All jobs, oldest first; a file that cannot be read is passed over."""
@@ -102,3 +104,10 @@ class JobStore:
         for path in self._folder.glob("*.json") if self._folder.is_dir() else ():
             if path.stem not in jobs:
                 path.unlink(missing_ok=True)
+
+
+def unstored() -> SessionAborted:
+    """Why a session does not begin whose job is not on disk: after a crash the job would begin once more."""
+    return SessionAborted(
+        "the job cannot be stored; nothing was opened", definite=True, fix="look after the disk of the node"
+    )

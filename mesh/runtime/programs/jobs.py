@@ -19,7 +19,7 @@ from mesh.overlay.program_planner import ProgramLimits, plan_program
 from mesh.runtime.jobs.calculation import job_of, refusals_of, too_few
 from mesh.runtime.jobs.inquiry import Inquiry
 from mesh.runtime.jobs.records import Job as Work
-from mesh.runtime.jobs.store import Stored
+from mesh.runtime.jobs.store import Stored, unstored
 from mesh.runtime.node import Node
 from protocols.errors import ConfigError, LocalMisuse, MeshError, Refused, SessionAborted
 from protocols.identifiers import PartyId
@@ -114,7 +114,8 @@ class ProgramCalculation:
             view = self._node.overlay.view()
             self._names = {party: view.name(party) for party in plan.owners}
             told = plan, tuple(explanation.revealed), self._names
-            await trio.to_thread.run_sync(self._node.jobs.save, self._work.info, *told)
+            if not await trio.to_thread.run_sync(self._node.jobs.save, self._work.info, *told):
+                raise unstored()
             outcome = await self._session(plan)
             if isinstance(outcome, ProgramOpened):
                 return plan, explanation, outcome
