@@ -20,7 +20,7 @@ from protocols.sessions import events, roster
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.composing import Composer
 from protocols.sessions.dealing import check_dealing, dealing_digest, uphold
-from protocols.sessions.handover import REFILL_WAIT_S, is_thin, successor_seats
+from protocols.sessions.handover import REFILL_WAIT_S, audience, is_thin, successor_seats
 from protocols.sessions.ledger import Account, Ledger
 from protocols.sessions.messages import (
     NO_VECTOR,
@@ -39,7 +39,6 @@ from protocols.sessions.messages import (
 from protocols.sessions.parcels import Parcels
 from protocols.sessions.plan import Seat
 from protocols.sessions.progress import collecting_s
-from protocols.sessions.succession import audience
 from protocols.sessions.vectors import Vectors
 from protocols.wire.digest import digest
 
@@ -107,7 +106,8 @@ class Adder:
         if self.certificate is not None or self.proposal is not None or not self.in_office:
             return self._parcels.due
         ends = [self.ledger.next_grace(self._now), self._collect_until, self._parcels.due, self._fresh_until]
-        ends += [since + REFILL_WAIT_S for since in self.ledger.lost_at.values()]
+        for since in self.ledger.lost_at.values():
+            ends += [since + REFILL_WAIT_S, since + REFILL_WAIT_S + TAKE_OVER_S]
         return min([end for end in ends if end is not None and end > self._now], default=None)
 
     @property
@@ -198,9 +198,9 @@ class Adder:
             raise MalformedMessage("sealed shares differ from their digests", blame=sender)
         source = self.ledger.source_of(message)
         name = dealing_digest(self.assembly, dealing)
-        known = self.ledger.accounts.get((source.child, sender))
-        if self.certificate is not None and not self._is_open_to(name):
-            return [Send(sender, self.certificate)]  # that tells where to deal now
+        known = self.ledger.accounts.get((dealing.source, sender))
+        if self.certificate is not None and not self._is_open_to(name, dealing.source):
+            return [Send(sender, self.certificate)]  # that tells where to deal now, or that all is counted
         if known is not None:
             if known.digest == name:
                 return []
@@ -321,14 +321,17 @@ class Adder:
         lost = self.lost - self.passed
         if not lost:
             return ()
-        away = frozenset(p for p in lost if now >= self.ledger.lost_at.get(p, now) + REFILL_WAIT_S)
+        away = {p for p in lost if now >= self.ledger.lost_at.get(p, now) + REFILL_WAIT_S}
+        long_away = {p for p in away if now >= self.ledger.lost_at[p] + REFILL_WAIT_S + TAKE_OVER_S}
         if not self.assembly.is_divisible or now < self._fresh_until:
             return ()
         if not is_thin(self.assembly, lost) or not set(self.assembly.members) & away:
             return ()
-        certified = (s for s in self.assembly.sources if s.child in self.ledger.certificates)
-        if not all(self.ledger.is_settled(now, source, lost) for source in certified):
-            return ()  # what is on its way is waited for, the sum of the generation before above all
+        awaited = [s for s in self.assembly.sources if s.child in self.ledger.certificates]
+        if set(self.assembly.members) & long_away:
+            awaited = [source for source in awaited if source.child == self.assembly.stage]
+        if not all(self.ledger.is_settled(now, source, lost) for source in awaited):
+            return ()  # what is on its way is waited for a while, the sum of the generation before always
         return successor_seats(self.assembly, lost) or ()
 
     def _propose(self, proposal: Roster) -> list[Effect]:
@@ -349,9 +352,8 @@ class Adder:
         return told
 
     def _proposed(self, proposal: Roster) -> Proposal:
-        children = [group.child for group in proposal.groups]
-        known = self.ledger.certificates
-        return Proposal(proposal, tuple(known[child] for child in children if child in known))
+        sources, known = [group.source for group in proposal.groups], self.ledger.learned
+        return Proposal(proposal, tuple(known[source] for source in sources if source in known))
 
     def _on_vote(self, now: float, sender: PartyId, message: Vote) -> list[Effect]:
         del now
@@ -379,9 +381,15 @@ class Adder:
         interim = self.certificate is not None and self.certificate.roster.is_interim
         return audience(self.assembly, interim)
 
-    def _is_open_to(self, name: Digest) -> bool:
-        """Whether a dealing may still be of use here: it is on our roster, or that one is final."""
+    def _is_open_to(self, name: Digest, source: Digest) -> bool:
+        """Whether a dealing may still be of use here: it is on our roster, or that one is final and has not
+        the same sum from another generation.
+        """
         roster_ = self.certificate.roster if self.certificate is not None else None
-        if roster_ is None or not roster_.is_interim:
+        known, groups = self.ledger.learned, () if roster_ is None else roster_.groups
+        if any(entry.dealing == name for group in groups for entry in group.entries):
             return True
-        return any(entry.dealing == name for group in roster_.groups for entry in group.entries)
+        elsewhere = source in known and known[source].roster.stage in {
+            g.child for g in groups if g.source != source
+        }
+        return roster_ is None or not (roster_.is_interim or elsewhere)

@@ -4,6 +4,7 @@ Generation 0 takes its inputs from the stage's devices or from the committees of
 Generation g+1 takes the sum of generation g of the same stage: that is how a substitute gets the seat
 of a member that left, with the very same machine that carries sums up the tree. If generation g gave way
 before it had collected all (see `handover`), g+1 also takes what is not in that sum from where it comes.
+Generations from the first that had all on hold one and the same sum: the stage above takes it from any one.
 
 Widths. A device deals L + 2m + 2 elements: payload, m = plan.hops pairs of masks, and the two mask rows
 of its own consistency proof. The proof's rows are dropped by each receiver; each resharing consumes the
@@ -25,9 +26,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from protocols.errors import MalformedMessage
+from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import PartyId, Point, SessionId
-from protocols.sessions.messages import HandoverCertificate, Roster
+from protocols.sessions.messages import Certificate, HandoverCertificate, Roster
 from protocols.sessions.plan import MAX_HANDOVERS, Plan, Seat, Stage
 
 
@@ -36,6 +37,7 @@ class Source:
     """One sum that an assembly takes in: `child` -1 is a cluster of devices, else a stage's committee.
 
     Not `known`: a committee that our excerpt of the plan leaves out; others judge what it says.
+    `earlier`: who sat in the generations before this one that hold the same sum, the last one first.
     """
 
     child: int
@@ -43,15 +45,30 @@ class Source:
     dealers: tuple[PartyId, ...]
     threshold: int
     known: bool = True
+    earlier: tuple[tuple[PartyId, ...], ...] = ()
 
     @property
     def is_devices(self) -> bool:
         """Device inputs are added as they are; a committee's sub-shares are recombined by Lagrange."""
         return self.child < 0
 
+    @property
+    def committees(self) -> tuple[tuple[PartyId, ...], ...]:
+        """Those that may deal this sum, one or another; the latest generation first."""
+        return (self.dealers, *self.earlier)
+
+    @property
+    def generations(self) -> range:
+        """Of these committees."""
+        return range(self.generation - len(self.earlier), self.generation + 1)
+
+    def seated(self, generation: int) -> tuple[PartyId, ...]:
+        """Who may deal the sum of this generation: nobody if it has none for us."""
+        return self.committees[self.generation - generation] if generation in self.generations else ()
+
     def point_of(self, dealer: PartyId) -> Point:
-        """Point of a committee member whose share is reshared."""
-        return Point(self.dealers.index(dealer) + 1)
+        """Point of a committee member whose share is reshared: nobody ever changes its seat."""
+        return Point(next(seated.index(dealer) for seated in self.committees if dealer in seated) + 1)
 
 
 @dataclass(frozen=True)
@@ -63,8 +80,13 @@ class Assembly:
     generation: int
     seats: tuple[Seat, ...]
     sources: tuple[Source, ...]
-    is_refill: bool = False
-    """Whether all inputs are in the sum of the generation before: then this one has no interim roster."""
+    before: Assembly | None = None
+    """The generation whose sum is all that this one takes in: then there is no interim roster here."""
+
+    @property
+    def is_refill(self) -> bool:
+        """Whether the certified sum was handed over to this generation."""
+        return self.before is not None
 
     @cached_property
     def session(self) -> SessionId:
@@ -106,8 +128,9 @@ class Assembly:
         """Who may deal to this assembly, for which sources (a gateway may sit in several committees)."""
         table: dict[PartyId, list[Source]] = {}
         for source in self.sources:
-            for dealer in source.dealers:
-                table.setdefault(dealer, []).append(source)
+            for committee in source.committees:
+                for dealer in committee:
+                    table.setdefault(dealer, []).append(source)
         return table
 
     @cached_property
@@ -127,6 +150,11 @@ class Assembly:
     def dealt_width(self) -> int:
         """Elements that a dealer shares: payload, masks, and two rows of the consistency proof."""
         return self.plan.length + 2 * self.masks_dealt + 2
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether the stage above may take our sum from the generation before as well."""
+        return self.is_refill and not self.is_root
 
     def seat_of(self, party: PartyId) -> int | None:
         """Index of the seat that `party` holds, or None."""
@@ -149,8 +177,9 @@ class Assembly:
 
     def concerns(self, slot: tuple[int, int]) -> bool:
         """Whether a certificate of this stage and generation is our own or a source's."""
-        sources = ((source.child, source.generation) for source in self.sources)
-        return slot == (self.stage, self.generation) or slot in sources
+        stage, generation = slot
+        taken = any(stage == source.child and generation in source.generations for source in self.sources)
+        return taken or slot == (self.stage, self.generation)
 
     def current_adder(self, lost: frozenset[PartyId]) -> PartyId | None:
         """The first adder in rank order that is not lost."""
@@ -198,8 +227,8 @@ def next_generation(assembly: Assembly, certificate: HandoverCertificate) -> Ass
     if assembly.generation >= MAX_HANDOVERS:
         raise MalformedMessage("the plan has no masks left for another handover")
     source = Source(assembly.stage, assembly.generation, assembly.members, assembly.threshold)
-    seats = certificate.handover.seats
-    return Assembly(assembly.plan, assembly.stage, assembly.generation + 1, seats, (source,), is_refill=True)
+    seats, generation = certificate.handover.seats, assembly.generation + 1
+    return Assembly(assembly.plan, assembly.stage, generation, seats, (source,), before=assembly)
 
 
 def after_interim(assembly: Assembly, roster: Roster) -> Assembly:
@@ -222,7 +251,28 @@ def after_interim(assembly: Assembly, roster: Roster) -> Assembly:
 
 
 def with_source(assembly: Assembly, child: Assembly) -> Assembly:
-    """The same, where the sum of a child stage comes from another generation of it."""
-    dealt = Source(child.stage, child.generation, child.members, child.threshold)
+    """The same, where the sum of a child stage comes from another generation of it, or one before it."""
+    earlier = tuple(one.members for one in same_sum(child)[1:])
+    dealt = Source(child.stage, child.generation, child.members, child.threshold, earlier=earlier)
     sources = tuple(dealt if s.child == child.stage else s for s in assembly.sources)
     return assembly if sources == assembly.sources else replace(assembly, sources=sources)
+
+
+def certifier_of(above: Assembly, latest: Assembly, certificate: Certificate) -> Assembly:
+    """Which generation of a source, up to the `latest`, certified the sum that `above` may take in. Raises
+    UnexpectedMessage if there is none.
+    """
+    generation = certificate.roster.generation
+    source = next((source for source in above.sources if source.child == latest.stage), None)
+    for one in same_sum(latest):
+        if source is not None and one.generation == generation and generation in source.generations:
+            return one
+    raise UnexpectedMessage(f"generation {generation} of stage {latest.stage} deals no sum here")
+
+
+def same_sum(assembly: Assembly) -> tuple[Assembly, ...]:
+    """The generation, and those before it that hold the sum that it was handed; the latest first."""
+    chain = [assembly]
+    while chain[-1].before is not None:
+        chain.append(chain[-1].before)
+    return tuple(chain)

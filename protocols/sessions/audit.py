@@ -104,8 +104,9 @@ def convicts(
     """Whether evidence shows a false sum, to anybody; `claimed`: the fingerprint of the vector of that name.
 
     `certificate` is that of the claim's stage, `above` that of the root if the claim is of a stage below it,
-    where its sum must be named: the caller has checked them. Raises MalformedMessage if the evidence is none:
-    a signature, or a contributor, is missing.
+    where its sum must be named: the caller has checked them. There it may stand beside the roster of a later
+    generation, whose keys are of the same devices: a stage has one final roster of devices. Raises
+    MalformedMessage if the evidence is none: a signature, or a contributor, is missing.
     """
     made, under = evidence.claim, evidence.under
     check_claim(plan, made)
@@ -113,10 +114,10 @@ def convicts(
         raise MalformedMessage("the claim is about another roster")
     if under != made:
         check_claim(plan, under)
-        named = [] if above is None else [(g.child, g.source, g.vector) for g in above.roster.groups]
+        named = [] if above is None else [(group.child, group.vector) for group in above.roster.groups]
         if above is None or roster_digest(plan.session, above.roster) != under.roster:
             raise MalformedMessage("the fingerprints were given for another total")
-        if (made.stage, made.roster, made.name) not in named:
+        if (made.stage, made.name) not in named:
             raise MalformedMessage("the claimed sum is not one of the total")
     challenge = challenge_of(plan.session, under)
     for said in evidence.tags:

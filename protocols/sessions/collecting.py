@@ -24,7 +24,7 @@ from protocols.errors import MalformedMessage, ProtocolError, UnattributableFaul
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import dealing, events, resharing, roster, summing
-from protocols.sessions.assembly import Assembly, first_generation, with_source
+from protocols.sessions.assembly import Assembly, certifier_of, first_generation, with_source
 from protocols.sessions.handover import is_agreeable
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
@@ -80,7 +80,7 @@ class Member:
         }
         self._held: dict[Digest, _Held] = {}
         self._bad: dict[Digest, Complaint] = {}
-        self._known: dict[int, Certificate] = {}
+        self._known: dict[Digest, Certificate] = {}  # of sources, by what dealings call their sums
         self._pending: tuple[PartyId, Roster] | None = None
         self._deferred: dict[PartyId, Roster] = {}
         self._vote: tuple[Roster, Ballot] | None = None
@@ -128,11 +128,7 @@ class Member:
     @property
     def gives_way(self) -> bool:
         """Whether we agreed, or learned, that another generation of this stage goes on."""
-        agreed = (
-            self._vote[0] if self._vote else None,
-            self.certificate.roster if self.certificate else None,
-        )
-        return any(known is not None and known.is_interim for known in agreed)
+        return self.is_interim or (self._vote is not None and self._vote[0].is_interim)
 
     @property
     def is_interim(self) -> bool:
@@ -275,10 +271,11 @@ class Member:
     def _learn(self, certificate: Certificate) -> None:
         child = certificate.roster.stage
         interim = certificate.roster.is_interim and child != self.assembly.stage  # stays in its stage
-        if interim or child in self._known or child not in self._sources:
+        name = roster.roster_digest(self.assembly.session, certificate.roster)
+        if interim or name in self._known or child not in self._sources:
             return
-        roster.check_certificate(self._sources[child], certificate)
-        self._known[child] = certificate
+        roster.check_certificate(certifier_of(self.assembly, self._sources[child], certificate), certificate)
+        self._known[name] = certificate
 
     def _missing(self, proposal: Roster) -> list[Entry]:
         return [entry for group in proposal.groups for entry in group.entries

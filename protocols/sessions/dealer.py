@@ -67,9 +67,10 @@ class Dealer:
         return not (self.counted if self.origin is None else self._entries())
 
     def _entries(self) -> list[Entry]:
-        """What the certified roster lists of our source."""
+        """What the certified roster lists of our source, of whatever generation."""
         groups = self.certificate.roster.groups if self.certificate is not None else ()
-        return [entry for g in groups if g.source == self.deal.dealing.source for entry in g.entries]
+        child = -1 if self.origin is None else self.origin[0]
+        return [entry for group in groups if group.child == child for entry in group.entries]
 
 
 class Dealers(list[Dealer]):

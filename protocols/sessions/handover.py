@@ -10,6 +10,14 @@ Once the root has its sum. The root corrects t liars only while all n = 3t+1 sea
 is lost before anything was opened, the adder proposes a handover of the whole sum; a quorum signs; the old
 members reshare it and the new generation opens. A member that waits in vain opens with its old generation.
 
+Between a final roster and its being counted above, at any other stage: the same handover, while the members
+go on dealing upward. The next generation certifies which sub-shares of that one sum it adds up (a roster of
+one group, with the same contributors, see `roster.check_sources`), and deals the sum upward, too. The stage
+above takes it from one generation: a group names the roster of the sum, whoever is listed sat in that
+generation, and nobody changes seats. A sum that was listed there, in whatever generation, is no input of the
+next one there (`assembly.after_interim`). So nothing is added twice, and the devices behind the sum stay the
+certified ones.
+
 Nothing is counted twice, one roster is opened. An interim roster and a final one stand in the same place of a
 generation, where a quorum signs one of them: so generations form one chain, with one final roster at its end.
 What a generation's roster lists is no input of the next (`assembly.after_interim`), except inside its sum. An
@@ -19,8 +27,12 @@ sum: even if a split view made both of them open, nothing more than the agreed t
 Privacy. At most t members of each generation are corrupt. A vector that is dealt again is shared with fresh
 polynomials, so t shares of each of two generations say as little as t shares of one. A sum that moves on is
 shared anew by every old member, and its checks are masked by columns that are dropped (see `resharing`): old
-and new shares do not combine. An honest member erases what it held once the new generation is certified,
-what is on no roster as soon as it sees the interim certificate, and both when it was away and comes back.
+and new shares do not combine. No pair of columns masks two checks, though two generations deal one sum
+upward: with the pairs numbered as in `assembly`, the handovers of a stage of height h use up those from
+dealt(h, 1) to dealt(h, MAX_HANDOVERS), all above dealt(h+1, 0), from where the stages above count down; and a
+generation there checks what one generation dealt, since it certifies one roster. An honest member erases what
+it held once the new generation is certified, what is on no roster as soon as it sees the interim certificate,
+and both when it was away and comes back.
 
 Who is replaced, and by whom. The substitutes' order is fixed in the plan by sortition, so an adder cannot
 pick accomplices at will; a member votes only for seats that it has seen vacant, filled with the next
@@ -54,6 +66,8 @@ REFILL_WAIT_S = 1.0
 """How long a member of a stage that collects must be lost before the stage ends its generation for it."""
 MAX_PROPOSALS = 8
 """Of one generation by one adder; each loss or return of a member makes another."""
+MAX_CLAIMS = 16
+"""And as many that members say they voted for."""
 
 
 def successor_seats(assembly: Assembly, lost: frozenset[PartyId]) -> tuple[Seat, ...] | None:
@@ -139,6 +153,33 @@ def replay(
     return generations(plan, stage, interim, handovers)[-1]
 
 
+def heirs(assembly: Assembly) -> tuple[PartyId, ...]:
+    """Who is told of another generation of a stage: those who sit or may come to sit there, its adders, and
+    the same of the stage above, who check what the new seats send.
+    """
+    plan, told = assembly.plan, dict.fromkeys(assembly.members)
+    stages = [assembly.blueprint]
+    if not assembly.is_root:
+        stages.append(plan.stages[plan.parent_of(assembly.stage)])
+    for stage in stages:
+        told.update(dict.fromkeys((*stage.members, *stage.adders)))
+        told.update((seat.party, None) for seat in stage.substitutes)
+    return tuple(told)
+
+
+def audience(assembly: Assembly, interim: bool) -> tuple[PartyId, ...]:
+    """Who is told of a stage's certificate: its members, adders and dealers, and the adders above, who must
+    know about an empty cluster too. Of an interim one also those whom a next generation concerns.
+    """
+    plan = assembly.plan
+    told = dict.fromkeys((*assembly.members, *assembly.adders, *assembly.expected))
+    if not assembly.is_root:
+        told.update(dict.fromkeys(plan.stages[plan.parent_of(assembly.stage)].adders))
+    if interim:
+        told.update(dict.fromkeys(heirs(assembly)))
+    return tuple(told)
+
+
 class HandoverVoter:
     """A member's part: vote once, for seats it sees vacant, at once or when it comes to see them so."""
 
@@ -146,7 +187,14 @@ class HandoverVoter:
         self.assembly = assembly
         self.keys = keys
         self._vote: tuple[Handover, HandoverVote] | None = None
-        self._pending: dict[PartyId, Handover] = {}
+        self._pending: list[tuple[PartyId, Handover]] = []
+
+    def standing(self, adder: PartyId) -> list[Effect]:
+        """What an adder that comes into office has to know: what we voted for."""
+        if self._vote is None:
+            return []
+        voted, vote = self._vote
+        return [Send(adder, HandoverProposal(voted)), Send(adder, vote)]
 
     @property
     def agreed(self) -> bool:
@@ -155,7 +203,7 @@ class HandoverVoter:
 
     def lose(self, lost: frozenset[PartyId]) -> list[Effect]:
         """Membership changed: a proposal that was too early may be right now."""
-        for sender, handover in self._pending.items():
+        for sender, handover in self._pending:
             if self._vote is None and is_agreeable(self.assembly, handover.seats, lost):
                 return self._cast(sender, handover)
         return []
@@ -167,9 +215,12 @@ class HandoverVoter:
         check_succession(self.assembly, message.handover)
         if self._vote is not None:
             voted, vote = self._vote
-            return [Send(sender, vote)] if voted == message.handover else []
+            return [Send(sender, vote)] if voted == message.handover else self.standing(sender)
         if not is_agreeable(self.assembly, message.handover.seats, lost):
-            self._pending[sender] = message.handover
+            waiting = (sender, message.handover)
+            mine = sum(proposer == sender for proposer, _ in self._pending)
+            if waiting not in self._pending and mine < MAX_PROPOSALS + MAX_CLAIMS:
+                self._pending.append(waiting)
             return []
         return self._cast(sender, message.handover)
 
@@ -196,6 +247,7 @@ class HandoverProposer:
         self.certificate: HandoverCertificate | None = None
         self._roster_certificate = certificate
         self._proposals: list[tuple[Handover, dict[int, Ballot]]] = []
+        self._claimed_by: set[PartyId] = set()
 
     def propose(self, lost: frozenset[PartyId]) -> list[Effect]:
         """Propose when a seat is vacant and a substitute is there; again if more seats fell vacant."""
@@ -203,10 +255,35 @@ class HandoverProposer:
         if seats is None or self.certificate is not None:
             return []
         handover = Handover(self.assembly.stage, self.assembly.generation, seats)
-        if any(handover == known for known, _ in self._proposals) or len(self._proposals) >= MAX_PROPOSALS:
+        own = len(self._proposals) - len(self._claimed_by)
+        return self._propose(handover) if own < MAX_PROPOSALS else []
+
+    def learn(self, sender: PartyId, handover: Handover) -> list[Effect]:
+        """What a member says it voted for, as a lost adder may have proposed it: proposed, too; once for each
+        member. Raises ProtocolError if it is unacceptable.
+        """
+        check_succession(self.assembly, handover)
+        is_member = self.assembly.seat_of(sender) is not None
+        if not is_member or sender in self._claimed_by or self.certificate is not None:
+            return []
+        effects = self._propose(handover)
+        self._claimed_by |= {sender} if effects else set()
+        return effects
+
+    def _propose(self, handover: Handover) -> list[Effect]:
+        if any(handover == known for known, _ in self._proposals):
             return []
         self._proposals.append((handover, {}))
         return [Broadcast(self.assembly.members, HandoverProposal(handover))]
+
+    def tell_again(self, returned: frozenset[PartyId]) -> list[Effect]:
+        """What was under way to those who come back may be lost."""
+        if self.certificate is not None:
+            told = tuple(party for party in heirs(self.assembly) if party in returned)
+            return [Broadcast(told, self.certificate)] if told else []
+        told = tuple(party for party in self.assembly.members if party in returned)
+        again = [HandoverProposal(handover) for handover, _ in self._proposals]
+        return [Broadcast(told, message) for message in again] if told else []
 
     def receive(self, sender: PartyId, message: HandoverVote) -> list[Effect]:
         """Count one ballot, whichever of our proposals it is for. Raises ProtocolError if unacceptable."""
@@ -226,9 +303,7 @@ class HandoverProposer:
         ballots = tuple(votes[index] for index in sorted(votes))
         self.certificate = HandoverCertificate(proposal, ballots, self._roster_certificate)
         successors = tuple(seat.party for seat in proposal.seats)
-        spare = (seat.party for seat in self.assembly.blueprint.substitutes)
-        told = dict.fromkeys((*self.assembly.members, *successors, *self.assembly.adders, *spare))
         fresh = [party for party in successors if party not in self.assembly.members]
         detail = "shares reshared to " + ", ".join(party.short() for party in fresh)
         event = events.Progress(self.assembly.stage, "handover", detail)
-        return [Publish(event), Broadcast(tuple(told), self.certificate)]
+        return [Publish(event), Broadcast(heirs(self.assembly), self.certificate)]

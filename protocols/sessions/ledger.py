@@ -5,6 +5,11 @@ A dealing is *settled* when every member that is not lost has answered for it, o
 and the grace period is over. A source is settled when each of its dealers is: settled, lost or excluded;
 of a committee's sum it is enough that its quorum has dealt and the grace period is over.
 
+A committee that was refilled after it had certified its sum may deal it from several generations (see
+`handover`). Those are different sharings, so one of them is counted: the first of which a quorum of dealings
+is here, until then that of the latest generation that has certified it. A committee too small by now to deal
+may have handed over; so its sum is awaited as long as a quorum of the latest generation is there.
+
 Symbols: q quorum, t threshold.
 """
 
@@ -14,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.sessions.assembly import Assembly, Source, first_generation, with_source
+from protocols.sessions.assembly import Assembly, Source, certifier_of, first_generation, with_source
 from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Entry, Group, Roster
 from protocols.sessions.roster import check_certificate, roster_digest
 from protocols.sessions.vectors import Vectors
@@ -37,7 +42,7 @@ class Account:
 
 
 class Ledger:
-    """Accounts by (child, dealer), exclusions, and the certificates of the sources."""
+    """Accounts by (sum that is dealt, dealer), exclusions, and the certificates of the sources."""
 
     def __init__(
         self, assembly: Assembly, vectors: Vectors, lineage: dict[int, Assembly] | None = None
@@ -45,18 +50,22 @@ class Ledger:
         """`lineage` maps each committee source to its assembly, where that is not generation 0 of a child."""
         self.assembly = assembly
         self.vectors = vectors
-        self.accounts: dict[tuple[int, PartyId], Account] = {}
+        self.accounts: dict[tuple[Digest, PartyId], Account] = {}
         self.by_digest: dict[Digest, Account] = {}
         self.pledges: dict[Digest, set[int]] = {}
         self.excluded: dict[PartyId, str] = {}
         self.declined: set[PartyId] = set()
         self.certificates: dict[int, Certificate] = {}
+        """Of each source, that of the generation which is counted."""
+        self.learned: dict[Digest, Certificate] = {}
+        """All, by what dealings call the sum."""
+        self._counted: dict[int, Digest] = {-1: NO_SOURCE}
         self._lineage = lineage or {
             source.child: first_generation(assembly.plan, source.child)
             for source in assembly.sources
             if not source.is_devices
         }
-        self.reached_quorum_at: dict[int, float] = {}
+        self.reached_quorum_at: dict[Digest, float] = {}
         self.lost_at: dict[PartyId, float] = {}
 
     def reseat(self, child: Assembly) -> None:
@@ -72,12 +81,19 @@ class Ledger:
             raise UnexpectedMessage(f"stage {child} is no source of stage {self.assembly.stage}")
         if certificate.roster.is_interim and child != self.assembly.stage:
             raise UnexpectedMessage("an interim sum stays in its stage: the final one is awaited")
-        known = self.certificates.get(child)
-        if known is None:
-            check_certificate(self._lineage[child], certificate)
-            self.certificates[child] = certificate
-        elif known.roster != certificate.roster:
-            raise UnexpectedMessage("another roster of this source was certified")
+        name = roster_digest(self.assembly.session, certificate.roster)
+        if name in self.learned:
+            return
+        check_certificate(certifier_of(self.assembly, self._lineage[child], certificate), certificate)
+        self.learned[name] = certificate
+        self._choose(child)
+
+    def _choose(self, child: int) -> None:
+        """Which generation's sum of a source is counted."""
+        known = {c.roster.generation: name for name, c in self.learned.items() if c.roster.stage == child}
+        ready = [generation for generation, name in known.items() if name in self.reached_quorum_at]
+        self._counted[child] = known[min(ready, default=max(known))]
+        self.certificates[child] = self.learned[self._counted[child]]
 
     def blind(self, seat: int) -> None:
         """Forget what was dealt to one seat: our own, whose share is to be lost for good."""
@@ -88,27 +104,27 @@ class Ledger:
 
     def source_of(self, message: Deal) -> Source:
         """Which source a dealing belongs to; keeps the source's certificate. Raises ProtocolError."""
-        dealing, certificate = message.dealing, message.certificate
+        dealing, certificate, generation = message.dealing, message.certificate, 0
         if dealing.source == NO_SOURCE:
             source = next((s for s in self.assembly.sources if s.is_devices), None)
         else:
             if certificate is None:
                 raise MalformedMessage("a resharing comes with its certificate", blame=dealing.dealer)
             self.keep(certificate)
-            child = certificate.roster.stage
+            child, generation = certificate.roster.stage, certificate.roster.generation
             source = next((s for s in self.assembly.sources if s.child == child), None)
             if roster_digest(self.assembly.session, certificate.roster) != dealing.source:
                 raise MalformedMessage(
                     "dealing names another roster than its certificate", blame=dealing.dealer
                 )
-        if source is None or dealing.dealer not in source.dealers:
+        if source is None or dealing.dealer not in source.seated(generation):
             raise MalformedMessage("not a dealer of this stage", blame=dealing.dealer)
         return source
 
     def enter(self, now: float, source: Source, deal: Deal, digest: Digest) -> Account:
         """Open the account of a new dealing; members that already said they hold it need not say so again."""
         account = Account(source, deal, digest)
-        self.accounts[source.child, deal.dealing.dealer] = account
+        self.accounts[deal.dealing.source, deal.dealing.dealer] = account
         self.by_digest[digest] = account
         for seat in sorted(self.pledges.pop(digest, ())):
             self.hold(now, digest, seat)
@@ -123,11 +139,12 @@ class Ledger:
         account.holders.add(seat)
         if account.quorum_at is None and len(account.holders) >= self.assembly.quorum:
             account.quorum_at = now
-        source = account.source
-        if not source.is_devices and source.child not in self.reached_quorum_at:
-            settled = sum(other.quorum_at is not None for other in self.of(source))
+        source, name = account.source, account.deal.dealing.source
+        if not source.is_devices and name not in self.reached_quorum_at:
+            settled = sum(other.quorum_at is not None for other in self._dealt(name))
             if settled >= self.assembly.plan.stages[source.child].quorum:
-                self.reached_quorum_at[source.child] = now
+                self.reached_quorum_at[name] = now
+                self._choose(source.child)
 
     def _pledge(self, digest: Digest, seat: int) -> None:
         """A member holds a share of a dealing that never came here: its dealer may be gone by now."""
@@ -138,13 +155,13 @@ class Ledger:
     def all_dealt(self, lost: frozenset[PartyId]) -> bool:
         """Whether a dealing of everybody is here who is, and has not declined."""
         gone = lost | self.excluded.keys() | self.declined
-        awaited = sum([len(source.dealers) for source in self.assembly.sources])
+        awaited = sum([len(self._dealers(source)) for source in self.assembly.sources])
         if len(self.accounts) + len(gone) < awaited:
             return False
         return all(
-            dealer in gone or (source.child, dealer) in self.accounts
+            dealer in gone or (self._counted.get(source.child), dealer) in self.accounts
             for source in self.assembly.sources
-            for dealer in source.dealers
+            for dealer in self._dealers(source)
         )
 
     def votable(self) -> set[Digest]:
@@ -157,10 +174,19 @@ class Ledger:
         self.excluded[dealer] = reason
 
     def of(self, source: Source) -> list[Account]:
-        """Accounts of one source that are not excluded, sorted by dealer."""
-        chosen = [a for (child, dealer), a in self.accounts.items()
-                  if child == source.child and dealer not in self.excluded]  # fmt: skip
+        """Accounts of one source that are not excluded, of the generation that counts, sorted by dealer."""
+        name = self._counted.get(source.child)
+        return [] if name is None else self._dealt(name)
+
+    def _dealt(self, name: Digest) -> list[Account]:
+        chosen = [a for (source, dealer), a in self.accounts.items()
+                  if source == name and dealer not in self.excluded]  # fmt: skip
         return sorted(chosen, key=lambda account: account.deal.dealing.dealer)
+
+    def _dealers(self, source: Source) -> tuple[PartyId, ...]:
+        """Who deals a source's sum: the generation of it that counts, or the latest as long as none does."""
+        certificate = self.certificates.get(source.child)
+        return source.dealers if certificate is None else source.seated(certificate.roster.generation)
 
     def is_settled(self, now: float, source: Source, lost: frozenset[PartyId]) -> bool:
         """Whether nothing more need be awaited from this source."""
@@ -174,13 +200,13 @@ class Ledger:
         if not source.is_devices and not self._has_masked_sum(source):
             adders = self.assembly.plan.stages[source.child].adders
             return all(adder in lost for adder in adders)  # nobody is left who could send the sum
-        since = self.reached_quorum_at.get(source.child)
+        since = self.reached_quorum_at.get(self._counted.get(source.child, NO_SOURCE))
         if since is not None and now >= since + GRACE_S:
             return True
         gone = lost | self.excluded.keys() | self.declined
         live_seats = {i for i, member in enumerate(self.assembly.members) if member not in lost}
-        for dealer in source.dealers:
-            account = self.accounts.get((source.child, dealer))
+        for dealer in self._dealers(source):
+            account = self.accounts.get((self._counted[source.child], dealer))
             if dealer in self.excluded:
                 continue
             if account is None:
@@ -188,7 +214,13 @@ class Ledger:
                     return False
             elif not self._answered(now, account, lost, live_seats):
                 return False
-        return True
+        return source.is_devices or not self._may_hand_over(source, gone)
+
+    def _may_hand_over(self, source: Source, gone: frozenset[PartyId] | set[PartyId]) -> bool:
+        """Whether too few have dealt a committee's sum, but those who sit there now may yet do so."""
+        dealt = sum(len(account.holders) >= self.assembly.quorum for account in self.of(source))
+        live = sum(dealer not in gone for dealer in source.dealers)
+        return dealt <= 2 * source.threshold and live >= self.assembly.plan.stages[source.child].quorum
 
     def gone(self, now: float, lost: frozenset[PartyId]) -> frozenset[PartyId]:
         """Of the lost, those that need not be awaited."""

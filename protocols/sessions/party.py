@@ -30,6 +30,7 @@ from protocols.sessions.bulk import BulkWork
 from protocols.sessions.collecting import Member
 from protocols.sessions.dealer import Dealers, contribute, reshare, share
 from protocols.sessions.delivery import Delivery
+from protocols.sessions.handing import Handovers
 from protocols.sessions.initiator import Initiator
 from protocols.sessions.inward import settle
 from protocols.sessions.keys import PartyKeys
@@ -70,7 +71,7 @@ INITIATOR_PATIENCE_S = 6.0
 """How much longer than the plan's total everybody waits for the abort ballots of the root."""
 
 Roles = dict[Slot, Adder] | dict[Slot, Member]
-OF_ROOT = (OpeningShare, ResultVote, HandoverProposal, HandoverVote, HandoverCertificate)
+OF_ROOT = (OpeningShare, ResultVote)
 
 
 class SessionParty:
@@ -101,12 +102,13 @@ class SessionParty:
         self.posts = Posts(plan, keys, self.bulk.vectors, self.succession)
         self._adders, self._members = self.posts.adders, self.posts.members
         self._dealers = Dealers()
-        self._dealt_up: set[Slot] = set()
+        self._dealt: set[tuple[Slot, int]] = set()
         self._delivery = Delivery(plan, self.me)
         self._ends = float("inf")
         self._closed: Closed | None = None
         self._patient = False
-        self.root = RootWork(plan, keys, self._checking, self.succession)
+        self.handovers = Handovers(plan, keys, self.succession, self.posts)
+        self.root = RootWork(plan, keys, self._checking, self.succession, self.handovers)
         self.aborts = AbortTally(plan, self.root)
         self._abort_proof: AbortProof | None = None
         self.initiator = Initiator(plan) if plan.initiator == self.me else None
@@ -143,13 +145,9 @@ class SessionParty:
             return self.root.deadline
         if self.outcome is not None:
             return self.bulk.deadline if self.plan.bulk is not None else self._delivery.deadline
-        earliest = self._ends
-        if (due := self._progress.deadline) is not None and due < earliest:
-            earliest = due
-        for role in self._roles():
-            if (due := role.deadline) is not None and due < earliest:
-                earliest = due
-        return earliest
+        dues = [self._ends, self._progress.deadline, self.handovers.deadline]
+        dues += [role.deadline for role in self._roles()]
+        return min([due for due in dues if due is not None])
 
     @property
     def proof(self) -> Result | AbortProof | None:
@@ -186,10 +184,12 @@ class SessionParty:
                 return self._on_complaint(now, sender, message)
             case Certificate():
                 return self._on_certificate(now, sender, message)
-            case OpeningShare() | ResultVote() | HandoverProposal() | HandoverVote():
+            case OpeningShare() | ResultVote():
                 return self.root.receive(now, sender, message)
+            case HandoverProposal() | HandoverVote():
+                return self.handovers.receive(sender, message)
             case HandoverCertificate():
-                return self._on_handover(now, message)
+                return self._hand_over(now, message)
             case Result():
                 return self._on_result(now, message)
             case RosterRequest():
@@ -249,20 +249,19 @@ class SessionParty:
         effects: list[Effect] = []
         running = self._delivery.result is None
         for slot, member in list(self._members.items()):
-            reason = member.shortfall or member.failure
+            reason = member.shortfall or (None if member.assembly.is_spare else member.failure)
             if reason is not None and self._closed is None and running:
                 effects += self._close("C-301" if member.shortfall else "C-302", reason)
-            if member.sum is None or slot in self._dealt_up:
+            if member.sum is None:
                 continue
-            target = self.succession.at((slot[0], slot[1] + 1))
-            if target is None and not member.assembly.is_root and not member.is_interim:
-                target = self.succession.latest(self.plan.parent_of(slot[0]))
-            if target is not None:
-                self._dealt_up.add(slot)
-                effects += self._reshare(member, target)
-            elif member.assembly.is_root and self._closed is None:
+            for target in self.succession.takers(member.assembly, member.is_interim):
+                if (slot, target.stage) not in self._dealt:
+                    self._dealt.add((slot, target.stage))
+                    effects += self._reshare(member, target)
+            if member.assembly.is_root and self._closed is None:
                 effects += self.root.summed(now, member)
-        effects += self.root.advance(now, self._adders)
+        if running:
+            effects += self.handovers.advance(now)
         if running and self._closed is None and (failure := self.root.given_up(self._members)) is not None:
             effects += self._close("C-302", failure)
         if running and self.root.openings and (result := self.root.result) is not None:
@@ -283,6 +282,7 @@ class SessionParty:
         """Who is lost, or in office, may have changed: every role looks again."""
         effects = self.root.lose(now, self.lost)
         effects += self.posts.lose(now, self.lost, self._lost_at)
+        effects += self.handovers.lose(now, self.lost)
         deals = self._delivery.result is None or self._progress.banned
         return [*effects, *(self._dealers.advance(self._lost_at) if deals else [])]
 
@@ -321,11 +321,12 @@ class SessionParty:
         effects = self._enter(now, successor, message)
         return [*effects, *self._deal_again(message, successor), *self._replay_early(now, successor)]
 
-    def _on_handover(self, now: float, message: HandoverCertificate) -> list[Effect]:
-        """Take our place in the next generation of the root, if we have one; none once the total is known."""
-        successor = self.root.succeed(message) if self._delivery.result is None else None
-        entered = [] if successor is None else self._enter(now, successor, message.certificate)
-        return [*entered, *(self._replay_early(now, successor) if successor is not None else [])]
+    def _hand_over(self, now: float, message: HandoverCertificate) -> list[Effect]:
+        """Take our place in the next generation, if we have one; none once the total is known."""
+        if self._delivery.result is not None or (successor := self.handovers.enter(message)) is None:
+            return []
+        self.posts.reseat(successor)
+        return [*self._enter(now, successor, message.certificate), *self._replay_early(now, successor)]
 
     def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:
         lost = (self.lost, self._lost_at(successor.stage))
@@ -363,7 +364,7 @@ class SessionParty:
         self._closed = Closed(code, reason)
         for member in self._members.values():
             member.closed = True
-        self.root.closed = True
+        self.root.closed = self.handovers.closed = True
         if self.me not in seatable(self.plan):
             return [Persist(self._closed)]
         ballot = self.aborts.own(self.keys, code, reason, self._members)

@@ -13,23 +13,14 @@ from collections.abc import Mapping
 from protocols.errors import ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Effect
-from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.collecting import Member
-from protocols.sessions.handover import (
-    HANDOVER_WAIT_S,
-    HandoverProposer,
-    HandoverVoter,
-    check_handover,
-    replay,
-    successor_seats,
-)
+from protocols.sessions.handing import Handovers
+from protocols.sessions.handover import HANDOVER_WAIT_S, replay, successor_seats
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
     Certificate,
     HandoverCertificate,
-    HandoverProposal,
-    HandoverVote,
     OpeningShare,
     Result,
     ResultVote,
@@ -45,13 +36,15 @@ HOPELESS_S = 3.0
 class RootWork:
     """The root's part of one party; idle in parties that do not sit there."""
 
-    def __init__(self, plan: Plan, keys: PartyKeys, seed: bytes, succession: Succession) -> None:
+    def __init__(
+        self, plan: Plan, keys: PartyKeys, seed: bytes, succession: Succession, handovers: Handovers
+    ) -> None:
         self.plan = plan
         self.keys = keys
         self.succession = succession
         self.generations = succession.of(plan.root)
         """All that we know of."""
-        self.handovers: list[HandoverCertificate] = []
+        self._handovers = handovers
         self.openings: dict[int, Opening] = {}
         self.released = False
         self.done = False
@@ -59,13 +52,16 @@ class RootWork:
         self.lost: frozenset[PartyId] = frozenset()
         self._seed = seed
         self._waiting: tuple[float, Member] | None = None
-        self._voters: dict[int, HandoverVoter] = {}
-        self._proposers: dict[int, HandoverProposer] = {}
         self._early = succession.early
         self._hopeless_since: float | None = None
         self._hopeless = False
 
     # -- state that others ask for ------------------------------------------------------------------
+
+    @property
+    def handovers(self) -> list[HandoverCertificate]:
+        """Of the root."""
+        return self._handovers.of(self.plan.root)
 
     @property
     def assembly(self) -> Assembly:
@@ -91,7 +87,7 @@ class RootWork:
     @property
     def agreed(self) -> int:
         """0, or one more than the latest generation for whose handover we voted."""
-        return 1 + max((generation for generation, v in self._voters.items() if v.agreed), default=-1)
+        return self._handovers.agreed(self.plan.root)
 
     def sees_opening(self, members: Mapping[tuple[int, int], Member]) -> bool:
         """Whether a roster of the latest generation is certified, and shares of its total were shown."""
@@ -156,18 +152,16 @@ class RootWork:
         return effects
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
-        """Membership changed."""
+        """Membership changed, or who sits here: once another generation opens, ours waits for nothing."""
+        if self._waiting is not None and self._waiting[1].assembly.generation < self.assembly.generation:
+            self._waiting = None
         self.lost = lost
         live = [member for member in self.assembly.members if member not in lost]
         if len(live) >= self.assembly.quorum:
             self._hopeless_since, self._hopeless = None, False
         elif self._hopeless_since is None and self.keys.party in self.assembly.members:
             self._hopeless_since = now
-        effects = [effect for opening in self.openings.values() for effect in opening.lose(now, lost)]
-        voter = self._voters.get(self.assembly.generation)
-        if voter is not None and not self.closed and not self.openings:
-            effects += voter.lose(lost)
-        return effects
+        return [effect for opening in self.openings.values() for effect in opening.lose(now, lost)]
 
     def given_up(self, members: Mapping[tuple[int, int], Member]) -> str | None:
         """Why nothing can be opened any more, if so: too many members gone for too long count as well.
@@ -181,7 +175,7 @@ class RootWork:
         return self.failure or ("too many members of the root committee are gone" if hopeless else None)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
-        """Opening shares, result ballots and handovers. Raises ProtocolError if unacceptable."""
+        """Opening shares and result ballots. Raises ProtocolError if unacceptable."""
         if self.done:
             return []
         match message:
@@ -191,51 +185,15 @@ class RootWork:
                     return opening.receive(now, sender, message)
                 self._early.put(sender, (self.plan.root, message.generation), message)
                 return []
-            case HandoverProposal():
-                generation = message.handover.generation
-                if generation > self.assembly.generation:
-                    self._early.put(sender, (self.plan.root, generation), message)
-                    return []
-                if generation < self.assembly.generation or self.openings or self.closed:
-                    raise UnexpectedMessage("no handover is due here")
-                voter = self._voters.setdefault(generation, HandoverVoter(self.assembly, self.keys))
-                return voter.receive(sender, message, self.lost)
-            case HandoverVote():
-                proposer = self._proposers.get(message.generation)
-                if proposer is None:
-                    raise UnexpectedMessage("we proposed no handover")
-                return proposer.receive(sender, message)
         raise UnexpectedMessage(f"the root takes no {type(message).__name__}")
-
-    def succeed(self, message: HandoverCertificate) -> Assembly | None:
-        """Enter the next generation. None if we are there. Raises MalformedMessage if it is not certified."""
-        if message.handover.generation != self.assembly.generation:
-            return None
-        self.succession.append(check_handover(self.assembly, message))
-        self.handovers.append(message)
-        self._waiting = None
-        return self.assembly
 
     def forget(self) -> None:
         """The result is known: drop the shares."""
         self.done = True
+        self._handovers.end()
         self.openings.clear()
         self._waiting = None
         self._seed = b""
-
-    def advance(self, now: float, adders: Mapping[tuple[int, int], Adder]) -> list[Effect]:
-        """As the adder in office: propose a handover once the roster is certified and a seat is vacant."""
-        del now
-        if not adders or self.openings or self.done:
-            return []
-        generation = self.assembly.generation
-        adder = adders.get((self.plan.root, generation))
-        if adder is None or adder.certificate is None or not adder.in_office:
-            return []
-        if adder.certificate.roster.is_interim:
-            return []
-        proposer = self._proposers.setdefault(generation, HandoverProposer(self.assembly, adder.certificate))
-        return proposer.propose(self.lost)
 
     # -- opening ------------------------------------------------------------------------------------
 
@@ -246,7 +204,7 @@ class RootWork:
             return []
         assert member.sum is not None
         assert member.certificate is not None
-        self.released = True
+        self.released = self._handovers.opened = True
         interim, handovers = self.links
         chain = (handovers, interim)
         opening = Opening(self.assembly, self.keys, self._seed, member.certificate, member.sum, chain)

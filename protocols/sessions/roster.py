@@ -87,7 +87,8 @@ def _check_groups(assembly: Assembly, roster: Roster, certified: bool) -> None:
         source = by_child[group.child]
         dealers = [entry.dealer for entry in group.entries]
         trusted = certified and source.child not in (-1, assembly.stage)
-        if dealers != sorted(set(dealers)) or not (trusted or set(dealers) <= set(source.dealers)):
+        expected = trusted or any(set(dealers) <= set(committee) for committee in source.committees)
+        if dealers != sorted(set(dealers)) or not expected:
             raise MalformedMessage("roster entries are unsorted, repeated or not expected")
         if source.is_devices:
             named = (group.source, group.vector) != (NO_SOURCE, NO_VECTOR)
@@ -121,6 +122,8 @@ def check_seats(assembly: Assembly, seats: tuple[Seat, ...]) -> None:
     fresh = [new for old, new in zip(assembly.seats, seats, strict=True) if new != old]
     if not fresh or not set(fresh) <= set(assembly.blueprint.substitutes):
         raise MalformedMessage("handover seats somebody who is no substitute")
+    if {seat.party for seat in fresh} & set(assembly.members):
+        raise MalformedMessage("handover moves somebody to another seat")
 
 
 def counts(assembly: Assembly) -> bool:
@@ -157,11 +160,13 @@ def united(
     return Roster(*place, groups, tuple(sorted(named)), successors)
 
 
-def check_sources(assembly: Assembly, roster: Roster, certificates: dict[int, Certificate]) -> None:
+def check_sources(assembly: Assembly, roster: Roster, certificates: Mapping[Digest, Certificate]) -> None:
     """Raise MalformedMessage unless each resharing group and the contributors rest on certified rosters.
 
-    `certificates` maps a source's child index to its certificate, which the caller has checked.
+    `certificates` holds those of the sources by the digests of their rosters; the caller checked them. Who
+    dealt a sum must have sat in the very generation that the group names: others hold other shares of it.
     """
+    by_child = {source.child: source for source in assembly.sources}
     contributors: set[bytes] = set()
     sites = 0
     for group in roster.groups:
@@ -169,9 +174,12 @@ def check_sources(assembly: Assembly, roster: Roster, certificates: dict[int, Ce
             contributors.update(entry.dealer for entry in group.entries)
             sites += len(group.entries)
             continue
-        certificate = certificates.get(group.child)
-        if certificate is None or roster_digest(assembly.session, certificate.roster) != group.source:
+        certificate = certificates.get(group.source)
+        if certificate is None or certificate.roster.stage != group.child:
             raise MalformedMessage(f"the sum of stage {group.child} comes without its certificate")
+        seated = by_child[group.child].seated(certificate.roster.generation)
+        if not {entry.dealer for entry in group.entries} <= set(seated):
+            raise MalformedMessage(f"the sum of stage {group.child} comes from others than who certified it")
         contributors.update(certificate.roster.contributors)
         sites += certificate.roster.sites
     if sites != roster.sites:

@@ -11,11 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protocols.errors import UnexpectedMessage
-from protocols.identifiers import PartyId
 from protocols.sessions.assembly import Assembly, first_generation, with_source
 from protocols.sessions.early import Early
-from protocols.sessions.handover import check_interim
-from protocols.sessions.messages import Certificate, Deal, Part, Parts, Proposal
+from protocols.sessions.handover import check_handover, check_interim
+from protocols.sessions.messages import (
+    Certificate,
+    Deal,
+    HandoverCertificate,
+    HandoverProposal,
+    Part,
+    Parts,
+    Proposal,
+)
 from protocols.sessions.plan import Plan
 
 Slot = tuple[int, int]  # stage and generation
@@ -49,8 +56,12 @@ class Succession:
         return chain[slot[1]] if slot[1] < len(chain) else None
 
     def append(self, assembly: Assembly) -> None:
-        """One more, which has been checked."""
-        self.of(assembly.stage).append(self._current(assembly))
+        """One more, which has been checked. The stage above takes the sum from there."""
+        stage = assembly.stage
+        self.of(stage).append(self._current(assembly))
+        if stage != self.plan.root:
+            above = self.of(self.plan.parent_of(stage))
+            above[:] = [with_source(one, self.latest(stage)) for one in above]
 
     def enter(self, certificate: Certificate) -> Assembly | None:
         """The generation after an interim roster; None if we know it. Raises MalformedMessage."""
@@ -60,9 +71,15 @@ class Succession:
             return None
         self.append(check_interim(assembly, certificate))
         self.interim.setdefault(stage, []).append(certificate)
-        if stage != self.plan.root:
-            above = self.of(self.plan.parent_of(stage))
-            above[:] = [with_source(one, self.latest(stage)) for one in above]
+        return self.latest(stage)
+
+    def hand_over(self, message: HandoverCertificate) -> Assembly | None:
+        """The generation after a handover; None if we know it. Raises MalformedMessage."""
+        stage, generation = message.handover.stage, message.handover.generation
+        assembly = self.at((stage, generation))
+        if assembly is None or generation + 1 < len(self.of(stage)):
+            return None
+        self.append(check_handover(assembly, message))
         return self.latest(stage)
 
     def lineage(self, assembly: Assembly) -> dict[int, Assembly]:
@@ -70,6 +87,14 @@ class Succession:
         sources = {source.child: self.at((source.child, source.generation))
                    for source in assembly.sources if source.known and not source.is_devices}  # fmt: skip
         return {child: known for child, known in sources.items() if known is not None}
+
+    def takers(self, assembly: Assembly, interim: bool) -> list[Assembly]:
+        """Who is dealt the shares of this generation's sum: the next one, the stage above, or both."""
+        after = self.at((assembly.stage, assembly.generation + 1))
+        takers = [] if after is None else [after]
+        if not assembly.is_root and not interim:
+            takers.append(self.latest(self.plan.parent_of(assembly.stage)))
+        return takers
 
     def ahead(self, message: object) -> Slot | None:
         """A generation that this message builds on, and that we do not know yet."""
@@ -88,6 +113,8 @@ class Succession:
                 slots = [(roster.stage, roster.generation) for roster in rosters]
             case Certificate():
                 slots = [(message.roster.stage, message.roster.generation)]
+            case HandoverProposal() | HandoverCertificate():
+                slots = [(message.handover.stage, message.handover.generation)]
             case _:
                 return None
         return self._unknown(slots)
@@ -103,20 +130,3 @@ class Succession:
             if source.known and not source.is_devices and source.child != assembly.stage:
                 assembly = with_source(assembly, self.latest(source.child))
         return assembly
-
-
-def audience(assembly: Assembly, interim: bool) -> tuple[PartyId, ...]:
-    """Who is told of a stage's certificate: its members, adders and dealers, and the adders above, who must
-    know about an empty cluster too. Of an interim one also those who will sit here, or sit above and check
-    what comes from here.
-    """
-    plan, stage = assembly.plan, assembly.stage
-    told = dict.fromkeys((*assembly.members, *assembly.adders, *assembly.expected))
-    above = None if assembly.is_root else plan.stages[plan.parent_of(stage)]
-    if above is not None:
-        told.update(dict.fromkeys(above.adders))
-    if interim:
-        told.update((seat.party, None) for seat in assembly.blueprint.substitutes)
-        if above is not None:
-            told.update(dict.fromkeys((*above.members, *(seat.party for seat in above.substitutes))))
-    return tuple(told)

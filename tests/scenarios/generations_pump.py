@@ -1,4 +1,7 @@
-"""The toy network with a script: things that happen at a time, and dealings that arrive late."""
+"""The toy network with a script: things that happen at a time, and dealings that arrive late.
+
+What is held back is lost if its sender is gone by then.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan, replac
 
 
 class Scripted:
-    """Mixed into a pump: `at` a time an action; `late` dealers say nothing before theirs."""
+    """Mixed into a pump: `at` a time an action; dealings `late`, or to a stage, take until then."""
 
-    late_until = float("inf")
+    late_until = 0.0
     late = ()
+    late_stage = None
 
     def at(self, moment, action):
         self.script = sorted([*getattr(self, "script", []), (moment, action)], key=lambda item: item[0])
@@ -23,11 +27,18 @@ class Scripted:
         self.late, self.late_until, self.kept = frozenset(dealers), until, []
         self.at(until, self._release)
 
+    def hold_up(self, stage, until):
+        """All dealings to this stage take until then."""
+        self.late_stage, self.late_until, self.kept = stage, until, []
+        self.at(until, self._release)
+
     def _release(self):
         self.queue.extend(self.kept)
 
     def _post(self, sender, to, message):
-        late = isinstance(message, Deal) and message.dealing.dealer in self.late
+        late = isinstance(message, Deal) and (
+            message.dealing.dealer in self.late or message.dealing.stage == self.late_stage
+        )
         if late and self.now < self.late_until:
             self.kept.append((sender, to, message))
         else:
