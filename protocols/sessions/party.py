@@ -146,8 +146,7 @@ class SessionParty:
         if self.outcome is not None:
             return self.bulk.deadline if self.plan.bulk is not None else self._delivery.deadline
         dues = [self._ends, self._progress.deadline, self.handovers.deadline]
-        dues += [role.deadline for role in self._roles()]
-        return min([due for due in dues if due is not None])
+        return min([due for due in (*dues, *(role.deadline for role in self._roles())) if due is not None])
 
     @property
     def proof(self) -> Result | AbortProof | None:
