@@ -18,7 +18,7 @@ from tests.scenarios.pump import make_inputs, make_keys, make_plan, seed_of
 
 @dataclass
 class Watched:
-    """A finished run: interim shares by (party, slot), and what was dealt to each slot."""
+    """A finished run: shares that moved on by (party, slot), and what was dealt to each slot."""
 
     pump: ScriptedCrashPump
     shares: dict = field(default_factory=dict)
@@ -32,7 +32,7 @@ class WatchedPump(ScriptedCrashPump):
 
     def _carry_out(self, party, effects):
         for slot, member in self.parties[party].party.posts.members.items():
-            if member.sum is not None and member.is_interim:
+            if member.sum is not None and (member.is_interim or slot == (0, 0)):
                 self.shares[party, slot] = member.sum.copy()
         super()._carry_out(party, effects)
 
@@ -72,6 +72,17 @@ def adding(monkeypatch):
     return watched(monkeypatch, pump), 0
 
 
+def handing(monkeypatch):
+    """Leaf 0 loses a member after its final roster, while nothing comes through to the stage above."""
+    pump, _, parts = make_session(
+        WatchedPump, clusters=1, devices=4, size=(7, 2), collect_ms=40_000, total_ms=90_000
+    )
+    pump.hold_up(1, 108.0)
+    pump.at(101.0, lambda: pump.kill(parts["leaf 0"][1]))
+    pump.at(101.0, lambda: pump.kill(parts["leaf 0"][2]))
+    return watched(monkeypatch, pump), 0
+
+
 def dump(records):
     """All that the journal can be read to hold."""
     return b"".join(codec.encode(record) for record in records)
@@ -87,7 +98,7 @@ def erasure(pump, party, slot):
     raise AssertionError("who held a share of a sum that moved on has not erased it")
 
 
-@pytest.mark.parametrize("make", [apart, adding])
+@pytest.mark.parametrize("make", [apart, adding, handing])
 def test_the_journal_and_the_nodes_keys_do_not_tell_a_share_that_moved_on(monkeypatch, make):
     seen, stage = make(monkeypatch)
     pump, slot = seen.pump, (stage, 0)
@@ -134,7 +145,7 @@ def assert_sealed(pump, seen, party, slot, after):
     assert opened <= 1 < pump.plan.stages[slot[0]].threshold + 1
 
 
-@pytest.mark.parametrize("make", [apart, adding])
+@pytest.mark.parametrize("make", [apart, adding, handing])
 def test_the_party_goes_on_from_what_is_left_and_knows_no_share(monkeypatch, make):
     seen, stage = make(monkeypatch)
     pump, restored = seen.pump, 0

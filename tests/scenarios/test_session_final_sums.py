@@ -237,6 +237,37 @@ def test_certificates_and_ballots_of_an_earlier_generation_are_worth_nothing_in_
         check_handover(chain[1], moved)
 
 
+def test_a_certificate_that_passed_for_one_generation_is_judged_anew_for_each_other():
+    """Roles of a party share the verdict on its ballots: of one and the same generation only."""
+    pump, inputs, parts = two_leave()
+    pump.start()
+    pump.run(200.0)
+    check_total(pump, inputs)
+    above = pump.parties[parts["adders middle"][0]]
+    chain = above.succession.of(LEAF)
+    learned = above.posts.adders[MIDDLE, 0].ledger.learned.values()
+    passed = {c.roster.generation: c for c in learned if c.roster.stage == LEAF}
+    assert len(passed) >= 2
+    for generation, certificate in passed.items():
+        collecting.roster.check_certificate(chain[generation], certificate)
+        for other in (one for one in chain if one.generation != generation):
+            with pytest.raises(MalformedMessage):
+                collecting.roster.check_certificate(other, certificate)
+            moved = replace(certificate, roster=replace(certificate.roster, generation=other.generation))
+            with pytest.raises(MalformedMessage):
+                collecting.roster.check_certificate(other, moved)
+
+
+def test_a_handover_below_the_root_is_no_agreement_to_an_end_of_the_roots():
+    pump, inputs, _ = two_leave()
+    pump.start()
+    pump.run(200.0)
+    check_total(pump, inputs)
+    voters = [machine for machine in pump.parties.values() if machine.handovers.agreed(LEAF)]
+    assert {machine.handovers.agreed(LEAF) for machine in voters} == {1, 2}
+    assert not any(machine.root.agreed for machine in pump.parties.values())
+
+
 def test_nobody_is_moved_to_another_seat():
     """Points are those of seats: who sat elsewhere before would be taken for another point."""
     pump, _, parts = two_leave()
