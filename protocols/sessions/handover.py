@@ -248,6 +248,7 @@ class HandoverProposer:
         self._roster_certificate = certificate
         self._proposals: list[tuple[Handover, dict[int, Ballot]]] = []
         self._claimed_by: set[PartyId] = set()
+        self._early: dict[int, Ballot] = {}
 
     def propose(self, lost: frozenset[PartyId]) -> list[Effect]:
         """Propose when a seat is vacant and a substitute is there; again if more seats fell vacant."""
@@ -273,8 +274,14 @@ class HandoverProposer:
     def _propose(self, handover: Handover) -> list[Effect]:
         if any(handover == known for known, _ in self._proposals):
             return []
-        self._proposals.append((handover, {}))
-        return [Broadcast(self.assembly.members, HandoverProposal(handover))]
+        votes = {seat: ballot for seat, ballot in self._early.items() if self._is_for(handover, ballot)}
+        self._proposals.append((handover, votes))
+        proposed = Broadcast(self.assembly.members, HandoverProposal(handover))
+        return [proposed, *self._certify(handover, votes)]
+
+    def _is_for(self, proposal: Handover, ballot: Ballot) -> bool:
+        subject = roster.handover_digest(self.assembly.session, proposal)
+        return roster.is_valid(self.assembly, ballot, roster.HANDOVER, subject)
 
     def tell_again(self, returned: frozenset[PartyId]) -> list[Effect]:
         """What was under way to those who come back may be lost."""
@@ -286,16 +293,18 @@ class HandoverProposer:
         return [Broadcast(told, message) for message in again] if told else []
 
     def receive(self, sender: PartyId, message: HandoverVote) -> list[Effect]:
-        """Count one ballot, whichever of our proposals it is for. Raises ProtocolError if unacceptable."""
+        """Count one ballot, whichever proposal it is for: it may come before we learn what a lost adder had
+        proposed. Raises UnexpectedMessage.
+        """
         seat = self.assembly.seat_of(sender)
         if not self._proposals or seat is None or message.ballot.seat != seat:
             raise UnexpectedMessage("a handover ballot nobody asked for")
         for proposal, ballots in self._proposals:
-            subject = roster.handover_digest(self.assembly.session, proposal)
-            if roster.is_valid(self.assembly, message.ballot, roster.HANDOVER, subject):
+            if self._is_for(proposal, message.ballot):
                 ballots[seat] = message.ballot
                 return self._certify(proposal, ballots)
-        raise MalformedMessage("forged handover ballot", blame=sender)
+        self._early[seat] = message.ballot
+        return []
 
     def _certify(self, proposal: Handover, votes: dict[int, Ballot]) -> list[Effect]:
         if self.certificate is not None or len(votes) < self.assembly.quorum:

@@ -11,6 +11,7 @@ from protocols.sessions import events, roster
 from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.aborting import AbortTally, audience, cast, check_proof, refusal
 from protocols.sessions.assembly import first_generation
+from protocols.sessions.handing import Handovers
 from protocols.sessions.handover import generations, successor_seats
 from protocols.sessions.messages import (
     AbortProof,
@@ -23,8 +24,10 @@ from protocols.sessions.messages import (
     Vote,
 )
 from protocols.sessions.party import INITIATOR_PATIENCE_S
+from protocols.sessions.posts import Posts
 from protocols.sessions.rootwork import RootWork
 from protocols.sessions.succession import Succession
+from protocols.sessions.vectors import Vectors
 from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan
 
 KEYS = make_keys(8)
@@ -153,7 +156,8 @@ def test_forged_links_prove_nothing():
 
 def tally():
     succession = Succession(PLAN)
-    return AbortTally(PLAN, RootWork(PLAN, KEYS[0], bytes(32), succession)), succession
+    handovers = Handovers(PLAN, KEYS[0], succession, Posts(PLAN, KEYS[0], Vectors(PLAN), succession))
+    return AbortTally(PLAN, RootWork(PLAN, KEYS[0], bytes(32), succession, handovers)), succession
 
 
 def test_ballots_are_judged_anew_when_a_generation_more_is_known():

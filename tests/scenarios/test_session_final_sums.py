@@ -12,7 +12,7 @@ from protocols.errors import LocalMisuse, MalformedMessage, ProtocolError
 from protocols.sessions import collecting, events, party
 from protocols.sessions.assembly import first_generation
 from protocols.sessions.handing import Handovers
-from protocols.sessions.handover import check_handover
+from protocols.sessions.handover import HandoverProposer, HandoverVoter, check_handover, successor_seats
 from protocols.sessions.messages import (
     Certificate,
     Deal,
@@ -24,7 +24,7 @@ from protocols.sessions.messages import (
     Proposal,
 )
 from protocols.sessions.roster import roster_digest
-from tests.scenarios.generations_pump import ScriptedCrashPump, make_session
+from tests.scenarios.generations_pump import ScriptedCrashPump, make_session, make_tree
 from tests.scenarios.test_session_generations import check_total, generations
 from tools.sim.stand_ins import fast_crypto
 
@@ -307,6 +307,23 @@ def test_an_adder_takes_over_a_handover_that_some_have_voted_for():
     pump.run(200.0)
     check_total(pump, inputs)
     assert generations(pump, LEAF) >= 2
+
+
+def test_a_ballot_that_comes_before_what_it_is_for_counts_and_blames_nobody():
+    """Links keep no order: a member tells an adder what it voted for, and its ballot comes first."""
+    plan, keys, parts = make_tree()
+    assembly, leaf = first_generation(plan, LEAF), parts["leaf 0"]
+    theirs = Handover(LEAF, 0, successor_seats(assembly, frozenset({leaf[1]})))
+    proposer = HandoverProposer(assembly, None)
+    assert proposer.propose(frozenset(leaf[1:3]))
+    for key in (key for key in keys if key.party in leaf and key.party != leaf[1]):
+        voter = HandoverVoter(assembly, key)
+        *_, cast = voter.receive(assembly.adders[1], HandoverProposal(theirs), frozenset({leaf[1]}))
+        assert not proposer.receive(key.party, cast.message)
+    assert proposer.certificate is None
+    assert proposer.learn(leaf[0], theirs)
+    assert proposer.certificate.handover == theirs
+    assert len(proposer.certificate.ballots) == assembly.quorum
 
 
 def test_a_stage_is_refilled_while_the_one_below_hands_over():

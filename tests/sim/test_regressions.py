@@ -64,6 +64,21 @@ SESSIONS = {
             Crash(1, 0.09911178473249976, 1.1878973443563823, 5.2314910311063265, True),
         ),
     ),
+    "a ballot for a handover came before the proposal it was for, and was taken for forged": Scenario(
+        seed=6200901,
+        clusters=1,
+        devices=6,
+        length=1,
+        min_sites=2,
+        collect_s=2.0,
+        latency_s=(0.001, 0.005),
+        in_order=False,
+        skew=0.001,
+        declining=(1,),
+        crashes=(Crash(2, 0.03002615939746426, 1.7560838589533418, 4.365003832710103, True),),
+        cuts=(Cut((0, 1), 0.04673168281867532, 2.993742463733082, True),),
+        byzantine=((2, "two-rosters"),),
+    ),
 }
 
 
