@@ -30,6 +30,17 @@ of the sum (`handover`, Privacy). So to have agreed to one, or to have dealt, op
 means that ballots of the old generation say nothing of the new one, in which other members may open: the
 ballots of the new one are what counts, and a member of both gives one for all generations.
 
+Who may not know. A member that was down, or cut off, as its time ran out may have voted for a roster that
+is certified by now, and be needed to open it: with its promise to abort the end would be in doubt. So who
+sees others of the root lost at that moment, or back for less than RETELL_S (`rootwork`), gives its ballot so
+much later, and takes part as before meanwhile: all that was said to it is said again when a link is back. In
+a generation that a certified sum was handed over to, nobody proposes a roster without it, nor takes one for
+a lack of sites: what is missing are dealings, which come yet, or reach the next rank.
+
+Every session ends. Time runs out at total_ms, once. Who waits for news waits once in a life of its node, for
+RETELL_S, a part of INITIATOR_PATIENCE_S; then it closes. INITIATOR_PATIENCE_S after its time ran out it has
+an outcome, whatever else is missing: no later message or loss moves these moments.
+
 Ballots are signed, so those that make an abort definite convince everybody: an owner whose device was away
 learns that nothing was revealed. Whoever declines the whole plan gives such a ballot, too, and must never
 take part any more (see mesh/runtime/sessions); one that is not signed counts for nobody.

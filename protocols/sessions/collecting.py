@@ -262,6 +262,8 @@ class Member:
     def _consider(self, adder: PartyId, proposal: Roster) -> list[Effect]:
         """Judge the roster of the adder in office; the total of too few sites is never opened."""
         counted, wanted = proposal.sites, self.assembly.plan.job.min_sites
+        if self.assembly.is_refill and not counted:
+            return []  # the sum that was handed over is certified: its adder lacks dealings of it, no more
         if self.assembly.is_root and counted < wanted and not proposal.is_interim:
             self.shortfall = f"{counted} sites contributed, {wanted} are required"
             return []

@@ -239,11 +239,13 @@ class Ledger:
 
     def is_futile(self, roster: Roster, lost: frozenset[PartyId], collecting: bool) -> bool:
         """Whether nobody would certify `roster`, yet what is missing may come: we may be the ones who are cut
-        off. An adder proposes once, so one that sees too few members, or the root's one too few sites, waits.
+        off. An adder proposes once, so one that sees too few members, or the root's one too few sites, waits;
+        and so does one that lacks the certified sum which was handed over.
         """
         last = self.assembly.is_root and not roster.is_interim
         few_sites = last and roster.sites < self.assembly.plan.job.min_sites
-        return not self.has_quorum(lost) or (few_sites and collecting)
+        lacks_sum = self.assembly.is_refill and not roster.sites
+        return not self.has_quorum(lost) or lacks_sum or (few_sites and collecting)
 
     def has_quorum(self, lost: frozenset[PartyId]) -> bool:
         """Whether enough members are here to certify anything."""

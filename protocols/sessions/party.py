@@ -63,7 +63,7 @@ from protocols.sessions.plan import Plan
 from protocols.sessions.posts import Posts, replayed
 from protocols.sessions.progress import Progress
 from protocols.sessions.records import Closed
-from protocols.sessions.rootwork import RootWork
+from protocols.sessions.rootwork import RETELL_S, RootWork
 from protocols.sessions.succession import Slot, Succession
 from protocols.sessions.transcript import transcript
 
@@ -210,8 +210,7 @@ class SessionParty:
         raise UnexpectedMessage(f"no role here takes {type(message).__name__}")
 
     def _to(self, roles: Roles, slot: Slot, now: float, sender: PartyId, message: object) -> list[Effect]:
-        role = roles.get(slot)
-        if role is not None:
+        if (role := roles.get(slot)) is not None:
             return role.receive(now, sender, message)
         raise UnexpectedMessage(f"we have no such role in stage {slot[0]}")
 
@@ -272,8 +271,7 @@ class SessionParty:
         return [*effects, *self._delivery.advance(self.lost, self.root, self.posts)]
 
     def _lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
-        returned = self.lost - lost
-        self.lost = lost - {self.me}
+        returned, self.lost = self.lost - lost, lost - {self.me}
         effects = self.initiator.offer_again(returned) if self.initiator and self.outcome is None else []
         return [*effects, *self._shift(now)]
 
@@ -298,8 +296,7 @@ class SessionParty:
         slot = (message.roster.stage, message.roster.generation)
         effects = self._members[slot].receive(now, sender, message) if slot in self._members else []
         self._erase(message)
-        concerned = self.posts.concerned(message)
-        for adder in concerned:
+        for adder in (concerned := self.posts.concerned(message)):
             effects += adder.receive(now, sender, message)
         if message.roster.is_interim:
             return [*effects, *self._on_interim(now, message)]
@@ -392,9 +389,11 @@ class SessionParty:
         """Time is over: all wait a little for ballots, or to see the end of an opening that has begun."""
         late = Closed("C-303", f"no result within {self.plan.total_ms / 1000:g} s")
         if not self._patient:
-            self._patient, self._ends = True, now + INITIATOR_PATIENCE_S
-            waits = self._closed is not None or self.root.sees_opening(self._members)
-            return self._close(late.code, late.reason) if self.me in seatable(self.plan) and not waits else []
+            busy = self._closed is not None or self.root.sees_opening(self._members)
+            closes = self.me in seatable(self.plan) and not busy
+            self._patient = not (closes and self.root.hears_out(now))
+            self._ends = now + (INITIATOR_PATIENCE_S - self.root.heard_out_s if self._patient else RETELL_S)
+            return self._close(late.code, late.reason) if closes and self._patient else []
         last = self._closed or next(iter(self.aborts.votes.values()), late)
         self.outcome = events.Aborted(last.code, last.reason, definite=False)
         return [Publish(self.outcome)]

@@ -31,6 +31,8 @@ from protocols.sessions.succession import Succession
 
 HOPELESS_S = 3.0
 """How long the root waits for lost members to come back before it gives up for lack of a quorum."""
+RETELL_S = 3.0
+"""How long who may not know all that the root did waits at the end of its time to be told; see `aborting`."""
 
 
 class RootWork:
@@ -55,6 +57,9 @@ class RootWork:
         self._early = succession.early
         self._hopeless_since: float | None = None
         self._hopeless = False
+        self._met_at = float("-inf")
+        self.heard_out_s = 0.0
+        """How long we have waited to be told."""
 
     # -- state that others ask for ------------------------------------------------------------------
 
@@ -155,6 +160,8 @@ class RootWork:
         """Membership changed, or who sits here: once another generation opens, ours waits for nothing."""
         if self._waiting is not None and self._waiting[1].assembly.generation < self.assembly.generation:
             self._waiting = None
+        if (self.lost - lost) & set(self.assembly.members):
+            self._met_at = now
         self.lost = lost
         live = [member for member in self.assembly.members if member not in lost]
         if len(live) >= self.assembly.quorum:
@@ -162,6 +169,15 @@ class RootWork:
         elif self._hopeless_since is None and self.keys.party in self.assembly.members:
             self._hopeless_since = now
         return [effect for opening in self.openings.values() for effect in opening.lose(now, lost)]
+
+    def hears_out(self, now: float) -> bool:
+        """Whether to wait for RETELL_S before we promise to abort, though time is over: once, if others who
+        sit here are lost, or have just come back, as all have to who was down itself. They may have news.
+        """
+        away = not self.lost.isdisjoint(self.assembly.members) or now < self._met_at + RETELL_S
+        waits = away and not self.heard_out_s
+        self.heard_out_s = RETELL_S if away else self.heard_out_s
+        return waits
 
     def given_up(self, members: Mapping[tuple[int, int], Member]) -> str | None:
         """Why nothing can be opened any more, if so: too many members gone for too long count as well.
