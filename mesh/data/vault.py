@@ -9,7 +9,8 @@ to overwrite the data key in place, sync, and unlink: the fragment is noise then
 (What a file system keeps of overwritten blocks, on flash or in snapshots, is wrapped still.)
 
 Order of writing: key, fragment, both synced, then the row; a crash between leaves a file without a row, which
-`tidy` erases. Which generation counts is what the stored standing says, and nothing else.
+`tidy` erases. Which generation counts is what the stored standing says, and nothing else. Of a vault that
+ended nothing is stored any more, whatever was under way when it did.
 
 Every call blocks; one thread at a time (the runtime has a limiter of one).
 """
@@ -20,7 +21,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from nacl.exceptions import CryptoError
@@ -99,6 +100,10 @@ class OwnRow:
     proof: bytes | None
 
 
+class VaultEnded(DataError):
+    """There is to be nothing here of a vault that ended."""
+
+
 class VaultStore:
     """The vaults of one state folder. `wrapping_key`: 32 bytes derived from the key store."""
 
@@ -133,7 +138,8 @@ class VaultStore:
     # -- fragments ------------------------------------------------------------------------------------
 
     def put_fragment(self, vault: bytes, generation: int, origin: bytes, share: bytes) -> None:
-        """Store one fragment under a fresh data key; durable on return. Raises DataError C-650."""
+        """Store one fragment under a fresh data key; durable on return. Raises DataError, VaultEnded."""
+        self._refuse_ended(vault)
         name = _name(vault, generation, origin)
         data_key = os.urandom(SecretBox.KEY_SIZE)
         with _explained(self._folder):
@@ -157,9 +163,8 @@ class VaultStore:
         with _explained(self._folder):
             try:
                 data_key = self._box.decrypt((self._keys / name).read_bytes())
-                return bytes(row[0]), bytes(
-                    SecretBox(data_key).decrypt((self._fragments / name).read_bytes())
-                )
+                sealed = (self._fragments / name).read_bytes()
+                return bytes(row[0]), bytes(SecretBox(data_key).decrypt(sealed))
             except CryptoError:
                 raise DataError(
                     "a fragment does not open with this node's keys",
@@ -169,18 +174,14 @@ class VaultStore:
 
     def erase_fragments(self, vault: bytes, below: int | None = None, keep: bytes | None = None) -> None:
         """Destroy fragments: all, those of generations below one, and at that one all but `keep`'s origin."""
-        rows = self._db.execute(
-            "SELECT generation, origin FROM fragments WHERE vault = ?", (vault,)
-        ).fetchall()
-        for generation, origin in rows:
+        query = "SELECT generation, origin FROM fragments WHERE vault = ?"
+        for generation, origin in self._db.execute(query, (vault,)).fetchall():
             if below is not None and generation >= below and (generation > below or origin == keep):
                 continue
             with _explained(self._folder):
-                self._destroy(_name(vault, generation, origin))
-                self._db.execute(
-                    "DELETE FROM fragments WHERE vault = ? AND generation = ? AND origin = ?",
-                    (vault, generation, origin),
-                )
+                place = (vault, generation, origin)
+                self._destroy(_name(*place))
+                self._db.execute("DELETE FROM fragments WHERE (vault, generation, origin) = (?, ?, ?)", place)
 
     def orphans(self) -> set[bytes]:
         """Vaults of which fragments are here and nothing else: a deposit or renewal that did not end."""
@@ -215,7 +216,7 @@ class VaultStore:
 
     def offered(self, row: HeldRow) -> None:
         """Remember a vault's terms before its receipt is sent."""
-        self._run("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *_values(row))
+        self._add("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *astuple(row))
 
     def certified(self, vault: bytes, standing: bytes, at: float) -> None:
         """From now on this standing counts."""
@@ -271,7 +272,7 @@ class VaultStore:
 
     def use(self, vault: bytes, use: bytes, at: float, body: bytes) -> None:
         """Write down a reading before consenting to it; the same use twice is one."""
-        self._run("INSERT OR IGNORE INTO ledger VALUES (NULL, ?, ?, ?, ?)", vault, use, at, body)
+        self._add("INSERT OR IGNORE INTO ledger VALUES (NULL, ?, ?, ?, ?)", vault, use, at, body)
 
     def has_use(self, vault: bytes, use: bytes) -> bool:
         """Whether a reading of this name is written down."""
@@ -291,7 +292,7 @@ class VaultStore:
 
     def learn(self, vault: bytes, generation: int, holders: bytes) -> None:
         """We hold a seat since `generation` and do not know yet what was read before; these parties do."""
-        self._run("INSERT OR REPLACE INTO learning VALUES (?, ?, ?)", vault, generation, holders)
+        self._add("INSERT OR REPLACE INTO learning VALUES (?, ?, ?)", vault, generation, holders)
 
     def learned(self, vault: bytes) -> None:
         """The ledger is whole from now on."""
@@ -304,14 +305,12 @@ class VaultStore:
 
     def vote(self, vault: bytes, generation: int, kind: str, body: bytes) -> None:
         """Store a record of a renewal before anybody hears of it."""
-        self._run("INSERT INTO votes VALUES (?, ?, ?, ?)", vault, generation, body, kind)
+        self._add("INSERT INTO votes VALUES (?, ?, ?, ?)", vault, generation, body, kind)
 
     def votes(self, vault: bytes, generation: int) -> tuple[tuple[str, bytes], ...]:
         """Records of one generation's renewal, oldest first."""
-        rows = self._db.execute(
-            "SELECT kind, body FROM votes WHERE vault = ? AND generation = ? ORDER BY rowid",
-            (vault, generation),
-        )
+        query = "SELECT kind, body FROM votes WHERE vault = ? AND generation = ? ORDER BY rowid"
+        rows = self._db.execute(query, (vault, generation))
         return tuple((kind, bytes(body)) for kind, body in rows)
 
     def forget_votes(self, vault: bytes, below: int) -> None:
@@ -328,10 +327,7 @@ class VaultStore:
 
     def put_own(self, row: OwnRow) -> None:
         """Remember a deposit, or its newest standing."""
-        self._run(
-            "INSERT OR REPLACE INTO own VALUES (?, ?, ?, ?, ?, ?)",
-            row.vault, row.name, row.source, row.since, row.standing, row.proof,
-        )  # fmt: skip
+        self._run("INSERT OR REPLACE INTO own VALUES (?, ?, ?, ?, ?, ?)", *astuple(row))
 
     def own(self, name: str | None = None, vault: bytes | None = None) -> tuple[OwnRow, ...]:
         """Vaults that we deposited."""
@@ -355,15 +351,17 @@ class VaultStore:
         rows = self._db.execute("SELECT party, body FROM confirmed WHERE vault = ?", (vault,))
         return {bytes(party): bytes(body) for party, body in rows}
 
+    def _refuse_ended(self, vault: bytes) -> None:
+        if self._db.execute("SELECT 1 FROM ended WHERE vault = ?", (vault,)).fetchone():
+            raise VaultEnded("nothing of a vault is stored after its end", code="C-650", fix="share it anew")
+
+    def _add(self, statement: str, vault: bytes, *values: object) -> None:
+        self._refuse_ended(vault)
+        self._run(statement, vault, *values)
+
     def _run(self, statement: str, *values: object) -> int:
         with _explained(self._folder):
             return self._db.execute(statement, values).rowcount
-
-
-def _values(row: HeldRow) -> tuple[object, ...]:
-    return (
-        row.vault, row.name, row.owner, row.terms, row.standing, row.since, row.renewed, row.size_bytes,
-    )  # fmt: skip
 
 
 def _name(vault: bytes, generation: int, origin: bytes) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import stat
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mesh.data.errors import DataError
-from mesh.data.vault import HeldRow, OwnRow, VaultStore
+from mesh.data.vault import HeldRow, OwnRow, VaultEnded, VaultStore
 
 KEY, VAULT = b"k" * 32, b"v" * 32
 SHARE = b"0123456789abcdef" * 64
@@ -61,6 +62,28 @@ def test_erasing_destroys_the_key_so_that_a_kept_fragment_is_noise(tmp_path: Pat
     assert store.tidy() == 1
     assert store.held() == ()
     assert store.ended(VAULT)[0].proof == b"proof"
+
+
+def test_nothing_of_a_vault_is_stored_after_its_end(tmp_path: Path) -> None:
+    """A renewal may be under way, or a share that was missed on its way here."""
+    store = VaultStore(tmp_path, KEY)
+    store.offered(held())
+    store.end(VAULT, "cardio", 2.0, "erased by its owner", b"proof")
+    for late in (
+        partial(store.put_fragment, VAULT, 1, b"a" * 32, SHARE),
+        partial(store.offered, held()),
+        partial(store.use, VAULT, b"1", 3.0, b"reading"),
+        partial(store.learn, VAULT, 1, b"holders"),
+        partial(store.vote, VAULT, 0, "VoteCast", b"one"),
+        partial(store.keep, VAULT, 1, "remains", b"of others"),
+    ):
+        with pytest.raises(VaultEnded):
+            late()
+    assert files(tmp_path) == []
+    assert store.held() == store.uses(VAULT) == store.votes(VAULT, 0) == store.votes(VAULT, 1) == ()
+    assert store.learning() == {}
+    store.put_fragment(b"w" * 32, 1, b"a" * 32, SHARE)
+    assert len(files(tmp_path)) == 2
 
 
 def test_old_generations_go_and_the_certified_one_stays(tmp_path: Path) -> None:

@@ -248,6 +248,27 @@ VAULTS = {
         byzantine=((6, "silent"),),
         crooked_owner=False,
     ),
+    "a renewal that was under way stored a share after its vault was erased": VaultScenario(
+        seed=1386,
+        epoch_s=15.0,
+        erased_s=20.702154950664497,
+        latency_s=(0.001, 0.3),
+        duplicate=0.05,
+        in_order=False,
+        outages=(
+            Outage(index=5, at_s=0.4770223021783177, back_s=14.886890331899993, in_step=False),
+            Outage(index=4, at_s=0.20235359507839457, back_s=10.26505299873403, in_step=False),
+            Outage(index=7, at_s=8.811950024325307, back_s=10.84755880437801, in_step=True),
+        ),
+    ),
+    "a substitute took a share of a vault that its fellows had erased": VaultScenario(
+        seed=2,
+        epoch_s=30.0,
+        erased_s=11.429654835022799,
+        latency_s=(0.001, 0.3),
+        in_order=False,
+        outages=(Outage(index=4, at_s=2.0, back_s=-1.0, in_step=False),),
+    ),
 }
 
 

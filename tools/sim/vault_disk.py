@@ -10,11 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from protocols.arithmetic.field import Elements
+from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.vault.messages import Asked, VaultOrder
 from protocols.vault.recovery import Remains
 from protocols.vault.standing import Standing
 from protocols.vault.terms import SignedTerms
+
+
+class Ended(UnexpectedMessage):
+    """There is to be nothing here of a vault that ended (`mesh.data.vault.VaultEnded`)."""
+
 
 Origin = tuple[int, Digest]
 """Generation, and the dealing or roster that made it."""
@@ -56,6 +62,11 @@ class Disk:
         kept = {o: f for o, f in self.fragments.items() if o[0] > below or o == (below, keep)}
         remains = {generation: one for generation, one in self.remains.items() if generation >= below}
         return replace(self, fragments=kept, remains=remains)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of the vault is left."""
+        return self == self.emptied()
 
     def emptied(self) -> Disk:
         """Nothing of the vault is left but that it ended, if it did."""

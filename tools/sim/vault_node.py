@@ -49,7 +49,7 @@ from protocols.vault.standing import (
 )
 from protocols.vault.terms import check_terms
 from tools.sim.mesh_plan import keys_of
-from tools.sim.vault_disk import Disk, Fragment
+from tools.sim.vault_disk import Disk, Ended, Fragment
 from tools.sim.vault_renewals import Renewals
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class VaultNode:
     # -- storing and saying ---------------------------------------------------------------------------
 
     def write(self, disk: Disk) -> None:
-        """Store. Raises Crashed if its time has come."""
+        """Store. Raises Crashed if its time has come, Ended if there is to be nothing more of the vault."""
+        if self.disk.ended and not disk.is_empty:
+            raise Ended("nothing of a vault is stored after its end")
         self._spend()
         self.undo.append(self.disk)
         self.disk = disk
@@ -351,9 +353,9 @@ class VaultNode:
         terms, disk = check_terms(message.terms, self.world.mesh), self.disk
         if not is_order(message):
             raise MalformedMessage("an order to erase that the owner did not give", blame=sender)
-        concerned = disk.terms is not None or self.party in {seat.party for seat in terms.seats}
-        if concerned and disk.order is None:
-            self.write(dataclasses.replace(disk.emptied(), ended="erased by its owner", order=message))
+        if not disk.ended:  # also with nothing of it: we may be about to take a seat
+            order = message if disk.standing is not None else None
+            self.write(dataclasses.replace(disk.emptied(), ended="erased by its owner", order=order))
         self._confirm(message)
         if disk.terms is not None:
             known = disk.standing.everyone if disk.standing else tuple(seat.party for seat in terms.seats)

@@ -19,7 +19,7 @@ from protocols.vault.renewal import Renewal
 from protocols.vault.renewal_messages import PendingShare, Renewed, VaultDeal, place_of
 from protocols.vault.standing import MAX_SUCCESSIONS, Standing, check_standing, held_throughout, origin
 from protocols.wire.digest import digest
-from tools.sim.vault_disk import Fragment
+from tools.sim.vault_disk import Ended, Fragment
 
 if TYPE_CHECKING:
     from tools.sim.vault_node import VaultNode
@@ -106,6 +106,8 @@ class Renewals:
             if (fresh and message.seats == standing.seats) or not self._may_begin(standing):
                 raise UnexpectedMessage("this vault was renewed a moment ago")
             self._begin(standing, self.wanted(standing))
+        elif isinstance(message, VaultDeal) and self._is_over(sender):
+            raise UnexpectedMessage("a dealing of a vault that ended")
         elif self._candidate is not None and isinstance(message, VaultDeal):
             wanted = self.wanted(self._candidate)
             if self._candidate.generation != place.generation:
@@ -114,12 +116,17 @@ class Renewals:
                 raise UnexpectedMessage("we do not see why we should take this seat")
             self._begin(self._candidate, wanted)
 
+    def _is_over(self, sender: PartyId) -> bool:
+        """Whether the vault ended here; who still holds it was away when the owner said so, or is new."""
+        disk = self.node.disk
+        if disk.order is not None:
+            self.node.post((sender,), disk.order)
+        return bool(disk.ended)
+
     def on_standing(self, sender: PartyId, message: Standing) -> None:
         """Somebody shows who holds the vault. Raises MalformedMessage if it proves nothing."""
         node, disk, mesh = self.node, self.node.disk, self.world.mesh
-        if disk.ended:
-            if disk.order is not None:
-                node.post((sender,), disk.order)  # it was away when the owner said so
+        if self._is_over(sender):
             return
         ours = disk.standing
         if ours is not None:
@@ -258,8 +265,12 @@ class Renewals:
         except ProtocolError as error:
             self.world.refused(self.node, error)
             return
-        for effect in effects:
-            self._carry(machine, effect)
+        try:
+            for effect in effects:
+                self._carry(machine, effect)
+        except Ended:  # between one look and the next: what is stored no more is not said either
+            self.machine = None
+            return
         if machine.done and self.machine is machine:
             self.machine = None
         elif machine.deadline is not None and machine.deadline != self._timer:

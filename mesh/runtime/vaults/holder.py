@@ -259,15 +259,17 @@ class Holder:
     # -- the end --------------------------------------------------------------------------------------
 
     async def on_order(self, sender: PartyId, message: VaultOrder) -> None:
-        """Erase, confirm to the owner, and pass the order on to the other holders."""
+        """Erase, confirm to the owner, and pass the order on to the other holders.
+
+        Also who has nothing of it remembers: it may be about to take a seat, and says that it keeps nothing.
+        """
         self._allowance.charge(sender, 3)
         terms = check_terms(message.terms, self._mesh)
         if not is_order(message):
             raise MalformedMessage("an order to erase that the owner did not give", blame=sender)
         row = await self.row(terms.vault)
         gone = await self.stored(self.store.ended, bytes(terms.vault))
-        concerned = row is not None or self._keys.party in {seat.party for seat in terms.seats}
-        if concerned and (not gone or gone[0].proof is None):
+        if not gone:
             held = row is not None and row.standing is not None
             proof = codec.encode(message) if held else None  # large, and orders can be invented at will
             why = "erased by its owner" if held else "erased before it was certified here"

@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 import trio
 
-from mesh.data.vault import HeldRow
+from mesh.data.vault import HeldRow, VaultEnded
 from mesh.overlay.view import View
 from mesh.runtime.vaults.allowance import Allowance
 from mesh.runtime.vaults.holder import REMAINS, SEED_BYTES, Holder, standing_of
@@ -171,6 +171,8 @@ class Keeper:
                 raise UnexpectedMessage("this vault was renewed a moment ago")
             await self._begin(standing, next_seats(self._view(), standing))
         elif isinstance(message, VaultDeal):
+            if await self.standings.is_over(sender, place.vault):
+                raise UnexpectedMessage("a dealing of a vault that ended")
             candidate = self.standings.candidates.get(place.vault)
             self.recovering.wonder(sender, message, candidate)
             if candidate is None:
@@ -247,6 +249,8 @@ class Keeper:
                         await self._step(machine, machine.supply, share, seed)
                 if machine.deadline is not None and machine.deadline <= looked:
                     await self._step(machine, machine.expire)
+        except VaultEnded:  # between one look and the next: what is stored no more is not said either
+            log.debug("vault renewal of what ended", vault=vault.short())
         except Exception:  # the boundary of one renewal: a bug in it ends no other
             log.exception("a vault's renewal met a bug of ours", vault=vault.short())
         finally:

@@ -62,10 +62,7 @@ class Standings:
 
         Signatures are checked of what would change something, and no more of one party's than its allowance.
         """
-        gone = await self._holder.stored(self._store.ended, bytes(message.vault))
-        if gone:
-            if gone[0].proof is not None:  # it was away when the owner had it erased
-                self._post((sender,), codec.decode(VaultOrder, gone[0].proof))
+        if await self.is_over(sender, message.vault):
             return
         rows = await self._holder.stored(self._store.held, bytes(message.vault))
         if not rows or rows[0].standing is None:
@@ -78,6 +75,13 @@ class Standings:
         elif ours.generation < message.generation:
             await self._check(sender, message, ours)
             await self.adopt(message)
+
+    async def is_over(self, sender: PartyId, vault: Digest) -> bool:
+        """Whether a vault ended here; who still holds it was away when the owner had it erased, or is new."""
+        gone = await self._holder.stored(self._store.ended, bytes(vault))
+        if gone and gone[0].proof is not None:
+            self._post((sender,), codec.decode(VaultOrder, gone[0].proof))
+        return bool(gone)
 
     async def _check(self, sender: PartyId, message: Standing, known: Standing | None) -> None:
         self._allowance.charge(sender, proofs(message, known))
