@@ -183,11 +183,14 @@ class RootWork:
         """Why nothing can be opened any more, if so: too many members gone for too long count as well.
 
         Who voted for a roster waits on: they may have it certified, and its promise alone would end nothing.
+        So does everybody once the total was handed over: who was replaced may have opened its old share by
+        itself, and as long as that is not known an end without the total would be in doubt.
         """
         if not self.openings and not self._hopeless:
             return None
         mine = members.get((self.assembly.stage, self.assembly.generation))
-        hopeless = self._hopeless and mine is not None and mine.certificate is None and not mine.voted
+        idle = mine is not None and mine.certificate is None and not mine.voted
+        hopeless = self._hopeless and not self.handovers and idle
         return self.failure or ("too many members of the root committee are gone" if hopeless else None)
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:

@@ -12,6 +12,7 @@ from protocols.sessions import events
 from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.messages import Certificate, Deal, HandoverCertificate, Proposal, Roster, Vote
 from protocols.sessions.party import INITIATOR_PATIENCE_S
+from protocols.sessions.rootwork import HOPELESS_S
 from tests.scenarios.generations_pump import ScriptedCrashPump, make_session
 from tests.scenarios.test_session_handover import kill_when
 from tools.sim.stand_ins import fast_crypto
@@ -109,3 +110,34 @@ def test_who_is_told_nothing_waits_once_and_ends():
     assert all(isinstance(outcome, events.Aborted) for outcome in pump.outcomes().values())
     assert pump.now <= END + 2.0 + INITIATOR_PATIENCE_S
     assert voter in pump.sayings.promised
+
+
+def test_who_got_the_total_handed_over_does_not_lose_hope():
+    """Half of the new generation is gone for a while; the total opens when they are back."""
+    pump, inputs, parts = make_session(ScriptedCrashPump, clusters=1)
+    root = pump.plan.root
+    kill_when(
+        pump, lambda s, to, m: isinstance(m, Certificate) and m.roster.stage == root, [parts["root"][2]]
+    )
+    gone = parts["root"][:2]
+    down = []
+
+    def look(sender, to, message):
+        if isinstance(message, HandoverCertificate) and not down:
+            down.append(pump.now)
+            for party in gone:
+                pump.kill(party)
+
+    def back():
+        for party in gone:
+            pump.back_at[party] = 0
+            pump.come_back(party)
+
+    pump.hooks.append(look)
+    pump.at(END - 3.0, back)
+    pump.start()
+    pump.run(100.0)
+    assert down[0] < END - 3.0 - 2 * HOPELESS_S
+    expected = field.total(np.stack(list(inputs.values())))
+    for party in parts["root"][3:]:
+        assert np.array_equal(pump.outcomes()[party].total, expected)

@@ -79,6 +79,23 @@ SESSIONS = {
         cuts=(Cut((0, 1), 0.04673168281867532, 2.993742463733082, True),),
         byzantine=((2, "two-rosters"),),
     ),
+    "a part of the plan was changed to one of another session, whose party's ballots looked forged": Scenario(
+        seed=2308754,
+        clusters=2,
+        devices=3,
+        length=3,
+        min_sites=2,
+        collect_s=2.0,
+        total_s=20.0,
+        latency_s=(0.02, 0.4),
+        duplicate=0.05,
+        skew=0.05,
+        slow=(3,),
+        crashes=(Crash(1, 0.02936210390326587, 3.0048946653506374, -1.0),),
+        cuts=(Cut((0, 4, 5), 0.06172024775862895, 2.8479231794236193, True),),
+        byzantine=((5, "mutate"), (5, "mutate")),
+        by_role=True,
+    ),
 }
 
 

@@ -17,7 +17,7 @@ import traceback
 from collections import deque
 from typing import Any, Final
 
-from protocols.errors import LocalMisuse, ProtocolError
+from protocols.errors import LocalMisuse, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import events, roster
@@ -259,7 +259,10 @@ class World(EventHeap):
             except (ProtocolError, LocalMisuse) as error:
                 return self.note(f"no part of the plan for {self.label(party)} leaves a node: {error}")
             try:
-                self.machines[party] = self._machine(read(offer.excerpt, party), party)
+                mine = read(offer.excerpt, party)
+                if mine.session != self.plan.session:
+                    raise UnexpectedMessage("that is another session, which is not simulated")
+                self.machines[party] = self._machine(mine, party)
             except ProtocolError as error:
                 return self.note(f"{self.label(party)} refuses its part of the plan: {error}")
         return self._start(party)
@@ -270,12 +273,9 @@ class World(EventHeap):
         seed = seed_of(index, f"session {self.scenario.seed % VARIANTS}")
         machine = made(plan, self.keys[index], seed, self.inputs.get(party))
         if isinstance(machine, DurableParty):
-            machine.snapshot_every = self._snapshots(party)
+            every = (SNAPSHOT_EVERY, 1, 4, 0)[self.scenario.seed % 4]
+            machine.snapshot_every = 0 if party in self.behaviours else every  # not of what is tampered with
         return machine
-
-    def _snapshots(self, party: PartyId) -> int:
-        """After how many inputs a party stores its state: never if its machine is tampered with."""
-        return 0 if party in self.behaviours else (SNAPSHOT_EVERY, 1, 4, 0)[self.scenario.seed % 4]
 
     def _start(self, party: PartyId) -> None:
         if party in self.started_at or party in self.faults.crashed:
@@ -295,10 +295,9 @@ class World(EventHeap):
     def renew(self, party: PartyId) -> None:
         """It lost all it knew of the session: a new machine, for when the plan reaches it again."""
         self.started_at.pop(party, None)
-        seed = seed_of(self.index[party], "another life")
-        self.machines[party] = DurableParty(
-            self.plan, self.keys[self.index[party]], seed, self.inputs.get(party)
-        )
+        index, inputs = self.index[party], self.inputs.get(party)
+        seed = seed_of(index, "another life")
+        self.machines[party] = DurableParty(self.plan, self.keys[index], seed, inputs)
 
     def step(self, party: PartyId, sender: PartyId, message: object) -> None:
         """The party's machine takes one message."""
