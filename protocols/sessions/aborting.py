@@ -43,7 +43,7 @@ an outcome, whatever else is missing: no later message or loss moves these momen
 
 Ballots are signed, so those that make an abort definite convince everybody: an owner whose device was away
 learns that nothing was revealed. Whoever declines the whole plan gives such a ballot, too, and must never
-take part any more (see mesh/runtime/sessions); one that is not signed counts for nobody.
+take part any more (see mesh/runtime/refusals); one that is not signed counts for nobody.
 
 Symbols: n seats, q quorum, t threshold, g generation.
 """

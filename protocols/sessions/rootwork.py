@@ -1,9 +1,10 @@
-"""What only the root does with its sum: refill the committee if a member left, open, hand on the result.
+"""What only the root does with its sum: open it and hand on the result, once its committee is refilled.
 
-Keeps the chain of generations. A member with a share of the sum opens at once if nobody is lost; with a
-seat vacant and a substitute at hand it waits HANDOVER_WAIT_S for the handover, then opens with whom there
-is. Whoever sees another member open in its generation joins in: the handover has become pointless. If a
-handover is certified all the same, the next generation opens too: it is the same total, agreed to be known.
+Who hands over to whom is for `handing`, the chain of generations for `succession`. A member with a share of
+the sum opens at once if nobody is lost; with a seat vacant and a substitute at hand it waits HANDOVER_WAIT_S
+for the handover, then opens with whom there is. Whoever sees another member open in its generation joins in:
+the handover has become pointless. If a handover is certified all the same, the next generation opens too: it
+is the same total, agreed to be known.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from protocols.sessions.plan import Plan
 from protocols.sessions.succession import Succession
 
 HOPELESS_S = 3.0
-"""How long the root waits for lost members to come back before it gives up for lack of a quorum."""
+"""How long the root waits for lost members to come back before it gives up for lack of a quorum.
+
+Once its sum was handed over it does not give up before its time."""
 RETELL_S = 3.0
 """How long who may not know all that the root did waits at the end of its time to be told; see `aborting`."""
 

@@ -4,9 +4,8 @@ The asker stays the same and is never hit. In turn nobody, a sub-aggregator, or 
 sub-aggregator is hit at a random moment of the session, by SIGKILL (the others see its links close at
 once) or by SIGSTOP (they see it after detect_s of silence).
 
-What it is made of: no timer. The next adder is told all again, the root's members reshare to a substitute;
-by the machines alone, with 3 ms for a message and links of 1 to 10 ms, that takes 0.2 s, at most 0.3 s. Here
-all peers share the machine's cores, so what counts is how much work that is for all of them together, and a
+What it is made of: no timer. The next adder is told all again, the root's members reshare to a substitute.
+All peers share the machine's cores, so what counts is how much work that is for all of them together, and a
 round beside any other load is dear.
 
 Invariant: only right answers have a price; what else comes of a round is counted beside it.
