@@ -63,7 +63,7 @@ class Parcels:
         if self._assembly.plan.bulk is not None:
             return MAX_PARTS
         longest = max(len(blob) for account in self._waiting for blob in account.deal.sealed)
-        return max(1, min(MAX_PARTS, PARCEL_BYTES // longest))
+        return max(1, min(MAX_PARTS, PARCEL_BYTES // max(1, longest)))  # a liar may seal nothing at all
 
 
 def _together(assembly: Assembly) -> bool:

@@ -72,6 +72,8 @@ def check_roster(assembly: Assembly, roster: Roster, certified: bool = False, in
         raise MalformedMessage("roster is of another stage or generation")
     if roster.hidden is not None and not (in_part and counts(assembly)):
         raise MalformedMessage("a roster is shown in part where it takes the whole")
+    if roster.hidden is not None and roster.groups:
+        raise MalformedMessage("a roster is shown whole or in part")
     children = list(roster.children)
     if children != [source.child for source in assembly.sources if source.child in children]:
         raise MalformedMessage("roster groups are unknown, repeated or out of order")

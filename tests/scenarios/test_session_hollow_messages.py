@@ -1,0 +1,67 @@
+"""Messages that every codec takes, of which a liar left out what is in them: a machine refuses them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from protocols.errors import MalformedMessage
+from protocols.identifiers import Digest
+from protocols.sessions import dealing, events
+from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Group, Result, Roster
+from protocols.sessions.roster_tree import Hidden
+from protocols.wire import codec
+from protocols.wire.digest import digest
+from protocols.wire.envelope import sign_statement
+from tests.scenarios.generations_pump import make_session
+from tests.sim.test_plans_by_role import Tree
+from tools.sim import scale
+
+
+def hollow(pump, deal):
+    """The same dealing with nothing sealed to anybody, well signed."""
+    machine = pump.parties[deal.dealing.dealer]
+    assembly = machine.succession.latest(deal.dealing.stage)
+    sealed = tuple(b"" for _ in deal.sealed)
+    empty = replace(deal.dealing, sealed=tuple(digest("sealed share", blob) for blob in sealed))
+    signature = sign_statement(machine.keys.signing_seed, "dealing", dealing.dealing_digest(assembly, empty))
+    return Deal(replace(empty, signature=signature), sealed, deal.certificate)
+
+
+def test_a_resharing_with_nothing_sealed_stops_no_adder():
+    """It comes alone, so that the longest share that waits has no byte: the adder divided by that."""
+    pump, inputs, parts = make_session(size=(7, 2), clusters=1)
+    liar = parts["leaf 0"][0]
+
+    def tamper(sender, to, message):
+        if isinstance(message, Deal) and message.certificate is not None and sender == liar:
+            pump.at(100.5, lambda: pump.inject(sender, to, hollow(pump, message)))
+            return None
+        return message
+
+    pump.tamper, pump.script = tamper, []
+    pump.start()
+    pump.run(0.4)
+    pump.run()
+    assert any("bad" in repr(e) or "inconsistent" in repr(e) for log in pump.events.values() for e in log)
+    for outcome in pump.outcomes().values():
+        assert isinstance(outcome, events.Opened)
+        assert set(outcome.contributors) == set(inputs)
+
+
+def test_a_roster_in_part_that_has_groups_as_well_is_refused(monkeypatch):
+    """From anybody, unsigned: it raised KeyError, and with that ended the part of whoever got it."""
+    monkeypatch.setattr(scale, "REGION", 3)
+    world = Tree()
+    device = next(party for party, role in world.roles.items() if role == "device")
+    root = world.plan.root
+    hidden = Hidden(world.plan.stages[root].children, None, (Digest(bytes(32)),))
+    strange = Group(1500, NO_SOURCE, NO_VECTOR, ())
+    roster = replace(Roster(root, 0, (strange,), ()), count=2, hidden=hidden)
+    message = Result(Certificate(roster, ()), np.zeros(world.plan.length, dtype=np.uint64), (), ())
+    machine = world.machines[device]
+    machine.start(0.0)
+    with pytest.raises(MalformedMessage):
+        machine.receive(0.0, world.plan.initiator, codec.decode(Result, codec.encode(message)))
