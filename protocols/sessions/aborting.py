@@ -164,8 +164,10 @@ class AbortTally:
     @property
     def proof(self) -> AbortProof | None:
         """The ballots that make the abort certain, if they do; the one that came first stands first."""
+        if not self.votes:
+            return None
         interim, handovers = self._root.links
-        if not self.votes or not _is_definite(self._root.generations, len(interim), self.votes):
+        if not _is_definite(self._root.generations, len(interim), self.votes):
             return None
         return AbortProof(tuple(v for v in self.votes.values() if not v.released), interim, handovers)
 
@@ -181,6 +183,8 @@ class AbortTally:
 
         At most t of n - 2t ballots are liars' where n = 3t + 1, so no liars can bring that about alone.
         """
+        if not self.votes:
+            return None
         latest = self._root.assembly
         gone = [vote for party, vote in self.votes.items()
                 if party in latest.members and party != me and not vote.released]  # fmt: skip

@@ -59,6 +59,8 @@ class Adder:
         """`lineage` maps each committee source to its assembly, where that is not generation 0 of a child."""
         self.assembly = assembly
         self.me = me
+        self.in_office = assembly.adders[0] == me
+        """Whether every better rank is lost."""
         self.ledger = Ledger(assembly, vectors, lineage)
         self.lost: frozenset[PartyId] = frozenset()
         self.passed: frozenset[PartyId] = frozenset()
@@ -111,11 +113,6 @@ class Adder:
         return min([end for end in ends if end is not None and end > self._now], default=None)
 
     @property
-    def in_office(self) -> bool:
-        """Whether every better rank is lost."""
-        return self.assembly.current_adder(self.lost) == self.me
-
-    @property
     def _can_certify(self) -> bool:
         """In office and with a quorum; who comes to be so, back from where it was, has yet to be told all."""
         return self.in_office and self.ledger.has_quorum(self.lost - self.passed)
@@ -139,6 +136,7 @@ class Adder:
         """Who cannot be reached, or is `passed` over as an adder (see `progress`)."""
         self.ledger.lost_at |= dict.fromkeys(lost - self.lost, now)
         before, returned, self.lost = self._can_certify, self.lost - lost, lost
+        self.in_office = self.assembly.current_adder(lost) == self.me
         if self._can_certify and not before:
             self._collect_until = max(self._collect_until, now + TAKE_OVER_S)
             self._fresh_until = now + REFILL_WAIT_S

@@ -93,9 +93,7 @@ class SessionParty:
         self.outcome: events.Opened | events.Aborted | None = None
         self.lost: frozenset[PartyId] = frozenset()
         self._seed, self._checking = seed, derive(seed, "checking sums")
-        self._contribution = contribution
-        self._refusal = refusal
-        self._masked = masked
+        self._contribution, self._refusal, self._masked = contribution, refusal, masked
         self._progress = Progress(plan, self.me)
         self.bulk = BulkWork(plan, keys, masked, self._progress)
         self.succession = Succession(plan)
@@ -141,12 +139,12 @@ class SessionParty:
     @property
     def deadline(self) -> float | None:
         """The earliest of all roles' deadlines."""
-        if events.in_doubt(self.outcome):
-            return self.root.deadline
         if self.outcome is not None:
+            if events.in_doubt(self.outcome):
+                return self.root.deadline
             return self.bulk.deadline if self.plan.bulk is not None else self._delivery.deadline
-        dues = [self._ends, self._progress.deadline, self.handovers.deadline]
-        return min([due for due in (*dues, *(role.deadline for role in self._roles())) if due is not None])
+        roles = (self._progress, self.handovers, *self._roles())
+        return min([self._ends, *[due for role in roles if (due := role.deadline) is not None]])
 
     @property
     def proof(self) -> Result | AbortProof | None:
@@ -244,11 +242,16 @@ class SessionParty:
 
     def _advance(self, now: float) -> list[Effect]:
         """Whatever has become possible, once each."""
+        effects = self._go_on(now) if self._delivery.result is None else []  # then nobody has a sum
+        if self.plan.bulk is not None:
+            effects += self.bulk.advance(now, self.lost, self._adders, self._delivery.result)
+        return [*effects, *self._delivery.advance(self.lost, self.root, self.posts)]
+
+    def _go_on(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        running = self._delivery.result is None
         for slot, member in list(self._members.items()):
             reason = member.shortfall or (None if member.assembly.is_spare else member.failure)
-            if reason is not None and self._closed is None and running:
+            if reason is not None and self._closed is None:
                 effects += self._close("C-301" if member.shortfall else "C-302", reason)
             if member.sum is None:
                 continue
@@ -258,17 +261,14 @@ class SessionParty:
                     effects += self._reshare(member, target)
             if member.assembly.is_root and self._closed is None:
                 effects += self.root.summed(now, member)
-        if running:
-            effects += self.handovers.advance(now)
-        if running and self._closed is None and (failure := self.root.given_up(self._members)) is not None:
+        effects += self.handovers.advance(now)
+        if self._closed is None and (failure := self.root.given_up(self._members)) is not None:
             effects += self._close("C-302", failure)
-        if running and self.root.openings and (result := self.root.result) is not None:
+        if self.root.openings and (result := self.root.result) is not None:
             effects += self._on_result(now, result)
-        if running and not events.is_final(self.outcome):
+        if not events.is_final(self.outcome):
             effects += self._give_way()
-        if self.plan.bulk is not None:
-            effects += self.bulk.advance(now, self.lost, self._adders, self._delivery.result)
-        return [*effects, *self._delivery.advance(self.lost, self.root, self.posts)]
+        return effects
 
     def _lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         returned, self.lost = self.lost - lost, lost - {self.me}

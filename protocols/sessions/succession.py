@@ -100,7 +100,7 @@ class Succession:
         """A generation that this message builds on, and that we do not know yet."""
         generation = getattr(message, "generation", None)
         if generation is not None:
-            return self._unknown([(getattr(message, "stage", 0), generation)])
+            return self._unknown([(getattr(message, "stage", 0), generation)]) if generation else None
         match message:
             case Deal():
                 dealt = () if message.certificate is None else (message.certificate.roster,)

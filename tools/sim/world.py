@@ -332,6 +332,8 @@ class World(EventHeap):
                 self.note(f"{self.label(party)} refuses: {error}")
             if sender is not None and party not in self.behaviours:
                 self._ask("refused", sender, party, error)
+            if sender is not None and party not in self.faults.doomed:
+                return  # its state, and with it the deadline, is as before
         except Exception as error:
             if party not in self.behaviours:
                 where = traceback.extract_tb(error.__traceback__)[-1]
