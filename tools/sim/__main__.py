@@ -33,6 +33,7 @@ YOUNG_OBJECTS: Final = 50_000
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = _parser().parse_args(arguments)
+    gc.set_threshold(YOUNG_OBJECTS)
     try:
         if options.verb == "run":
             return _run(options)
@@ -76,7 +77,6 @@ def _add_kinds(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    gc.set_threshold(YOUNG_OBJECTS)
     kind: Kind = options.kind
     if options.scenario is not None:
         scenarios: Iterable[AnyScenario] = [files.read(options.scenario)]

@@ -17,13 +17,12 @@ import traceback
 from collections import deque
 from typing import Any, Final
 
-from protocols.errors import LocalMisuse, ProtocolError, UnexpectedMessage
+from protocols.errors import LocalMisuse, ProtocolError
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions import events, roster
 from protocols.sessions.assembly import Assembly, first_generation
 from protocols.sessions.durable import SNAPSHOT_EVERY, DurableParty
-from protocols.sessions.excerpt import read
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import BY_KIND, Certificate, PeersLost, PlanOffer
 from protocols.sessions.offers import ExcerptOffer
@@ -36,6 +35,7 @@ from tools.sim.event_heap import EventHeap
 from tools.sim.faults import Faults
 from tools.sim.liars import BY_NAME
 from tools.sim.mesh_plan import VARIANTS, inputs_of, parties_of, plan_of, seed_of
+from tools.sim.offers import OfferReader
 from tools.sim.scenario import Scenario
 from tools.sim.stand_ins import encoding_afresh
 from tools.sim.tracing import ending_of, place, summary
@@ -72,6 +72,7 @@ class World(EventHeap):
         self._timers: dict[PartyId, tuple[float, float]] = {}
         self._idle: dict[PartyId, int] = {}
         self._accepted: dict[int, tuple[Certificate, bool]] = {}
+        self._offers = OfferReader()
         self._coded = scenario.seed % CODED_EVERY == 0
         self._durable = scenario.durable
         self._breakable = bool(scenario.crashes or scenario.cuts)
@@ -254,15 +255,11 @@ class World(EventHeap):
         """It starts, and knows no more of the plan than it was offered."""
         down = party in self.started_at or party in self.faults.crashed
         if isinstance(offer, ExcerptOffer) and not down:
-            try:  # a changed offer that no codec lets pass reaches nobody
-                offer = codec.decode(ExcerptOffer, codec.encode(offer))
-            except (ProtocolError, LocalMisuse) as error:
-                return self.note(f"no part of the plan for {self.label(party)} leaves a node: {error}")
             try:
-                mine = read(offer.excerpt, party)
-                if mine.session != self.plan.session:
-                    raise UnexpectedMessage("that is another session, which is not simulated")
+                mine = self._offers.read(offer, party, self.plan.session)
                 self.machines[party] = self._machine(mine, party)
+            except LocalMisuse as error:
+                return self.note(f"no part of the plan for {self.label(party)} leaves a node: {error}")
             except ProtocolError as error:
                 return self.note(f"{self.label(party)} refuses its part of the plan: {error}")
         return self._start(party)
