@@ -5,17 +5,24 @@ and never will (protocols.sessions.aborting): with it, everybody can be shown th
 promise to hold the session is in the journal, as ended, before the ballot leaves: the plan is not judged anew
 when it is offered again, after a restart either. Who missed the ballot asks for it (see `aftermath`).
 
-A plan that is declined because too much is going on is not promised anything about, so that nobody fills the
-journal with plans that were not even looked at.
+Nobody fills the journal with plans that we decline. Nothing is promised about a plan that was not even looked
+at, as too much is going on; nor about one that no honest party takes part in, whatever its view: that one
+needs no proof. Of the rest each initiator gets BALLOTS in PERIOD_S, repeated ones included; beyond we say no
+and promise nothing. Else it could push out of the journal (KEEP_SESSIONS) what we are bound by, and
+have a plan judged anew that we had promised never to take part in: that session could end both ways.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 import structlog
 import trio
 
 from mesh.runtime.journal import Journal, JournalFull
 from mesh.runtime.postman import Postman
+from protocols.errors import MalformedMessage, MeshError
+from protocols.identifiers import PartyId
 from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.aborting import audience, refusal, seatable
 from protocols.sessions.keys import PartyKeys
@@ -27,6 +34,8 @@ log = structlog.get_logger("coppice.session")
 
 DECLINED = "Declined"
 """How such a session ended, in the journal."""
+BALLOTS = 64
+PERIOD_S = 3600.0
 
 
 class Refusals:
@@ -36,6 +45,7 @@ class Refusals:
         self._keys = keys
         self._journal = journal
         self._postman = postman
+        self._given: dict[PartyId, deque[float]] = {}
 
     async def is_known(self, plan: Plan) -> bool:
         """Whether this node was in the session before; if it declined it, it says so once more."""
@@ -43,24 +53,36 @@ class Refusals:
             return False
         end = await trio.to_thread.run_sync(self._journal.ending, plan.session)
         if end is not None and end.outcome == DECLINED:
-            self._say(plan, "declined before", codec.decode(AbortVote, end.proof) if end.proof else None)
+            ballot = (
+                codec.decode(AbortVote, end.proof) if end.proof and self._may_give(plan.initiator) else None
+            )
+            self._say(plan, "declined before", ballot)
         return True
 
     def decline(self, plan: Plan, reason: str) -> None:
         """Not now; it may be offered again."""
         self._say(plan, reason, None)
 
-    async def refuse(self, plan: Plan, reason: str) -> None:
-        """For good, where we may sit at the root."""
-        ballot = refusal(plan, self._keys, reason) if self._keys.party in seatable(plan) else None
+    async def refuse(self, plan: Plan, error: MeshError) -> None:
+        """For good, where we may sit at the root and others may take part (see the module)."""
+        reason, serves = error.sentence(), not isinstance(error, MalformedMessage)
+        binds = serves and self._keys.party in seatable(plan) and self._may_give(plan.initiator)
+        ballot = refusal(plan, self._keys, reason) if binds else None
         if ballot is not None:
             try:
                 await self._journal.begin(plan.session)
                 await self._journal.end(plan.session, DECLINED, epoch=plan.epoch, proof=ballot)
-            except JournalFull as error:
-                log.warning("journal", why=str(error))
+            except JournalFull as full:
+                log.warning("journal", why=str(full))
                 ballot = None
         self._say(plan, reason, ballot)
+
+    def _may_give(self, initiator: PartyId) -> bool:
+        now, given = trio.current_time(), self._given.setdefault(initiator, deque(maxlen=BALLOTS))
+        if len(given) == BALLOTS and given[0] > now - PERIOD_S:
+            return False
+        given.append(now)
+        return True
 
     def _say(self, plan: Plan, reason: str, ballot: AbortVote | None) -> None:
         me = self._keys.party

@@ -242,7 +242,7 @@ class Sessions:
             log.error("plan not judged by our own fault", session=plan.session.short(), exc_info=error)
             error = MeshError("this node failed; its log has the details", code="C-900")
         if plan.initiator != self._keys.party:
-            await self._refusals.refuse(plan, error.sentence())
+            await self._refusals.refuse(plan, error)
             return
         if offered:
             await abandon(self._journal, plan.session, plan)
