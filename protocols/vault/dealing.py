@@ -9,19 +9,25 @@ shares that their receiver can disclose) without a session: what binds a dealing
     3. rho = H(subject, dealer, digests); the dealing publishes g_r = sum rho_r^k f_k + f_{mask r}.
     4. Seat j accepts iff its share agrees with g_r(j), r = 1, 2.
 
-Privacy: g is masked by a uniform polynomial. Soundness: shares on no polynomial of degree t pass with
-probability (W/p)^2 a try. The same seed and subject give the same dealing bit by bit, so a dealer that
+A dealing can be good for some seats and bad for one that is away, and be used before that one is back. It
+then proves that its share is bad, and the others open theirs to it (`show`): T+1 good shares give what it
+should have been dealt (`due`), the same whichever they are, as they lie on one polynomial.
+
+Privacy: g is masked by a uniform polynomial. Shares are opened only of a dealing that was proven bad: an
+honest dealer makes none, and what a dishonest one dealt the adversary knows. Soundness: shares on no
+polynomial of degree t pass with probability (W/p)^2 a try. The same seed and subject give the same dealing bit by bit, so a dealer that
 sends again after a restart contradicts nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
-from protocols.arithmetic import field
+from protocols.arithmetic import field, polynomial
 from protocols.arithmetic.field import Elements
 from protocols.arithmetic.xof import Xof, derive
 from protocols.errors import LocalMisuse, MalformedMessage
@@ -61,8 +67,8 @@ class Deal:
 
 
 @dataclass(frozen=True, slots=True)
-class BadShare:
-    """A holder's proof that its share is bad: it opens that one sealing to everybody."""
+class Opened:
+    """A holder opens one sealing, which was made for it, to everybody."""
 
     dealing: Dealing
     seat: Annotated[int, Between(0, 15)]
@@ -70,6 +76,17 @@ class BadShare:
     shared_point: Key
     challenge: Annotated[bytes, AtMost(64)]
     response: Annotated[bytes, AtMost(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class BadShare(Opened):
+    """A holder's proof that its share is bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoodShare(Opened):
+    """A holder's good share of a dealing that somebody else proved to be bad: with T+1 of them that one knows
+    what it should have been dealt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,25 +184,58 @@ def accept_sealed(
     return BadShare(dealing, seat, sealed, proof.shared_point, proof.challenge, proof.response)
 
 
+def show(keys: PartyKeys, to: Target, dealing: Dealing, sealed: bytes, seat: int) -> GoodShare:
+    """Open our good share. Only of a dealing that a `BadShare` was upheld against."""
+    proof = sealing.disclose(keys.sealing_secret, sealed, _context(to.subject, dealing.dealer, seat))
+    return GoodShare(dealing, seat, sealed, proof.shared_point, proof.challenge, proof.response)
+
+
+def look(to: Target, shown: GoodShare) -> Elements:
+    """The share (width,) that is shown. Raises MalformedMessage if it is not a good one of a dealing."""
+    _check_opened(to, shown)
+    plaintext = _plaintext(to, shown)
+    share = None if plaintext is None else _judge(to, shown.dealing, shown.seat, plaintext)
+    if share is None:
+        raise MalformedMessage("a share that is shown for good is none")
+    return share
+
+
+def due(to: Target, shown: Mapping[int, Elements], seat: int) -> Elements | None:
+    """What a seat should have been dealt, (width,), from T+1 good shares by seat; None from fewer."""
+    seats = sorted(shown)[: to.threshold + 1]
+    if len(seats) <= to.threshold:
+        return None
+    weights = polynomial.lagrange([one + 1 for one in seats], at=seat + 1)
+    return field.combine(weights, np.stack([shown[one] for one in seats]))
+
+
 def uphold(to: Target, complaint: BadShare) -> bool:
     """True: the dealer is guilty, as anybody can see. False: the complainer lies.
 
     Raises MalformedMessage when the complaint is about something that was never dealt.
     """
-    dealing = complaint.dealing
-    check_dealing(dealing, dealing.dealer, to)
-    if not 0 <= complaint.seat < len(to.seats):
-        raise MalformedMessage("a complaint of a seat that does not exist")
-    if digest("vault share", complaint.sealed) != dealing.sealed[complaint.seat]:
-        raise MalformedMessage("a complaint about a share that was not dealt")
-    disclosure = sealing.Disclosure(complaint.shared_point, complaint.challenge, complaint.response)
-    recipient = to.seats[complaint.seat].sealing_key
-    context = _context(to.subject, dealing.dealer, complaint.seat)
+    _check_opened(to, complaint)
     try:
-        plaintext = sealing.open_disclosed(recipient, complaint.sealed, context, disclosure)
+        plaintext = _plaintext(to, complaint)
     except MalformedMessage:
         return False
-    return plaintext is None or _judge(to, dealing, complaint.seat, plaintext) is None
+    return plaintext is None or _judge(to, complaint.dealing, complaint.seat, plaintext) is None
+
+
+def _check_opened(to: Target, opened: Opened) -> None:
+    dealing = opened.dealing
+    check_dealing(dealing, dealing.dealer, to)
+    if not 0 <= opened.seat < len(to.seats):
+        raise MalformedMessage("a share is opened for a seat that does not exist")
+    if digest("vault share", opened.sealed) != dealing.sealed[opened.seat]:
+        raise MalformedMessage("a share is opened that was not dealt")
+
+
+def _plaintext(to: Target, opened: Opened) -> bytes | None:
+    """What a checked sealing holds, None if its maker is at fault. Raises MalformedMessage if the opening lies."""
+    disclosure = sealing.Disclosure(opened.shared_point, opened.challenge, opened.response)
+    context = _context(to.subject, opened.dealing.dealer, opened.seat)
+    return sealing.open_disclosed(to.seats[opened.seat].sealing_key, opened.sealed, context, disclosure)
 
 
 def _judge(to: Target, dealing: Dealing, seat: int, plaintext: bytes) -> Elements | None:

@@ -2,6 +2,11 @@
 
 Invariant: `incoming` gives sub-shares of exactly the dealings that a roster names, each of which passed its
 own proof; a dealer that was convicted (by anybody's proof) is in no roster that we accept.
+
+A dealer may be convicted too late: by a seat that was away while a quorum decided on its dealing. That seat's
+proof is answered by the others with their shares of the dealing (`dealing.show`), until it has T+1. So it
+takes no word of the dealer, and no quorum without that seat, to end the round. Of a roster that is not decided
+nothing is shown: its dealer is left out.
 """
 
 from __future__ import annotations
@@ -13,11 +18,11 @@ from dataclasses import dataclass
 from protocols.arithmetic.field import Elements
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Broadcast, Effect, Publish
+from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.plan import Seat
 from protocols.vault import dealing, recasting
-from protocols.vault.dealing import BadShare, Deal, Target
+from protocols.vault.dealing import BadShare, Deal, Dealing, Target
 from protocols.vault.renewal_messages import (
     Entry,
     Held,
@@ -26,6 +31,7 @@ from protocols.vault.renewal_messages import (
     VaultBadDeal,
     VaultDeal,
     VaultHeld,
+    VaultShown,
 )
 from protocols.vault.standing import HELD, Standing, cast, history_of, is_valid
 from protocols.wire.digest import digest
@@ -70,6 +76,10 @@ class Gathering:
         self._words: dict[tuple[Digest, int], Held] = {}
         self._spoken: Counter[PartyId] = Counter()
         self._said: VaultHeld | None = None
+        self._complaints: dict[tuple[Digest, int], VaultBadDeal] = {}
+        self._upheld: set[tuple[int, int]] = set()
+        """(old seat, seat that proved it) of dealings of the decided roster."""
+        self._shown: dict[int, dict[int, Elements]] = {}
 
     def target(self, seats: tuple[Seat, ...]) -> Target:
         """Where dealings of this round to `seats` go: payload, a mask pair, fresh masks."""
@@ -104,7 +114,7 @@ class Gathering:
         known[old] = (message.deal, None)
         self.guilty.add(old)
         told = {*self._standing.members, *(seat.party for seat in message.seats)} - {self._keys.party}
-        complaint = VaultBadDeal(self.place, message.seats, share)
+        complaint = self._complaints[to.subject, old] = VaultBadDeal(self.place, message.seats, share)
         return [convicted(dealer), Broadcast(tuple(sorted(told)), complaint)]
 
     def _is_missed(self, old: int, message: VaultDeal, held: Deal) -> bool:
@@ -142,12 +152,63 @@ class Gathering:
         """Somebody proves that a dealing is bad. Raises MalformedMessage if it proves nothing."""
         complaint = message.complaint
         old = self._standing.seat_of(complaint.dealing.dealer)
-        if old is None or old in self.guilty or seat_in(message.seats, sender) != complaint.seat:
+        if old is None or seat_in(message.seats, sender) != complaint.seat:
             return []
-        if not dealing.uphold(self.target(message.seats), complaint):
-            raise MalformedMessage("a proof of a bad dealing that proves nothing", blame=sender)
+        used = self._is_used(message.seats, old, complaint.dealing)
+        if old in self.guilty and not used:
+            return []
+        if not used or (old, complaint.seat) not in self._upheld:
+            if not dealing.uphold(self.target(message.seats), complaint):
+                raise MalformedMessage("a proof of a bad dealing that proves nothing", blame=sender)
+            self._upheld |= {(old, complaint.seat)} if used else set()
+        news = [] if old in self.guilty else [convicted(complaint.dealing.dealer)]
         self.guilty.add(old)
-        return [convicted(complaint.dealing.dealer)]
+        return [*news, *(self._show(sender, message.seats, old) if used else [])]
+
+    def _is_used(self, seats: tuple[Seat, ...], old: int, public: Dealing) -> bool:
+        """Whether the decided roster names this dealing of the seat `old`."""
+        if self.roster is None or self.roster.seats != seats:
+            return False
+        named = {entry.seat: entry.dealing for entry in self.roster.entries}
+        return named.get(old) == dealing.dealing_digest(public)
+
+    def _show(self, to: PartyId, seats: tuple[Seat, ...], old: int) -> list[Effect]:
+        """Our share of a dealing that `to` proved to be bad and cannot do without."""
+        mine, where = seat_in(seats, self._keys.party), self.target(seats)
+        deal, share = self._deals.get(where.subject, {}).get(old, (None, None))
+        if deal is None or share is None or mine is None or not self._is_used(seats, old, deal.dealing):
+            return []
+        shown = dealing.show(self._keys, where, deal.dealing, deal.sealed[mine], mine)
+        return [Send(to, VaultShown(self.place, seats, shown))]
+
+    def complain(self) -> list[Effect]:
+        """Our proofs against dealings that the decided roster uses, until others have shown us enough."""
+        if self.roster is None:
+            return []
+        subject = self.target(self.roster.seats).subject
+        known = self._deals.get(subject, {})
+        to = tuple(sorted({seat.party for seat in self.roster.seats} - {self._keys.party}))
+        return [
+            Broadcast(to, self._complaints[subject, old])
+            for old, (deal, share) in sorted(known.items())
+            if share is None and self._is_used(self.roster.seats, old, deal.dealing)
+        ]
+
+    def on_shown(self, sender: PartyId, message: VaultShown) -> None:
+        """A fellow's share of a dealing that is bad for us. Raises MalformedMessage."""
+        shown, to = message.shown, self.target(message.seats)
+        mine, old = seat_in(message.seats, self._keys.party), self._standing.seat_of(shown.dealing.dealer)
+        if mine is None or old is None or not self._is_used(message.seats, old, shown.dealing):
+            raise UnexpectedMessage("a share is shown that we have no use for")
+        deal, share = self._deals.get(to.subject, {}).get(old, (None, None))
+        if deal is None or share is not None or seat_in(message.seats, sender) != shown.seat:
+            raise UnexpectedMessage("a share is shown that we do not miss, or somebody else's")
+        try:
+            self._shown.setdefault(old, {})[shown.seat] = dealing.look(to, shown)
+        except MalformedMessage as error:
+            raise MalformedMessage(str(error.args[0]), blame=sender) from None
+        if (found := dealing.due(to, self._shown[old], mine)) is not None:
+            self._deals[to.subject][old] = (deal, found)
 
     def hold(self, seats: tuple[Seat, ...], lost: frozenset[PartyId], patient: bool) -> VaultHeld | None:
         """Our word on which dealings to `seats` we hold, when it is news and worth saying."""

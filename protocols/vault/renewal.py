@@ -21,7 +21,8 @@ silent, and each honest holder of the old generation have its share or recover i
 each deals, and every honest new holder says that it holds all these dealings, so a leader can compose a
 roster (`Gathering.compose`) that all honest holders accept as soon as they want the same seats. `decree`
 brings them into one view of an honest leader for long enough. Of a decided roster a quorum holds the
-dealings, T+1 honest ones among them, who pass them on to whoever lacks one; so all honest new holders publish
+dealings, T+1 honest ones among them, who pass them on to whoever lacks one, and show theirs to whom it is bad
+(`gathering`); so all honest new holders publish
 their checks, which makes the dealings legible (2T+1 truths among at most T lies) and their words alike
 (`conclusion`). Good, and the generation is certified; bad, and the next roster has another dealer; one with
 all honest dealers never fails. Who comes back from a crash or a cut is told the standing, or asks for it.
@@ -61,6 +62,7 @@ from protocols.vault.renewal_messages import (
     VaultDecided,
     VaultHeld,
     VaultPropose,
+    VaultShown,
     VaultVote,
     ViewEntered,
     VoteCast,
@@ -209,7 +211,8 @@ class Renewal:
             self._missing = self._missing if now < self._enough_at + LINGER_S else 0
             return [*self._said.values(), *conclusion.said.values()] if self._missing else []
         effects = [*self._said.values(), *conclusion.said.values(), *self._round.decree.again()]
-        return [*effects, *self._round.gathering.pass_on(conclusion.has_said(), self.lost)]
+        gathering = self._round.gathering
+        return [*effects, *gathering.complain(), *gathering.pass_on(conclusion.has_said(), self.lost)]
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Take one authenticated message. Raises ProtocolError."""
@@ -255,6 +258,8 @@ class Renewal:
                 return self._round.gathering.on_deal(sender, message)
             case VaultBadDeal():
                 return self._round.gathering.on_bad_deal(sender, message)
+            case VaultShown():
+                self._round.gathering.on_shown(sender, message)
             case VaultHeld():
                 self._round.gathering.on_held(sender, message)
             case VaultPropose() | VaultVote() | VaultChange():
@@ -341,7 +346,7 @@ class Renewal:
         told = self._others(self.standing.members, tuple(seat.party for seat in roster.seats))
         self._said.pop("held", None)
         self._said["decided"] = Broadcast(told, VaultDecided(roster, view, commits))
-        effects: list[Effect] = [self._said["decided"]]
+        effects: list[Effect] = [self._said["decided"], *self._round.gathering.complain()]
         if roster.seats != self.wanted:
             effects += self._deal()
         for sender, message in self._round.conclusion.early():

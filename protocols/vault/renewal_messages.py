@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 from protocols.arithmetic.field import Elements
 from protocols.identifiers import Digest
 from protocols.sessions.messages import Ballot
-from protocols.vault.dealing import BadShare, Deal
+from protocols.vault.dealing import BadShare, Deal, GoodShare
 from protocols.vault.standing import (
     Ballots,
     Generation,
@@ -125,6 +125,16 @@ class VaultBadDeal:
 
 
 @dataclass(frozen=True, slots=True)
+class VaultShown:
+    """New holder to the one that proved a dealing of the decided roster to be bad: our good share of it."""
+
+    KIND: ClassVar[str] = "vault-shown"
+    place: Place
+    seats: Seats
+    shown: GoodShare
+
+
+@dataclass(frozen=True, slots=True)
 class VaultHeld:
     """New holder to old ones."""
 
@@ -202,7 +212,7 @@ class VaultAck:
 
 RENEWAL_MESSAGES: tuple[type, ...] = (
     VaultDeal, VaultBadDeal, VaultHeld, VaultPropose, VaultVote, VaultChange, VaultDecided, VaultCheck,
-    VaultAck,
+    VaultAck, VaultShown,
 )  # fmt: skip
 """What `Renewal.receive` takes."""
 
@@ -255,7 +265,7 @@ class Renewed:
 def proofs(message: object) -> int:
     """About how many signatures taking the message makes us check."""
     match message:
-        case VaultDeal() | VaultBadDeal():
+        case VaultDeal() | VaultBadDeal() | VaultShown():
             return 16
         case VaultPropose():
             shown = sum(1 + len(one.prepared.ballots) for one in message.changes if one.prepared)
