@@ -15,8 +15,8 @@ should have been dealt (`due`), the same whichever they are, as they lie on one 
 
 Privacy: g is masked by a uniform polynomial. Shares are opened only of a dealing that was proven bad: an
 honest dealer makes none, and what a dishonest one dealt the adversary knows. Soundness: shares on no
-polynomial of degree t pass with probability (W/p)^2 a try. The same seed and subject give the same dealing bit by bit, so a dealer that
-sends again after a restart contradicts nothing.
+polynomial of degree t pass with probability (W/p)^2 a try. The same seed and subject give the same dealing
+bit by bit, so a dealer that sends again after a restart contradicts nothing.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _check_opened(to: Target, opened: Opened) -> None:
 
 
 def _plaintext(to: Target, opened: Opened) -> bytes | None:
-    """What a checked sealing holds, None if its maker is at fault. Raises MalformedMessage if the opening lies."""
+    """What a checked sealing holds, None if its maker is at fault. Raises MalformedMessage: falsely opened."""
     disclosure = sealing.Disclosure(opened.shared_point, opened.challenge, opened.response)
     context = _context(to.subject, opened.dealing.dealer, opened.seat)
     return sealing.open_disclosed(to.seats[opened.seat].sealing_key, opened.sealed, context, disclosure)

@@ -4,9 +4,9 @@ Invariant: `incoming` gives sub-shares of exactly the dealings that a roster nam
 own proof; a dealer that was convicted (by anybody's proof) is in no roster that we accept.
 
 A dealer may be convicted too late: by a seat that was away while a quorum decided on its dealing. That seat's
-proof is answered by the others with their shares of the dealing (`dealing.show`), until it has T+1. So it
-takes no word of the dealer, and no quorum without that seat, to end the round. Of a roster that is not decided
-nothing is shown: its dealer is left out.
+proof is answered by the others with their shares of the dealing (`dealing.show`), until it has T+1; so a
+liar that then says nothing and the seat that it cheated do not hold the round up together. Of a roster that
+is not decided nothing is shown: its dealer is left out.
 """
 
 from __future__ import annotations

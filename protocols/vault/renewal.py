@@ -21,11 +21,11 @@ silent, and each honest holder of the old generation have its share or recover i
 each deals, and every honest new holder says that it holds all these dealings, so a leader can compose a
 roster (`Gathering.compose`) that all honest holders accept as soon as they want the same seats. `decree`
 brings them into one view of an honest leader for long enough. Of a decided roster a quorum holds the
-dealings, T+1 honest ones among them, who pass them on to whoever lacks one, and show theirs to whom it is bad
-(`gathering`); so all honest new holders publish
-their checks, which makes the dealings legible (2T+1 truths among at most T lies) and their words alike
-(`conclusion`). Good, and the generation is certified; bad, and the next roster has another dealer; one with
-all honest dealers never fails. Who comes back from a crash or a cut is told the standing, or asks for it.
+dealings, T+1 honest ones among them, who pass them on to whoever lacks one and show theirs to whom one is bad
+(`gathering`); so all honest new holders publish their checks, which makes the dealings legible (2T+1 truths
+among at most T lies) and their words alike (`conclusion`). Good, and the generation is certified; bad, and
+the next roster has another dealer; one with all honest dealers never fails. Who comes back from a crash or a
+cut is told the standing, or asks for it.
 
 Privacy is argued in `recasting`. The pending share is stored before its Ack, the old one erased only against
 a certificate, and each fragment carries its generation: a crash between store and send never mixes two.

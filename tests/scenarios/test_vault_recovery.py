@@ -11,7 +11,7 @@ from protocols.arithmetic import field
 from protocols.errors import MalformedMessage
 from protocols.vault import recovery
 from protocols.vault.deposit import Depositor
-from protocols.vault.recovery import Remains, VaultRemains
+from protocols.vault.recovery import Recovery, Remains, VaultRemains
 from protocols.vault.renewal_messages import AckCast
 from protocols.vault.standing import check_standing
 from protocols.wire import codec
@@ -28,7 +28,7 @@ def renewed_without(missing: int, liar: int | None = None) -> tuple[Pump, VaultR
     pump.start(lost=frozenset({vault.holders[missing].party}))
     pump.run()
     kept = [record for record in pump.disks[vault.holders[0].party] if isinstance(record, Remains)]
-    answer = kept[-1].answer(missing)
+    answer = kept[-1].answer(vault.holders[0], pump.renewed()[0], missing)
     assert answer is not None
     return pump, codec.decode(VaultRemains, codec.encode(answer))
 
@@ -40,7 +40,7 @@ def test_who_was_away_in_a_renewal_gets_its_share_from_one_fellow(liar) -> None:
     check_standing(standing, MESH)
     assert standing.successions[-1].left_out == (() if liar is None else (liar,))
     keys = pump.vault.holders[4]
-    shares = {keys.party: recovery.recover(keys, standing, answer), **shares}
+    shares = {keys.party: Recovery(keys, standing).receive(answer), **shares}
     for other in shares:  # of one polynomial with every other share
         some = {keys.party: shares[keys.party], other: shares[other]}
         assert other == keys.party or np.array_equal(pump.vault.secrets(standing, some), pump.vault.vector)
@@ -61,17 +61,18 @@ def test_nothing_in_an_answer_is_taken_on_trust() -> None:
     ]
     for message in forged:
         with pytest.raises(MalformedMessage):
-            recovery.recover(keys, standing, message)
+            Recovery(keys, standing).receive(message)
 
 
-def test_nothing_is_kept_that_is_sealed_to_oneself_or_to_those_who_have_their_share() -> None:
+def test_nothing_is_kept_for_those_who_have_their_share_nor_of_ones_own_when_all_have() -> None:
     vault = deposited(5, 1)
     pump = Pump(vault)
     pump.start(lost=frozenset({vault.holders[4].party}))
     pump.run()
     for seat, keys in enumerate(vault.holders[:4]):
         kept = [record for record in pump.disks[keys.party] if isinstance(record, Remains)]
-        assert all(record.answer(seat) is None for record in kept)
+        assert all(seat not in {one.seat for one in record.seats} for record in kept)
+        assert kept[-1].answer(keys, pump.renewed()[0], seat) is None
         assert [one.seat for one in kept[-1].seats] == [4]
     everybody = Pump(deposited(4, 1))
     everybody.start()
@@ -81,19 +82,21 @@ def test_nothing_is_kept_that_is_sealed_to_oneself_or_to_those_who_have_their_sh
     assert any(isinstance(record, Remains) for record in kept)
     for records in last.values():
         remains = [record for record in records if isinstance(record, Remains)][-1]
-        assert remains.seats == remains.dealings == ()
+        assert remains.seats == remains.dealings == remains.own.sealed == ()
 
 
 def test_who_was_away_during_the_deposit_gets_its_share_too() -> None:
     vault = deposited(4, 1)
     machine = Depositor(vault.owner, vault.standing.terms, vault.vector, b"d" * 32)
     deal = machine.start(0.0)[0].message.deal
-    answer = recovery.of_deposit(vault.standing.terms.terms, deal, 0).answer(2)
+    answer = recovery.of_deposit(vault.standing.terms.terms, deal, 0).answer(
+        vault.holders[0], vault.standing, 2
+    )
     assert answer is not None
-    share = recovery.recover(vault.holders[2], vault.standing, answer)
+    share = Recovery(vault.holders[2], vault.standing).receive(answer)
     assert np.array_equal(share, vault.shares[vault.holders[2].party])
     with pytest.raises(MalformedMessage):
-        recovery.recover(vault.holders[1], vault.standing, answer)
+        Recovery(vault.holders[1], vault.standing).receive(answer)
 
 
 def test_a_share_that_comes_late_is_dealt_in_the_renewal_that_waits_for_it() -> None:

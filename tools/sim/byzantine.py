@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -104,13 +104,13 @@ class WrongReshare(Behaviour):
 
 
 @contextmanager
-def crooked_shares(dice: random.Random) -> Iterator[None]:
-    """Whoever deals meanwhile gives some seats shares that do not fit the rest."""
+def crooked_shares(dice: random.Random, seats: Collection[int] | None = None) -> Iterator[None]:
+    """Whoever deals meanwhile gives some seats (these, if they are named) shares that do not fit the rest."""
     true = shamir.shares
 
     def shares(coefficients: Any, n: int) -> Any:
         values = true(coefficients, n)
-        for seat in dice.sample(range(n), dice.randint(1, n)):
+        for seat in dice.sample(range(n), dice.randint(1, n)) if seats is None else seats:
             values[seat, dice.randrange(values.shape[1])] ^= np.uint64(1)
         return values
 

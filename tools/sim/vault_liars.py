@@ -83,10 +83,18 @@ class WrongShare(VaultLiar):
 
 
 class BadShares(VaultLiar):
-    """Deals some seats shares that do not fit the rest."""
+    """Deals some seats shares that do not fit the rest; or, if it is sly, to those only that are away."""
+
+    def __init__(self, node: VaultNode, dice: random.Random) -> None:
+        super().__init__(node, dice)
+        self.sly = dice.random() < 0.5
 
     def crooked(self) -> AbstractContextManager[None]:
-        return crooked_shares(self.dice)
+        machine = self.node.renewals.machine
+        if not self.sly or machine is None:
+            return crooked_shares(self.dice)
+        away = {i for i, seat in enumerate(machine.wanted) if seat.party in machine.lost}
+        return crooked_shares(self.dice, away)
 
 
 class WrongCheck(VaultLiar):

@@ -14,7 +14,7 @@ from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Persist, Publish, Send
 from protocols.sessions.plan import Seat
 from protocols.vault.gathering import Liar, seat_in
-from protocols.vault.recovery import Remains, VaultMissed, VaultRemains, recover
+from protocols.vault.recovery import Recovery, Remains, VaultMissed, VaultRemains
 from protocols.vault.renewal import Renewal
 from protocols.vault.renewal_messages import PendingShare, Renewed, VaultDeal, place_of
 from protocols.vault.standing import MAX_SUCCESSIONS, Standing, check_standing, held_throughout, origin
@@ -40,6 +40,7 @@ class Renewals:
         self._timer: float | None = None
         self._callers: set[PartyId] = set()
         self._turn = 0
+        self._recovery: Recovery | None = None
         self._asked_s = -1.0
 
     def look(self) -> None:
@@ -169,7 +170,12 @@ class Renewals:
         there = sorted((set(standing.members) & self.world.linked(node)) - {node.party})
         if there:
             self._turn += 1
-            node.post((there[self._turn % len(there)],), VaultMissed(standing.vault, standing.generation))
+            node.post((there[self._turn % len(there)],), self._way(standing).ask())
+
+    def _way(self, standing: Standing) -> Recovery:
+        if self._recovery is None or self._recovery.origin != origin(standing):
+            self._recovery = Recovery(self.node.keys, standing)
+        return self._recovery
 
     def on_missed(self, sender: PartyId, message: VaultMissed) -> None:
         """Somebody lacks a standing or a share. Raises UnexpectedMessage if we cannot help."""
@@ -183,7 +189,7 @@ class Renewals:
         seat, remains = standing.seat_of(sender), disk.remains.get(message.generation)
         if seat is None or remains is None or message.generation != standing.generation:
             raise UnexpectedMessage("nothing is kept here for who asks")
-        if (answer := remains.answer(seat)) is not None:
+        if (answer := remains.answer(self.node.keys, standing, seat, message.complaints)) is not None:
             self.node.post((sender,), answer)
 
     def on_remains(self, message: VaultRemains) -> None:
@@ -191,7 +197,8 @@ class Renewals:
         node, standing = self.node, self.node.disk.standing
         if standing is None or node.share(standing) is not None:
             raise UnexpectedMessage("we lack no share")
-        share = recover(node.keys, standing, message)
+        if (share := self._way(standing).receive(message)) is None:
+            return
         fragment = Fragment(share, self.world.dice.randbytes(32))
         node.write(node.disk.put((standing.generation, origin(standing)), fragment))
         self.world.note(f"p{node.index} recovers its share of generation {standing.generation}")

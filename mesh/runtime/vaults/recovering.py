@@ -20,7 +20,7 @@ from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.keys import PartyKeys
 from protocols.vault.gathering import seat_in
-from protocols.vault.recovery import Remains, VaultMissed, VaultRemains, recover
+from protocols.vault.recovery import Recovery, Remains, VaultMissed, VaultRemains
 from protocols.vault.renewal_messages import VaultDeal
 from protocols.vault.standing import Standing, origin
 from protocols.wire import codec
@@ -52,6 +52,7 @@ class Recovering:
         self._allowance = allowance
         self._whole: dict[Digest, Digest] = {}
         self._asked: dict[Digest, float] = {}
+        self._ways: dict[Digest, Recovery] = {}
         self._turn = 0
 
     async def look(self, standing: Standing) -> None:
@@ -61,11 +62,19 @@ class Recovering:
             return
         if await self._holder.share(standing) is not None:
             self._whole[vault] = made
+            self._ways.pop(vault, None)
             return
         there = sorted((set(standing.members) & self._links()) - {self._keys.party})
         if there:
             self._turn += 1
-            self._post((there[self._turn % len(there)],), VaultMissed(vault, standing.generation))
+            self._post((there[self._turn % len(there)],), self._way(standing).ask())
+
+    def _way(self, standing: Standing) -> Recovery:
+        """What we have learned so far of the share that we miss."""
+        way = self._ways.get(standing.vault)
+        if way is None or way.origin != origin(standing):
+            way = self._ways[standing.vault] = Recovery(self._keys, standing)
+        return way
 
     def wonder(self, sender: PartyId, message: VaultDeal, known: Standing | None) -> None:
         """A dealing of a vault without a standing here (`known`: shown by others): ask whose it is."""
@@ -82,7 +91,7 @@ class Recovering:
 
     async def on_missed(self, sender: PartyId, message: VaultMissed) -> None:
         """Somebody lacks a standing or a share. Raises UnexpectedMessage if we cannot help."""
-        self._allowance.charge(sender, ANSWER_PROOFS)
+        self._allowance.charge(sender, ANSWER_PROOFS + DEAL_PROOFS * len(message.complaints))
         row = await self._holder.row(message.vault)
         if row is None or row.standing is None:
             raise UnexpectedMessage("a question about a vault that we do not hold")
@@ -98,7 +107,9 @@ class Recovering:
         seat = standing.seat_of(sender)
         if seat is None or not kept or message.generation != standing.generation:
             raise UnexpectedMessage("nothing is kept here for who asks")
-        if (answer := codec.decode(Remains, kept[-1]).answer(seat)) is not None:
+        remains = codec.decode(Remains, kept[-1])
+        answer = await trio.to_thread.run_sync(remains.answer, self._keys, standing, seat, message.complaints)
+        if answer is not None:
             self._post((sender,), answer)
 
     async def on_remains(self, sender: PartyId, message: VaultRemains) -> None:
@@ -107,8 +118,11 @@ class Recovering:
         standing = standing_of(row.standing) if row is not None and row.standing else None
         if row is None or standing is None or await self._holder.share(standing) is not None:
             raise UnexpectedMessage("we lack no share")
-        self._allowance.charge(sender, DEAL_PROOFS * max(1, len(message.dealings)))
-        share = await trio.to_thread.run_sync(recover, self._keys, standing, message)
+        self._allowance.charge(sender, DEAL_PROOFS * max(1, len(message.dealings) + len(message.shown)))
+        share = await trio.to_thread.run_sync(self._way(standing).receive, message)
+        if share is None:
+            log.warning("a dealer dealt us alone a bad share", vault=standing.vault.short())
+            return
         body, made = os.urandom(SEED_BYTES) + share.astype("<u8").tobytes(), bytes(origin(standing))
         await self._holder.stored(self._store.put_fragment, row.vault, standing.generation, made, body)
         log.info("vault share recovered", vault=standing.vault.short(), generation=standing.generation)
