@@ -232,7 +232,7 @@ def _check_opened(to: Target, opened: Opened) -> None:
 
 
 def _plaintext(to: Target, opened: Opened) -> bytes | None:
-    """What a checked sealing holds, None if its maker is at fault. Raises MalformedMessage: falsely opened."""
+    """What a checked sealing holds, None if its maker is at fault. Raises MalformedMessage: it lies."""
     disclosure = sealing.Disclosure(opened.shared_point, opened.challenge, opened.response)
     context = _context(to.subject, opened.dealing.dealer, opened.seat)
     return sealing.open_disclosed(to.seats[opened.seat].sealing_key, opened.sealed, context, disclosure)

@@ -11,7 +11,7 @@ fellow after the other, and needs one answer of one honest fellow:
       those list the digests of what they sealed: nothing in an answer is taken on trust;
     - which dealers lied is signed in the acknowledgements (`Succession.left_out`), so no checks are repeated;
     - a dealer may have dealt a bad share to nobody but the seat that was away. That seat proves it in its
-      next question, and each fellow shows its own share of that dealing (`dealing.show`), until there are T+1.
+      next question, and each fellow shows its own share of that dealing (`dealing.show`), T+1 in all.
 
 Privacy: an answer holds ciphertext for the one who asks, which it was sent before, and shares of dealings
 that were proven bad, whose dealers are the adversary's. What is sealed to the holder itself it keeps only as
