@@ -134,6 +134,11 @@ class Assembly:
         return table
 
     @cached_property
+    def dealings(self) -> int:
+        """How many dealings are expected at most."""
+        return sum(len(sources) for sources in self.expected.values())
+
+    @cached_property
     def masks_dealt(self) -> int:
         """Mask pairs in a sharing that is dealt to this assembly."""
         level = height(self.plan, self.stage)

@@ -15,6 +15,7 @@ Symbols: q quorum, t threshold.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from protocols.errors import MalformedMessage, UnexpectedMessage
@@ -53,6 +54,7 @@ class Ledger:
         self.accounts: dict[tuple[Digest, PartyId], Account] = {}
         self.by_digest: dict[Digest, Account] = {}
         self.pledges: dict[Digest, set[int]] = {}
+        self._pledged: Counter[int] = Counter()
         self.excluded: dict[PartyId, str] = {}
         self.declined: set[PartyId] = set()
         self.certificates: dict[int, Certificate] = {}
@@ -127,6 +129,7 @@ class Ledger:
         self.accounts[deal.dealing.source, deal.dealing.dealer] = account
         self.by_digest[digest] = account
         for seat in sorted(self.pledges.pop(digest, ())):
+            self._pledged[seat] -= 1
             self.hold(now, digest, seat)
         return account
 
@@ -148,8 +151,9 @@ class Ledger:
 
     def _pledge(self, digest: Digest, seat: int) -> None:
         """A member holds a share of a dealing that never came here: its dealer may be gone by now."""
-        kept = sum(seat in holders for holders in self.pledges.values())
-        if kept < 2 * sum(len(sources) for sources in self.assembly.expected.values()):
+        known = self.pledges.get(digest, ())
+        if seat not in known and self._pledged[seat] < 2 * self.assembly.dealings:
+            self._pledged[seat] += 1
             self.pledges.setdefault(digest, set()).add(seat)
 
     def all_dealt(self, lost: frozenset[PartyId]) -> bool:

@@ -1,4 +1,4 @@
-"""Messages that every codec takes, of which a liar left out what is in them: a machine refuses them."""
+"""Messages that every codec takes, in which a liar left out what should be there, or put in far too much."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import pytest
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest
 from protocols.sessions import dealing, events
-from protocols.sessions.messages import NO_SOURCE, NO_VECTOR, Certificate, Deal, Group, Result, Roster
+from protocols.sessions.messages import (
+    NO_SOURCE,
+    NO_VECTOR,
+    Certificate,
+    Deal,
+    Entry,
+    Group,
+    Held,
+    Result,
+    Roster,
+)
 from protocols.sessions.roster_tree import Hidden
 from protocols.wire import codec
 from protocols.wire.digest import digest
@@ -65,3 +75,24 @@ def test_a_roster_in_part_that_has_groups_as_well_is_refused(monkeypatch):
     machine.start(0.0)
     with pytest.raises(MalformedMessage):
         machine.receive(0.0, world.plan.initiator, codec.decode(Result, codec.encode(message)))
+
+
+class Walked(dict):
+    """A table that nobody goes through for each entry of a message."""
+
+    def values(self):
+        raise AssertionError("a list of pledges was walked for each new one")
+
+
+def test_a_long_list_of_receipts_costs_what_its_length_is():
+    """Each entry was counted against all that its member had pledged before: seconds for one message."""
+    pump, _, parts = make_session(clusters=1, devices=12)
+    member, adder = parts["leaf 0"][0], pump.parties[parts["adders leaf 0"][0]]
+    adder.start(100.0)
+    ledger = adder.posts.adders[0, 0].ledger
+    ledger.pledges = Walked()
+    entries = [Entry(parts["devices 0"][0], Digest(count.to_bytes(32, "big"))) for count in range(2000)]
+    adder.receive(100.0, member, Held(0, 0, tuple(entries), None, None))
+    assert len(ledger.pledges) == 2 * 12
+    adder.receive(100.0, parts["leaf 0"][1], Held(0, 0, tuple(entries[:3]), None, None))
+    assert [len(ledger.pledges[entry.dealing]) for entry in entries[:3]] == [2, 2, 2]
