@@ -6,6 +6,8 @@ have such messages, and each of them has a quota, so nobody can push out what ot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from protocols.errors import UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.sessions.plan import MAX_HANDOVERS, Plan
@@ -43,12 +45,12 @@ class Early:
             self._by_sender[sender] = rest
         return taken
 
-    def any(self, slot: tuple[int, int], kind: type) -> bool:
-        """Whether a message of class `kind` waits for `slot`."""
+    def any(self, slot: tuple[int, int], kind: type, senders: Sequence[PartyId]) -> bool:
+        """Whether a message of class `kind` by one of `senders` waits for `slot`."""
         return any(
             place == slot and isinstance(message, kind)
-            for kept in self._by_sender.values()
-            for place, message in kept
+            for sender in senders
+            for place, message in self._by_sender.get(sender, ())
         )
 
 

@@ -105,7 +105,9 @@ class RootWork:
 
     @property
     def _shown(self) -> bool:
-        return self._early.any((self.plan.root, self.assembly.generation), OpeningShare)
+        """By a member: of others with a part in the stage it would say nothing (see `sees_opening`)."""
+        root = self.assembly
+        return self._early.any((root.stage, root.generation), OpeningShare, root.members)
 
     @property
     def deadline(self) -> float | None:

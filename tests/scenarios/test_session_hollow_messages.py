@@ -14,10 +14,12 @@ from protocols.sessions.messages import (
     NO_SOURCE,
     NO_VECTOR,
     Certificate,
+    CheckShares,
     Deal,
     Entry,
     Group,
     Held,
+    OpeningShare,
     Result,
     Roster,
 )
@@ -96,3 +98,21 @@ def test_a_long_list_of_receipts_costs_what_its_length_is():
     assert len(ledger.pledges) == 2 * 12
     adder.receive(100.0, parts["leaf 0"][1], Held(0, 0, tuple(entries[:3]), None, None))
     assert [len(ledger.pledges[entry.dealing]) for entry in entries[:3]] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("outsider", ["leaf 0", "adders leaf 0", "spare root", "adders root"])
+def test_an_opening_that_nobody_of_the_committee_began_leaves_no_end_in_doubt(outsider):
+    """Who has no seat has no share to show; members took its word for it, and gave no ballot."""
+    pump, _, parts = make_session(clusters=1)
+    root = pump.plan.root
+    values = np.zeros(pump.plan.length, dtype=np.uint64)
+
+    def lie():
+        for member in parts["root"]:
+            pump.inject(parts[outsider][0], member, OpeningShare(root, 0, NO_SOURCE, values))
+
+    pump.tamper = lambda _s, _to, message: None if isinstance(message, CheckShares) else message
+    pump.at(110.0, lie)
+    pump.start()
+    pump.run()
+    assert {type(end).__name__ + str(end.definite) for end in pump.outcomes().values()} == {"AbortedTrue"}
