@@ -37,6 +37,11 @@ much later, and takes part as before meanwhile: all that was said to it is said 
 a generation that a certified sum was handed over to, nobody proposes a roster without it, nor takes one for
 a lack of sites: what is missing are dealings, which come yet, or reach the next rank.
 
+Who gave a ballot is gone. It votes and opens no more, so nobody waits for it: its seat falls vacant, it is
+seated nowhere, and the next rank stands in for it as an adder. Only its own signature does that to it, and
+who breaks the promise is one of t. (A refusal comes at the beginning: the plan of who asks may be of an epoch
+that has just ended for others, and a session may well open without them.)
+
 Every session ends. Time runs out at total_ms, once. Who waits for news waits once in a life of its node, for
 RETELL_S, a part of INITIATOR_PATIENCE_S; then it closes. INITIATOR_PATIENCE_S after its time ran out it has
 an outcome, whatever else is missing: no later message or loss moves these moments.
@@ -77,8 +82,8 @@ def seatable(plan: Plan) -> tuple[PartyId, ...]:
 
 
 def audience(plan: Plan) -> tuple[PartyId, ...]:
-    """Who is told of abort ballots."""
-    return tuple(dict.fromkeys((plan.initiator, *seatable(plan))))
+    """Who is told of abort ballots: also the root's adders, who count on nobody that gave one."""
+    return tuple(dict.fromkeys((plan.initiator, *seatable(plan), *plan.stages[plan.root].adders)))
 
 
 def cast(plan: Plan, keys: PartyKeys, vote: AbortVote) -> AbortVote:
@@ -160,6 +165,10 @@ class AbortTally:
         agreed = max((count for count, member in seats.items() if member.gives_way), default=0)
         vote = AbortVote(code, reason, voted, max(agreed, self._root.agreed), self._root.released)
         return cast(self.plan, keys, vote)
+
+    def promised(self, me: PartyId) -> frozenset[PartyId]:
+        """Who promised to abort, `me` apart."""
+        return frozenset(self.votes.keys() - {me})
 
     @property
     def proof(self) -> AbortProof | None:

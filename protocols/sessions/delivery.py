@@ -84,7 +84,7 @@ class Delivery:
         if lost:
             self._told = {told: depth for told, depth in self._told.items() if told[0] not in lost}
         effects, top = self._publish(), self.plan.root
-        if root.speaks(lost):
+        if root.speaks(root.lost):
             stage = self.plan.stages[top]
             spare = tuple(seat.party for seat in stage.substitutes)
             audience = [

@@ -141,7 +141,7 @@ class DurableParty:
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Take one authenticated message. Raises ProtocolError."""
         if isinstance(message, Resumed):
-            return self._tell_again((sender,))
+            return self._tell_again((sender,), answers=True)
         if isinstance(message, PeerLinked):
             return self._tell_again((message.party,)) if sender == self.me else []
         if self._is_outlived(message):
@@ -385,13 +385,16 @@ class DurableParty:
             del self._told[next(iter(self._told))]
         return effects
 
-    def _tell_again(self, peers: Sequence[PartyId]) -> list[Effect]:
-        """Everything that we told these peers, in order; not more often than MAX_TOLD_AGAIN each."""
+    def _tell_again(self, peers: Sequence[PartyId], answers: bool = False) -> list[Effect]:
+        """Everything that we told these peers, in order; not more often than MAX_TOLD_AGAIN each.
+
+        `answers`: a `Resumed`, so without ours: two who restarted would answer each other on and on."""
         eager = {peer for peer in peers if self._told_again[peer] < MAX_TOLD_AGAIN and peer != self.me}
         self._told_again.update(eager)
         effects: list[Effect] = []
         for (to, _), message in self._told.items():
-            again = tuple(peer for peer in to if peer in eager)
-            if again:
+            if answers and isinstance(message, Resumed):
+                continue
+            if again := tuple(peer for peer in to if peer in eager):
                 effects.append(Broadcast(again, message))
         return effects

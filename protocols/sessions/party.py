@@ -63,12 +63,9 @@ from protocols.sessions.plan import Plan
 from protocols.sessions.posts import Posts, replayed
 from protocols.sessions.progress import Progress
 from protocols.sessions.records import Closed
-from protocols.sessions.rootwork import RETELL_S, RootWork
+from protocols.sessions.rootwork import INITIATOR_PATIENCE_S, RETELL_S, RootWork
 from protocols.sessions.succession import Slot, Succession
 from protocols.sessions.transcript import transcript
-
-INITIATOR_PATIENCE_S = 6.0
-"""How much longer than the plan's total everybody waits for the abort ballots of the root."""
 
 Roles = dict[Slot, Adder] | dict[Slot, Member]
 OF_ROOT = (OpeningShare, ResultVote)
@@ -201,7 +198,7 @@ class SessionParty:
                 return [*told, *self.posts.decline(now, sender, message.stage)]
             case AbortVote():
                 self.aborts.add(sender, message)
-                return []
+                return self._shift(now) if self.outcome is None else []
             case AbortProof():
                 check_proof(self.plan, message)
                 return self._abort_for_certain(message)
@@ -218,7 +215,7 @@ class SessionParty:
         dealer, effects = contribute(
             self.plan, self.keys, self._seed, self._contribution, self._masked, self._refusal
         )
-        return [*effects, *self._dealers.enlist(dealer, self.lost)]
+        return [*effects, *self._dealers.enlist(dealer, self._gone)]
 
     def _reshare(self, member: Member, target: Assembly) -> list[Effect]:
         dealer = reshare(self.keys, self._seed, member, target)
@@ -236,9 +233,14 @@ class SessionParty:
                 effects += self._dealers.enlist(again, self._lost_at(target.stage))
         return effects
 
+    @property
+    def _gone(self) -> frozenset[PartyId]:
+        """Who does no more for the session: whom we do not reach, and who promised to abort it."""
+        return self.lost | self.aborts.promised(self.me)
+
     def _lost_at(self, stage: int) -> frozenset[PartyId]:
-        """Who is not counted on in a stage: not reached, or an adder that was passed over."""
-        return self.lost | self._progress.stalled(stage)
+        """Who is not counted on in a stage: gone, or an adder that was passed over."""
+        return self._gone | self._progress.stalled(stage)
 
     def _advance(self, now: float) -> list[Effect]:
         """Whatever has become possible, once each."""
@@ -277,9 +279,9 @@ class SessionParty:
 
     def _shift(self, now: float) -> list[Effect]:
         """Who is lost, or in office, may have changed: every role looks again."""
-        effects = self.root.lose(now, self.lost)
-        effects += self.posts.lose(now, self.lost, self._lost_at)
-        effects += self.handovers.lose(now, self.lost)
+        effects = self.root.lose(now, gone := self._gone)
+        effects += self.posts.lose(now, gone, self._lost_at)
+        effects += self.handovers.lose(now, gone)
         deals = self._delivery.result is None or self._progress.banned
         return [*effects, *(self._dealers.advance(self._lost_at) if deals else [])]
 
@@ -311,27 +313,26 @@ class SessionParty:
 
     def _on_interim(self, now: float, message: Certificate) -> list[Effect]:
         """Another generation goes on: we may sit in it, deal to it, or take its sum."""
-        if self._delivery.result is not None or (successor := self.succession.enter(message)) is None:
+        if events.is_final(self.outcome) or (successor := self.succession.enter(message)) is None:
             return []
         self.posts.reseat(successor)
         effects = self._enter(now, successor, message)
         return [*effects, *self._deal_again(message, successor), *self._replay_early(now, successor)]
 
     def _hand_over(self, now: float, message: HandoverCertificate) -> list[Effect]:
-        """Take our place in the next generation, if we have one; none once the total is known."""
-        if self._delivery.result is not None or (successor := self.handovers.enter(message)) is None:
+        """Take our place in the next generation, if we have one; none once the end is known."""
+        if events.is_final(self.outcome) or (successor := self.handovers.enter(message)) is None:
             return []
         self.posts.reseat(successor)
         return [*self._enter(now, successor, message.certificate), *self._replay_early(now, successor)]
 
     def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:
-        lost = (self.lost, self._lost_at(successor.stage))
-        effects = self.posts.enter(now, successor, ended, self._checking, self._closed is not None, *lost)
-        return [*effects, *(self.root.lose(now, self.lost) if successor.is_root else [])]
+        closed, lost = self._closed is not None, (self._gone, self._lost_at(successor.stage))
+        effects = self.posts.enter(now, successor, ended, self._checking, closed, *lost)
+        return [*effects, *(self.root.lose(now, lost[0]) if successor.is_root else [])]
 
     def _replay_early(self, now: float, entered: Assembly) -> list[Effect]:
-        slot = (entered.stage, entered.generation)
-        return replayed(self.succession, slot, lambda sender, message: self._dispatch(now, sender, message))
+        return replayed(self.succession, (entered.stage, entered.generation), partial(self._dispatch, now))
 
     # -- the end ------------------------------------------------------------------------------------
 

@@ -5,6 +5,15 @@ the sum opens at once if nobody is lost; with a seat vacant and a substitute at 
 for the handover, then opens with whom there is. Whoever sees another member open in its generation joins in:
 the handover has become pointless. If a handover is certified all the same, the next generation opens too: it
 is the same total, agreed to be known.
+
+Who was away may have been replaced. If it showed its old share alone, no ballots of the others could ever
+make an abort certain again (`aborting`), and nothing would be opened by it. So a member is the first to
+open only if it reaches a quorum, itself included, as fewer have not the 2t + 1 shares either; and if it has
+reached n - q others without a break for RETELL_S. The votes of a quorum that replace it need one of these,
+who did not lose it; and who is back is told of all within that time. A node that was restarted has lost
+everybody (`durable`), however much time it has left. Whoever sees another open joins in at once.
+
+Symbols: n seats, q quorum, t threshold.
 """
 
 from __future__ import annotations
@@ -34,6 +43,8 @@ HOPELESS_S = 3.0
 """How long the root waits for lost members to come back before it gives up for lack of a quorum.
 
 Once its sum was handed over it does not give up before its time."""
+INITIATOR_PATIENCE_S = 6.0
+"""How much longer than the plan's total everybody waits for the abort ballots of the root."""
 RETELL_S = 3.0
 """How long who may not know all that the root did waits at the end of its time to be told; see `aborting`."""
 
@@ -56,11 +67,13 @@ class RootWork:
         self.closed = False
         self.lost: frozenset[PartyId] = frozenset()
         self._seed = seed
-        self._waiting: tuple[float, Member] | None = None
+        self._holding_back = False
+        self._handover_by: float | None = None
+        self._generation = 0
         self._early = succession.early
         self._hopeless_since: float | None = None
         self._hopeless = False
-        self._met_at = float("-inf")
+        self._met_at: dict[PartyId, float] = {}
         self.heard_out_s = 0.0
         """How long we have waited to be told."""
 
@@ -112,11 +125,11 @@ class RootWork:
     @property
     def deadline(self) -> float | None:
         """End of a wait for a handover, of the opening's grace, or of hope."""
-        if not self.openings and self._waiting is None and self._hopeless_since is None:
+        if not self.openings and not self._holding_back and self._hopeless_since is None:
             return None
         ends = []
-        if self._waiting is not None:
-            ends.append(self._waiting[0])
+        if self._holding_back and not self.closed and (at := self._opens_at()) < float("inf"):
+            ends.append(at)
         ends += [opening.deadline for opening in self.openings.values() if opening.deadline is not None]
         if self._hopeless_since is not None and not self._hopeless and not self.closed:
             ends.append(self._hopeless_since + HOPELESS_S)
@@ -131,7 +144,7 @@ class RootWork:
         return tuple(dict.fromkeys(party for assembly in self.generations for party in assembly.members))
 
     def speaks(self, lost: frozenset[PartyId]) -> bool:
-        """Whether we are one of the first t+1 live root members, who hand the result down: one is honest."""
+        """Whether we are one of the first t+1 live root members, who hand the end down: one is honest."""
         live = [member for member in self.assembly.members if member not in lost]
         return self.keys.party in live[: self.assembly.threshold + 1]
 
@@ -144,17 +157,29 @@ class RootWork:
             return []  # that is for the next generation only
         if generation in self.openings or generation != self.assembly.generation or self.done:
             return []
-        if self._waiting is None and successor_seats(self.assembly, self.lost) is not None:
-            self._waiting = (now + HANDOVER_WAIT_S, member)
-        if self._waiting is not None and now < self._waiting[0] and not self._shown:
-            return []
-        return self._open(now, member)
+        if self._handover_by is None and successor_seats(self.assembly, self.lost) is not None:
+            self._handover_by = now + HANDOVER_WAIT_S
+        self._holding_back = now < self._opens_at() and not self._shown
+        return [] if self._holding_back else self._open(now, member)
+
+    def _opens_at(self) -> float:
+        """When we may be the first to open: no substitute is being seated, and see `_steady_at`."""
+        return max(self._handover_by or float("-inf"), self._steady_at())
+
+    def _steady_at(self) -> float:
+        """When we will have reached enough others for long enough to know that we were not replaced."""
+        members, me = self.assembly.members, self.keys.party
+        since = sorted(
+            self._met_at.get(member, float("-inf")) for member in members if member not in {me, *self.lost}
+        )
+        if len(since) + 1 < self.assembly.quorum:
+            return float("inf")
+        needed = len(members) - self.assembly.quorum
+        return since[needed - 1] + RETELL_S if needed else float("-inf")
 
     def expire(self, now: float) -> list[Effect]:
         """A wait is over."""
         effects: list[Effect] = []
-        if self._waiting is not None and now >= self._waiting[0]:
-            effects += self._open(now, self._waiting[1])
         for opening in self.openings.values():
             if opening.deadline is not None and now >= opening.deadline:
                 effects += opening.expire(now)
@@ -163,10 +188,9 @@ class RootWork:
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Membership changed, or who sits here: once another generation opens, ours waits for nothing."""
-        if self._waiting is not None and self._waiting[1].assembly.generation < self.assembly.generation:
-            self._waiting = None
-        if (self.lost - lost) & set(self.assembly.members):
-            self._met_at = now
+        if self.assembly.generation > self._generation:
+            self._generation, self._handover_by, self._holding_back = self.assembly.generation, None, False
+        self._met_at.update(dict.fromkeys(self.lost - lost, now))
         self.lost = lost
         live = [member for member in self.assembly.members if member not in lost]
         if len(live) >= self.assembly.quorum:
@@ -179,7 +203,8 @@ class RootWork:
         """Whether to wait for RETELL_S before we promise to abort, though time is over: once, if others who
         sit here are lost, or have just come back, as all have to who was down itself. They may have news.
         """
-        away = not self.lost.isdisjoint(self.assembly.members) or now < self._met_at + RETELL_S
+        met_at = max(self._met_at.get(member, float("-inf")) for member in self.assembly.members)
+        away = not self.lost.isdisjoint(self.assembly.members) or now < met_at + RETELL_S
         waits = away and not self.heard_out_s
         self.heard_out_s = RETELL_S if away else self.heard_out_s
         return waits
@@ -216,13 +241,12 @@ class RootWork:
         self.done = True
         self._handovers.end()
         self.openings.clear()
-        self._waiting = None
+        self._holding_back = False
         self._seed = b""
 
     # -- opening ------------------------------------------------------------------------------------
 
     def _open(self, now: float, member: Member) -> list[Effect]:
-        self._waiting = None
         generation = member.assembly.generation
         if self.closed or generation in self.openings or generation != self.assembly.generation:
             return []

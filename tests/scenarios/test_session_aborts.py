@@ -23,9 +23,8 @@ from protocols.sessions.messages import (
     Roster,
     Vote,
 )
-from protocols.sessions.party import INITIATOR_PATIENCE_S
 from protocols.sessions.posts import Posts
-from protocols.sessions.rootwork import RootWork
+from protocols.sessions.rootwork import INITIATOR_PATIENCE_S, RootWork
 from protocols.sessions.succession import Succession
 from protocols.sessions.vectors import Vectors
 from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan

@@ -7,7 +7,7 @@ import pytest
 
 from protocols.arithmetic import field
 from protocols.sessions import events
-from protocols.sessions.party import INITIATOR_PATIENCE_S
+from protocols.sessions.rootwork import INITIATOR_PATIENCE_S
 from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan
 from tools.sim.stand_ins import fast_crypto
 

@@ -11,8 +11,7 @@ from protocols.arithmetic import field
 from protocols.sessions import events
 from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.messages import Certificate, Deal, HandoverCertificate, Proposal, Roster, Vote
-from protocols.sessions.party import INITIATOR_PATIENCE_S
-from protocols.sessions.rootwork import HOPELESS_S
+from protocols.sessions.rootwork import HOPELESS_S, INITIATOR_PATIENCE_S
 from tests.scenarios.generations_pump import ScriptedCrashPump, make_session
 from tests.scenarios.test_session_handover import kill_when
 from tools.sim.stand_ins import fast_crypto

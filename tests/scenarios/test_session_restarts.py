@@ -14,9 +14,9 @@ from protocols.sessions import events
 from protocols.sessions.durable import MAX_TOLD_AGAIN, DurableParty
 from protocols.sessions.messages import Certificate, Deal, Fetch, PeersLost, Proposal, Result, Resumed, Vote
 from protocols.sessions.parcels import PARTS_WAIT_S
-from protocols.sessions.party import INITIATOR_PATIENCE_S
 from protocols.sessions.progress import collecting_s
 from protocols.sessions.records import Begun, Heard, Snapshot, VoteCast
+from protocols.sessions.rootwork import INITIATOR_PATIENCE_S
 from protocols.sessions.roster import ROSTER
 from tests.scenarios.crash_pump import CrashPump
 from tests.scenarios.pump import make_inputs, make_keys, make_plan, seed_of

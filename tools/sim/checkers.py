@@ -33,7 +33,8 @@ from protocols.sessions.messages import (
     Roster,
     Vote,
 )
-from protocols.sessions.party import INITIATOR_PATIENCE_S, SessionParty
+from protocols.sessions.party import SessionParty
+from protocols.sessions.rootwork import INITIATOR_PATIENCE_S
 from protocols.sessions.roster import roster_digest
 
 if TYPE_CHECKING:

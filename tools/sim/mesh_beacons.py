@@ -27,8 +27,9 @@ from protocols.identifiers import PartyId, SessionId
 from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.sessions import events
 from protocols.sessions.messages import Decline, PeersLost, PlanOffer
-from protocols.sessions.party import INITIATOR_PATIENCE_S, SessionParty
+from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Plan
+from protocols.sessions.rootwork import INITIATOR_PATIENCE_S
 from tools.sim.mesh_node import Node, party_keys
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ from protocols.sessions.durable import SNAPSHOT_EVERY, DurableParty
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import BY_KIND, Certificate, PeersLost, PlanOffer
 from protocols.sessions.offers import ExcerptOffer
-from protocols.sessions.party import INITIATOR_PATIENCE_S, SessionParty
+from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Plan
+from protocols.sessions.rootwork import INITIATOR_PATIENCE_S
 from protocols.wire import codec
 from tools.sim.byzantine import Behaviour
 from tools.sim.checkers import CHECKERS, Checker
