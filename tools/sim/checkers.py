@@ -9,6 +9,8 @@ ends, and who asked knows how; machines keep a bounded number of things.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -338,34 +340,31 @@ def weigh(root: object) -> int:
     count = 0
     while stack:
         item = stack.pop()
-        if isinstance(item, str | bytes | int | float | type(None) | np.ndarray) or id(item) in seen:
+        children_of = _children_of(item.__class__)
+        if children_of is None or id(item) in seen:
             continue
         seen.add(id(item))
-        children = _children(item)
+        children = children_of(item)
         count += len(children)
         stack.extend(children)
     return count
 
 
-def _children(item: Any) -> list[Any]:
-    if isinstance(item, dict):
-        return [*item.values()]
-    if isinstance(item, list | tuple | set | frozenset):
-        return [*item]
-    if hasattr(item, "popleft"):
-        return [*item]
-    if is_dataclass(item):
-        return [getattr(item, name) for name in _counted(item if isinstance(item, type) else type(item))]
-    state = getattr(item, "__dict__", None)
-    if state is None or callable(item):
-        return []
-    return [value for name, value in state.items() if name not in SHARED]
-
-
 @cache
-def _counted(cls: Any) -> tuple[str, ...]:
-    """Fields of a dataclass that count."""
-    return tuple(field.name for field in fields(cls) if field.name not in SHARED)
+def _children_of(cls: Any) -> Callable[[Any], list[Any]] | None:
+    """What lists the entries and attributes of an object of this class; None if it has none that count."""
+    if issubclass(cls, str | bytes | int | float | type(None) | np.ndarray | type):
+        return None
+    if issubclass(cls, dict):
+        return lambda item: [*item.values()]
+    if issubclass(cls, list | tuple | set | frozenset | deque):
+        return list
+    if is_dataclass(cls):
+        names = [field.name for field in fields(cls) if field.name not in SHARED]
+        return lambda item: [getattr(item, name) for name in names]
+    if issubclass(cls, Callable) or not hasattr(cls, "__dict__"):  # type: ignore[arg-type]  # an ABC
+        return None
+    return lambda item: [value for name, value in getattr(item, "__dict__", {}).items() if name not in SHARED]
 
 
 CHECKERS: tuple[type[Checker], ...] = (

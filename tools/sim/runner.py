@@ -102,6 +102,7 @@ def run(
                 failed(failure)
                 if len(tally.failures) == stop_at:
                     break
+            vars(world).clear()  # its parts know one another: so they are freed at once, and memory is warm
     tally.seconds, tally.cpu_seconds = time.perf_counter() - begun, time.process_time() - used
     return tally
 
