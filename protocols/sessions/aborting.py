@@ -76,9 +76,13 @@ _LABEL = "abort ballot"
 
 
 def seatable(plan: Plan) -> tuple[PartyId, ...]:
-    """Who sits at the root or may come to sit there."""
-    root = plan.stages[plan.root]
-    return tuple(dict.fromkeys((*root.members, *(seat.party for seat in root.substitutes))))
+    """Who sits at the root or may come to sit there; made once for each plan."""
+    known = plan.derived.get(("seatable", 0))
+    if not isinstance(known, tuple):
+        root = plan.stages[plan.root]
+        known = tuple(dict.fromkeys((*root.members, *(seat.party for seat in root.substitutes))))
+        plan.derived["seatable", 0] = known
+    return known
 
 
 def audience(plan: Plan) -> tuple[PartyId, ...]:

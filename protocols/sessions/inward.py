@@ -18,8 +18,7 @@ def settle(
     """Deliver our own messages to ourselves and let every role advance until nothing moves."""
     out: list[Effect] = []
     while True:
-        queue = list(effects)
-        for effect in queue:  # grows meanwhile
+        for effect in (queue := list(effects)):  # grows meanwhile
             if isinstance(effect, Send) and effect.to == me:
                 mine = effect.message
             elif isinstance(effect, Broadcast) and me in effect.to:

@@ -208,16 +208,16 @@ class Ledger:
         if since is not None and now >= since + GRACE_S:
             return True
         gone = lost | self.excluded.keys() | self.declined
-        live_seats = {i for i, member in enumerate(self.assembly.members) if member not in lost}
+        dealt: list[Account] = []
         for dealer in self._dealers(source):
             account = self.accounts.get((self._counted[source.child], dealer))
-            if dealer in self.excluded:
-                continue
-            if account is None:
-                if dealer not in gone:
-                    return False
-            elif not self._answered(now, account, lost, live_seats):
+            if account is None and dealer not in gone:
                 return False
+            if account is not None and dealer not in self.excluded:
+                dealt.append(account)
+        live_seats = {i for i, member in enumerate(self.assembly.members) if member not in lost}
+        if not all(self._answered(now, account, lost, live_seats) for account in dealt):
+            return False
         return source.is_devices or not self._may_hand_over(source, gone)
 
     def _may_hand_over(self, source: Source, gone: frozenset[PartyId] | set[PartyId]) -> bool:
