@@ -5,8 +5,8 @@
     vaults/fragments/V-G-O    the fragment, XSalsa20-Poly1305 under its data key
 
 The wrapping key comes from the node's key store, so a copied folder without `keys` opens nothing. To erase is
-to overwrite the data key in place, sync, and unlink: the fragment is noise then, wherever copies of it are.
-(What a file system keeps of overwritten blocks, on flash or in snapshots, is wrapped still.)
+to destroy the data key (see `data_keys`): the fragment is noise then, wherever copies of it are. What is kept
+of a generation for fellow holders (`keep`) is sealed shares: they go with the generation in the same way.
 
 Order of writing: key, fragment, both synced, then the row; a crash between leaves a file without a row, which
 `tidy` erases. Which generation counts is what the stored standing says, and nothing else. Of a vault that
@@ -25,40 +25,12 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from nacl.exceptions import CryptoError
-from nacl.secret import SecretBox
 
+from mesh.data.data_keys import DataKeys, sync_folder, write_synced
 from mesh.data.errors import DataError
+from mesh.data.vault_tables import TABLES
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS held (
-    vault BLOB PRIMARY KEY, name TEXT NOT NULL, owner BLOB NOT NULL, terms BLOB NOT NULL, standing BLOB,
-    since REAL NOT NULL, renewed REAL NOT NULL, bytes INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS fragments (
-    vault BLOB NOT NULL, generation INTEGER NOT NULL, origin BLOB NOT NULL,
-    PRIMARY KEY (vault, generation, origin)
-) STRICT;
-CREATE TABLE IF NOT EXISTS ledger (
-    entry INTEGER PRIMARY KEY, vault BLOB NOT NULL, use BLOB NOT NULL, at REAL NOT NULL, body BLOB NOT NULL,
-    UNIQUE (vault, use)
-) STRICT;
-CREATE TABLE IF NOT EXISTS learning (
-    vault BLOB PRIMARY KEY, generation INTEGER NOT NULL, holders BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS ended (
-    vault BLOB PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL, proof BLOB
-) STRICT;
-CREATE TABLE IF NOT EXISTS votes (
-    vault BLOB NOT NULL, generation INTEGER NOT NULL, body BLOB NOT NULL, kind TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS own (
-    vault BLOB PRIMARY KEY, name TEXT NOT NULL, source TEXT NOT NULL, since REAL NOT NULL,
-    standing BLOB NOT NULL, proof BLOB
-) STRICT;
-CREATE TABLE IF NOT EXISTS confirmed (
-    vault BLOB NOT NULL, party BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (vault, party)
-) STRICT;
-"""
+_TAG_BYTES = 8
 MAX_ENDED = 4096
 """Of each reason: orders about vaults that never stood here push out none about those that did."""
 
@@ -109,23 +81,19 @@ class VaultStore:
 
     def __init__(self, folder: Path, wrapping_key: bytes) -> None:
         self._folder = folder
-        self._box = SecretBox(wrapping_key)
+        self._keys = DataKeys(folder / "keys", wrapping_key)
         with _explained(folder):
-            for part in (folder, self._keys, self._fragments):
+            for part in (folder, self._keys.folder, self._fragments):
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / "vaults.db").touch(mode=0o600)  # its log takes the mode from it
             self._db = sqlite3.connect(folder / "vaults.db", check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA secure_delete = ON")
-            self._db.executescript(_TABLES)
-            (folder / "vaults.db").chmod(0o600)
+            self._db.executescript(TABLES)
 
     def __repr__(self) -> str:
         return f"VaultStore({str(self._folder)!r})"
-
-    @property
-    def _keys(self) -> Path:
-        return self._folder / "keys"
 
     @property
     def _fragments(self) -> Path:
@@ -141,10 +109,8 @@ class VaultStore:
         """Store one fragment under a fresh data key; durable on return. Raises DataError, VaultEnded."""
         self._refuse_ended(vault)
         name = _name(vault, generation, origin)
-        data_key = os.urandom(SecretBox.KEY_SIZE)
         with _explained(self._folder):
-            _write(self._keys / name, bytes(self._box.encrypt(data_key)))
-            _write(self._fragments / name, bytes(SecretBox(data_key).encrypt(share)))
+            write_synced(self._fragments / name, self._keys.seal(name, share))
             self._db.execute("INSERT OR REPLACE INTO fragments VALUES (?, ?, ?)", (vault, generation, origin))
 
     def fragment(
@@ -162,9 +128,7 @@ class VaultStore:
         name = _name(vault, generation, row[0])
         with _explained(self._folder):
             try:
-                data_key = self._box.decrypt((self._keys / name).read_bytes())
-                sealed = (self._fragments / name).read_bytes()
-                return bytes(row[0]), bytes(SecretBox(data_key).decrypt(sealed))
+                return bytes(row[0]), self._keys.open(name, (self._fragments / name).read_bytes())
             except CryptoError:
                 raise DataError(
                     "a fragment does not open with this node's keys",
@@ -173,7 +137,10 @@ class VaultStore:
                 ) from None
 
     def erase_fragments(self, vault: bytes, below: int | None = None, keep: bytes | None = None) -> None:
-        """Destroy fragments: all, those of generations below one, and at that one all but `keep`'s origin."""
+        """Destroy fragments: all, those of generations below one, and at that one all but `keep`'s origin.
+
+        And what was kept for fellow holders of those generations.
+        """
         query = "SELECT generation, origin FROM fragments WHERE vault = ?"
         for generation, origin in self._db.execute(query, (vault,)).fetchall():
             if below is not None and generation >= below and (generation > below or origin == keep):
@@ -182,6 +149,13 @@ class VaultStore:
                 place = (vault, generation, origin)
                 self._destroy(_name(*place))
                 self._db.execute("DELETE FROM fragments WHERE (vault, generation, origin) = (?, ?, ?)", place)
+        query = (
+            "SELECT generation, tag FROM kept WHERE vault = ? AND generation < coalesce(?, generation + 1)"
+        )
+        for generation, tag in self._db.execute(query, (vault, below)).fetchall():
+            with _explained(self._folder):
+                self._keys.destroy(_name(vault, generation, tag))
+                self._db.execute("DELETE FROM kept WHERE (vault, generation) = (?, ?)", (vault, generation))
 
     def orphans(self) -> set[bytes]:
         """Vaults of which fragments are here and nothing else: a deposit or renewal that did not end."""
@@ -193,24 +167,18 @@ class VaultStore:
         ended = "SELECT DISTINCT vault FROM fragments NATURAL JOIN ended"
         for (vault,) in self._db.execute(ended).fetchall():
             self.erase_fragments(vault)
-        known = {_name(*row) for row in self._db.execute("SELECT vault, generation, origin FROM fragments")}
-        stray = {path.name for folder in (self._keys, self._fragments) for path in folder.iterdir()} - known
+        rows = "SELECT vault, generation, origin FROM fragments UNION SELECT vault, generation, tag FROM kept"
+        known = {_name(*row) for row in self._db.execute(rows)}
+        folders = (self._keys.folder, self._fragments)
+        stray = {path.name for folder in folders for path in folder.iterdir()} - known
         for name in stray:
             self._destroy(name)
         return len(stray)
 
     def _destroy(self, name: str) -> None:
-        """Overwrite the data key in place, then unlink both files."""
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(self._keys / name, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.pwrite(descriptor, os.urandom(max(1, os.fstat(descriptor).st_size)), 0)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        for folder in (self._keys, self._fragments):
-            (folder / name).unlink(missing_ok=True)
-            _sync(folder)
+        self._keys.destroy(name)
+        (self._fragments / name).unlink(missing_ok=True)
+        sync_folder(self._fragments)
 
     # -- vaults held for others -----------------------------------------------------------------------
 
@@ -257,7 +225,13 @@ class VaultStore:
             self._forget(vault)
 
     def _forget(self, vault: bytes) -> None:
-        for table in ("votes", "ledger", "learning", "held"):  # the row last: it says that there is something
+        for table in (
+            "kept",
+            "votes",
+            "ledger",
+            "learning",
+            "held",
+        ):  # the row last: it says that there is something
             self._db.execute(f"DELETE FROM {table} WHERE vault = ?", (vault,))  # noqa: S608 - fixed names
 
     def ended(self, vault: bytes | None = None, name: str | None = None) -> tuple[EndedRow, ...]:
@@ -282,6 +256,11 @@ class VaultStore:
     def count_uses(self, vault: bytes) -> int:
         """How many different readings are written down."""
         return int(self._db.execute("SELECT count(*) FROM ledger WHERE vault = ?", (vault,)).fetchone()[0])
+
+    def bytes_of_uses(self, vault: bytes) -> int:
+        """How much they take."""
+        query = "SELECT coalesce(sum(length(body)), 0) FROM ledger WHERE vault = ?"
+        return int(self._db.execute(query, (vault,)).fetchone()[0])
 
     def uses(self, vault: bytes, first: int = 0, most: int = -1) -> tuple[bytes, ...]:
         """Readings in the order of writing, from the `first` one on, `most` of them (-1: all)."""
@@ -317,11 +296,29 @@ class VaultStore:
         """Records of generations that are over."""
         self._run("DELETE FROM votes WHERE vault = ? AND generation < ?", vault, below)
 
-    def keep(self, vault: bytes, generation: int, kind: str, body: bytes) -> None:
-        """Store a record in place of the one of its kind, if there is one."""
-        row = (body, vault, generation, kind)
-        if not self._run("UPDATE votes SET body = ? WHERE vault = ? AND generation = ? AND kind = ?", *row):
-            self.vote(vault, generation, kind, body)
+    def keep(self, vault: bytes, generation: int, body: bytes) -> None:
+        """Store what fellow holders may have missed of a generation, instead of what was kept; b"": none."""
+        place, tag = (vault, generation), os.urandom(_TAG_BYTES)
+        self._refuse_ended(vault)
+        with _explained(self._folder):
+            query = "SELECT tag FROM kept WHERE (vault, generation) = (?, ?)"
+            before = self._db.execute(query, place).fetchone()
+            if body:
+                sealed = self._keys.seal(_name(*place, tag), body)
+                self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (*place, tag, sealed))
+            else:
+                self._db.execute("DELETE FROM kept WHERE (vault, generation) = (?, ?)", place)
+            if before is not None:
+                self._keys.destroy(_name(*place, before[0]))
+
+    def kept(self, vault: bytes, generation: int) -> bytes | None:
+        """What `keep` stored last, if it is of this generation and was not destroyed since."""
+        query = "SELECT tag, body FROM kept WHERE (vault, generation) = (?, ?)"
+        row = self._db.execute(query, (vault, generation)).fetchone()
+        try:
+            return self._keys.open(_name(vault, generation, row[0]), row[1]) if row else None
+        except (CryptoError, OSError):
+            return None
 
     # -- vaults of our own ----------------------------------------------------------------------------
 
@@ -366,24 +363,6 @@ class VaultStore:
 
 def _name(vault: bytes, generation: int, origin: bytes) -> str:
     return f"{bytes(vault).hex()}-{generation}-{bytes(origin).hex()[:16]}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A new file, 0600, synced with its folder."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

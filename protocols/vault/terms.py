@@ -33,6 +33,8 @@ MASK_PAIRS = 8
 
 MAX_HOLDERS = 16
 _LABEL = "vault terms"
+_DEALT, _SEALED, _DEALING = 4, 160, 512
+"""Elements of a sealed share besides the share; bytes of a sealing and of a dealing's public half besides."""
 _MOMENTS = ("count", "sum", "mean", "variance", "stddev")
 
 
@@ -93,6 +95,13 @@ class Terms:
     def share_bytes(self) -> int:
         """What each holder keeps."""
         return 8 * self.width
+
+    @property
+    def most_bytes(self) -> int:
+        """The most that a holder keeps at a time: its share, the next one, and while others miss theirs, what
+        N dealings sealed to N seats (see `recovery`); without its ledger."""
+        n, sealed = len(self.seats), 8 * (self.width + _DEALT) + _SEALED
+        return 2 * self.share_bytes + n * (n * (sealed + 32) + _DEALING)
 
 
 @dataclass(frozen=True, slots=True)

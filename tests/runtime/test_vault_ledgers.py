@@ -11,7 +11,7 @@ import pytest
 
 from mesh.data.vault import HeldRow, VaultStore
 from mesh.runtime.vaults.allowance import AT_ONCE, Allowance
-from mesh.runtime.vaults.ledger import Ledger
+from mesh.runtime.vaults.ledger import MAX_BYTES, Ledger
 from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.keys import PartyKeys
@@ -261,3 +261,18 @@ def test_an_allowance_ends_and_comes_back() -> None:
     allowance.charge(party, 500)
     with pytest.raises(UnexpectedMessage):
         allowance.charge(party, 500)
+
+
+async def test_readings_that_list_thousands_of_sites_do_not_fill_the_memory(place, in_place: None) -> None:
+    here, _, _ = place
+    sites = tuple(sorted(PartyId(number.to_bytes(32, "big")) for number in range(4096)))
+    asked = [
+        ask(READER.signing_seed, replace(reading(here.vault, number).reading, sites=sites[number:]))
+        for number in range(0, 400, 10)
+    ]
+    words = [await here.enter(0, one) for one in asked]
+    full = words.index("max_uses: the ledger is full")
+    assert words[:full] == [None] * full
+    store = here.stores[here.vault.holders[0].party]
+    assert MAX_BYTES < store.bytes_of_uses(bytes(here.vault.standing.vault)) < 1.1 * MAX_BYTES
+    assert await here.enter(0, asked[0]) is None  # known

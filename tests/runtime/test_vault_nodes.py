@@ -188,12 +188,12 @@ async def test_a_node_holds_no_more_than_its_person_lets_it(
     tmp_path: Path, autojump_clock, in_place: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = memory_mesh.config
-    monkeypatch.setattr(memory_mesh, "config", lambda name, **more: usual(name, **more, vault_hold_mb=0.0015))
+    monkeypatch.setattr(memory_mesh, "config", lambda name, **more: usual(name, **more, vault_hold_mb=0.03))
     async with trio.open_nursery() as nursery:
         mesh = MemoryMesh(tmp_path, nursery)
         owner = (await mesh.start(5))[0]
         path = file_of(tmp_path)
-        await owner.service.share(ShareSpec(path, "first", columns=("bmi",)))  # 0.7 kB each
+        await owner.service.share(ShareSpec(path, "first", columns=("bmi",)))  # 18 kB at most
         with pytest.raises(Refused, match="at most"):
             await owner.service.share(ShareSpec(path, "second"))
         assert [one.name for one in await owner.service.shared()] == ["first"]

@@ -75,7 +75,7 @@ def test_nothing_of_a_vault_is_stored_after_its_end(tmp_path: Path) -> None:
         partial(store.use, VAULT, b"1", 3.0, b"reading"),
         partial(store.learn, VAULT, 1, b"holders"),
         partial(store.vote, VAULT, 0, "VoteCast", b"one"),
-        partial(store.keep, VAULT, 1, "remains", b"of others"),
+        partial(store.keep, VAULT, 1, b"of others"),
     ):
         with pytest.raises(VaultEnded):
             late()
@@ -167,3 +167,27 @@ def test_orders_about_vaults_that_never_stood_here_push_no_tombstone_out(
         store.end(bytes([index]) * 32, "x", 2.0 + index, "erased before it was certified here", b"proof")
     assert store.ended(VAULT)[0].proof == b"proof"
     assert len(store.ended()) == 9
+
+
+def test_what_is_kept_for_others_is_noise_once_its_generation_is_over(tmp_path: Path) -> None:
+    """What SQLite deletes stays in its log: a thief of the folder, with its keys, must not open it."""
+    store, keys = VaultStore(tmp_path, KEY), tmp_path / "keys"
+    sealed = []
+    for generation, body in ((0, b"much" + SHARE), (0, b"less" + SHARE), (1, b"next" + SHARE)):
+        store.keep(VAULT, generation, body)
+        sealed.append(store._db.execute("SELECT body FROM kept ORDER BY generation DESC").fetchone()[0])
+    assert (store.kept(VAULT, 0), store.kept(VAULT, 1)) == (b"less" + SHARE, b"next" + SHARE)
+    assert len(list(keys.iterdir())) == 2
+    store.erase_fragments(VAULT, below=1)
+    assert (store.kept(VAULT, 0), store.kept(VAULT, 1)) == (None, b"next" + SHARE)
+    files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert SHARE[:16] not in files
+    assert all(body in files for body in sealed)  # they lie about; what opens them does not
+    assert len(list(keys.iterdir())) == 1
+    store.close()
+    again = VaultStore(tmp_path, KEY)
+    assert again.tidy() == 0
+    assert again.kept(VAULT, 1) == b"next" + SHARE
+    again.end(VAULT, "cardio", 2.0, "erased by its owner", None)
+    assert list(keys.iterdir()) == []
+    assert again.kept(VAULT, 1) is None

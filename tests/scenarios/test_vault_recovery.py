@@ -119,3 +119,14 @@ def test_a_share_that_comes_late_is_dealt_in_the_renewal_that_waits_for_it() -> 
     assert np.array_equal(vault.secrets(standing, shares), vault.vector)
     spoken = [record for record in pump.disks[late] if isinstance(record, AckCast)]
     assert len({record.round for record in spoken}) == len(spoken)
+
+
+@pytest.mark.parametrize(("n", "t"), [(4, 1), (10, 3)])
+def test_what_is_kept_for_others_is_counted_in_what_a_vault_takes(n: int, t: int) -> None:
+    pump = Pump(deposited(n, t))
+    pump.start()
+    pump.run()
+    terms = pump.vault.standing.terms.terms
+    kept = [codec.encode(r) for records in pump.disks.values() for r in records if isinstance(r, Remains)]
+    most = max(map(len, kept)) + 2 * terms.share_bytes
+    assert 0.9 * terms.most_bytes < most <= terms.most_bytes

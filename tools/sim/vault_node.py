@@ -9,10 +9,11 @@ Invariant: all that survives a crash is in `disk`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
 from protocols.identifiers import PartyId
 from protocols.machine import Broadcast, Effect, Send
 from protocols.sessions.messages import Ballot
@@ -196,14 +197,13 @@ class VaultNode:
         self.post((sender, *(seat.party for seat in terms.seats)), taken.receipt)
         early, self._early = self._early, {}
         for party, receipt in early.items():
-            self._on_receipt(party, receipt)
+            with contextlib.suppress(ProtocolError):  # a forged one must not stop the good ones
+                self._on_receipt(party, receipt)
 
     def _on_receipt(self, sender: PartyId, message: VaultReceipt) -> None:
         disk = self.disk
         if disk.terms is None:
             self._early.setdefault(sender, message)
-            return
-        if disk.standing is not None:
             return
         terms, seat = disk.terms.terms, message.ballot.seat
         subject = deposit_subject(terms.vault, message.dealing)
@@ -211,6 +211,9 @@ class VaultNode:
             raise MalformedMessage("a forged receipt", blame=sender)
         if (0, message.dealing) not in disk.fragments:
             raise UnexpectedMessage("a receipt for another dealing")
+        self._has_its_share(seat)
+        if disk.standing is not None:
+            return
         self._receipts[seat] = message.ballot
         if len(self._receipts) >= terms.quorum:
             ballots = tuple(self._receipts[seat] for seat in sorted(self._receipts))
@@ -226,7 +229,14 @@ class VaultNode:
         check_standing(standing, self.world.mesh)
         if (0, message.deposit.dealing) not in self.disk.fragments:
             raise MalformedMessage("the certificate of another dealing", blame=sender)
+        self._has_its_share(*(ballot.seat for ballot in message.deposit.ballots))
         self._certify(standing)
+
+    def _has_its_share(self, *seats: int) -> None:
+        """What these seats were dealt is kept no longer."""
+        remains = self.disk.remains.get(0)
+        if remains is not None and (less := remains.without(seats)) != remains:
+            self.write(dataclasses.replace(self.disk, remains={**self.disk.remains, 0: less}))
 
     def _certify(self, standing: Standing) -> None:
         self.write(dataclasses.replace(self.disk, standing=standing, renewed_s=self.world.now))

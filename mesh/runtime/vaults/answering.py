@@ -24,6 +24,8 @@ from protocols.vault import consent, deposit, reading
 from protocols.vault.messages import Reading, VaultAsk, VaultRelease, VaultUses, VaultUsesAsk, is_asked
 from protocols.vault.standing import Standing
 
+ASK_PROOFS = 4
+"""What judging a reading counts in its requester's allowance: a signature, and a look at all earlier ones."""
 LEARNING = "it took its seat over a moment ago and learns still what was read before"
 
 
@@ -51,6 +53,7 @@ class Answering:
     async def on_ask(self, sender: PartyId, message: VaultAsk) -> None:
         """Judge a reading by the owner's terms and our ledger; write it down before consenting."""
         wanted = message.asked.reading
+        self._allowance.charge(sender, ASK_PROOFS)
         standing, why = await self._standing_for(sender, message.vault, message.generation, wanted)
         if standing is None:
             self._decline(sender, wanted.name, why)

@@ -7,6 +7,7 @@ never taken again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections import OrderedDict
@@ -25,7 +26,7 @@ from mesh.runtime.vaults.allowance import Allowance
 from mesh.runtime.vaults.talk import Post
 from mesh.settings import Config
 from protocols.arithmetic.field import Elements
-from protocols.errors import MalformedMessage, UnexpectedMessage
+from protocols.errors import MalformedMessage, ProtocolError, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Send
 from protocols.sessions.keys import PartyKeys
@@ -43,6 +44,7 @@ from protocols.vault.messages import (
     erased,
     is_order,
 )
+from protocols.vault.recovery import Remains
 from protocols.vault.standing import ACK, Deposit, Standing, check_standing, deposit_subject, is_valid, proofs
 from protocols.vault.standing import origin as origin_of
 from protocols.vault.terms import SignedTerms, Terms, check_terms
@@ -61,9 +63,6 @@ MAX_EARLY = 64
 """Vaults whose receipts may come before the offer."""
 SEED_BYTES = 32
 """Before the share in a fragment: the randomness by which a renewal deals it, the same after a restart."""
-
-REMAINS = "remains"
-"""Kind of the stored record of what fellow holders may have missed (`protocols.vault.recovery`)."""
 
 T = TypeVar("T")
 
@@ -121,14 +120,14 @@ class Holder:
             now = self._clock()
             row = HeldRow(
                 bytes(terms.vault), terms.name, bytes(terms.owner), codec.encode(message.terms), None, now,
-                now, terms.share_bytes,
+                now, terms.most_bytes,
             )  # fmt: skip
             share = os.urandom(SEED_BYTES) + taken.share.astype("<u8").tobytes()
             await self.stored(self.store.put_fragment, bytes(terms.vault), 0, bytes(taken.dealing), share)
-            await self.stored(self.store.offered, row)
             mine = next(i for i, seat in enumerate(terms.seats) if seat.party == self._keys.party)
             remains = codec.encode(recovery.of_deposit(terms, message.deal, mine))
-            await self.stored(self.store.keep, row.vault, 0, REMAINS, remains)
+            await self.stored(self.store.keep, row.vault, 0, remains)
+            await self.stored(self.store.offered, row)  # the last: it says that all of it is here
         elif (found := await self.stored(self.store.fragment, held.vault, 0)) is None or found[
             0
         ] != taken.dealing:
@@ -136,7 +135,8 @@ class Holder:
         others = tuple(seat.party for seat in terms.seats)  # any of them can complete the certificate
         self._post((sender, *others), taken.receipt)
         for party, receipt in self._early.pop(terms.vault, {}).items():
-            await self.on_receipt(party, receipt)
+            with contextlib.suppress(ProtocolError):  # a forged one must not stop the good ones
+                await self.on_receipt(party, receipt)
 
     async def on_receipt(self, sender: PartyId, message: VaultReceipt) -> None:
         """A fellow holder has its share. With a quorum the vault stands, though its owner may be gone."""
@@ -146,8 +146,6 @@ class Holder:
                 self._early.popitem(last=False)
             self._early.setdefault(message.vault, {}).setdefault(sender, message)
             return
-        if row.standing is not None:
-            return
         signed = codec.decode(SignedTerms, row.terms)
         terms, seat = signed.terms, message.ballot.seat
         subject = deposit_subject(terms.vault, message.dealing)
@@ -156,11 +154,23 @@ class Holder:
         found = await self.stored(self.store.fragment, row.vault, 0)
         if found is None or found[0] != message.dealing:
             raise UnexpectedMessage("a receipt for another dealing")
+        await self._has_its_share(row, seat)
+        if row.standing is not None:
+            return
         receipts = self._receipts.setdefault(terms.vault, {})
         receipts[seat] = message.ballot
         if len(receipts) >= terms.quorum:
             ballots = tuple(receipts[seat] for seat in sorted(receipts))
             await self._certify(row, Standing(signed, Deposit(message.dealing, ballots), ()))
+
+    async def _has_its_share(self, row: HeldRow, *seats: int) -> None:
+        """What these seats were dealt is kept no longer."""
+        kept = await self.stored(self.store.kept, row.vault, 0)
+        if kept is not None:
+            remains = codec.decode(Remains, kept)
+            if (less := remains.without(seats)) != remains:
+                body = codec.encode(less) if less.seats else b""
+                await self.stored(self.store.keep, row.vault, 0, body)
 
     async def _certify(self, row: HeldRow, standing: Standing) -> None:
         self._receipts.pop(standing.vault, None)
@@ -178,7 +188,7 @@ class Holder:
 
     def no_room(self, rows: Sequence[HeldRow], terms: Terms) -> str | None:
         """Why one vault more is too much for what this node's person lets it hold, or None."""
-        if sum(row.size_bytes for row in rows) + terms.share_bytes > self._limit:
+        if sum(row.size_bytes for row in rows) + terms.most_bytes > self._limit:
             return f"this node holds at most {self._limit / 1e6:g} MB for others (vault.hold_mb)"
         if len(rows) >= MAX_HELD:
             return f"this node holds {MAX_HELD} vaults already"
@@ -203,6 +213,7 @@ class Holder:
         found = await self.stored(self.store.fragment, row.vault, 0)
         if found is None or found[0] != message.deposit.dealing:
             raise MalformedMessage("the certificate of another dealing", blame=sender)
+        await self._has_its_share(row, *(ballot.seat for ballot in message.deposit.ballots))
         await self._certify(row, standing)
 
     async def on_bad_share(self, sender: PartyId, message: VaultBadShare) -> None:

@@ -7,19 +7,20 @@ share that we missed in `recovering`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 import trio
 
+from mesh.data.errors import DataError
 from mesh.data.vault import HeldRow, VaultEnded
 from mesh.overlay.view import View
 from mesh.runtime.vaults.allowance import Allowance
-from mesh.runtime.vaults.holder import REMAINS, SEED_BYTES, Holder, standing_of
+from mesh.runtime.vaults.holder import SEED_BYTES, Holder, standing_of
 from mesh.runtime.vaults.ledger import Ledger
 from mesh.runtime.vaults.recovering import Recovering
 from mesh.runtime.vaults.standings import Standings
@@ -283,12 +284,10 @@ class Keeper:
         vault, generation = bytes(machine.standing.vault), machine.standing.generation
         match effect:
             case Persist(PendingShare() as pending):
-                body = os.urandom(SEED_BYTES) + pending.share.astype("<u8").tobytes()
-                call = partial(self._store.put_fragment, vault, generation + 1, bytes(pending.outcome), body)
-                await self._holder.stored(call)
+                await self._store_pending(vault, generation + 1, pending)
             case Persist(Remains() as remains):
-                body = codec.encode(remains)
-                await self._holder.stored(self._store.keep, vault, generation + 1, REMAINS, body)
+                body = codec.encode(remains) if remains.seats else b""
+                await self._holder.stored(self._store.keep, vault, generation + 1, body)
             case Persist(record):
                 kind, body = type(record).__name__, codec.encode(record)
                 await self._holder.stored(self._store.vote, vault, generation, kind, body)
@@ -301,6 +300,16 @@ class Keeper:
                 self._post((effect.to,), effect.message)
             case Broadcast():
                 self._post(effect.to, effect.message)
+
+    async def _store_pending(self, vault: bytes, generation: int, pending: PendingShare) -> None:
+        """Once: after a restart it is computed again, and to write it again could tear what was acknowledged,
+        which nobody keeps for us any more."""
+        place = (vault, generation, bytes(pending.outcome))
+        with contextlib.suppress(DataError):  # torn before it was acknowledged
+            if await self._holder.stored(self._store.fragment, *place) is not None:
+                return
+        body = os.urandom(SEED_BYTES) + pending.share.astype("<u8").tobytes()
+        await self._holder.stored(self._store.put_fragment, *place, body)
 
     async def _superseded(self, machine: Renewal) -> bool:
         """The vault ended, or is in a later generation by somebody else's proof."""

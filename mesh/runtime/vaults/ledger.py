@@ -40,7 +40,9 @@ from protocols.wire import codec
 log = structlog.get_logger("coppice.vault")
 
 PIECE_BYTES = 256 * 1024
-MAX_DECODED = 16
+MAX_BYTES = 4_000_000
+"""Of the readings of one vault that are entered here: one can list thousands of sites."""
+MAX_DECODED = 8
 """Vaults whose ledgers are kept decoded, for the comparison of each reading with all earlier ones."""
 PIECE_PROOFS = 4
 """What a piece of our ledger counts in the allowance of who asks for it."""
@@ -100,11 +102,14 @@ class Ledger:
         use, words = consent.use_of(asked.reading), None
         known = await self.has(terms.vault, asked.reading)
         if not known:
-            count = await self._stored(self._store.count_uses, bytes(terms.vault))
-            words = "max_uses: the ledger is full" if count >= MAX_USES else consent.spent(terms, count)
+            vault = bytes(terms.vault)
+            count = await self._stored(self._store.count_uses, vault)
+            full = count >= MAX_USES or await self._stored(self._store.bytes_of_uses, vault) > MAX_BYTES
+            words = "max_uses: the ledger is full" if full else consent.spent(terms, count)
         # Also one that we know: others told us of it, and of what they answered instead.
         if words is None and terms.consent.min_sites > 1:
-            words = consent.overlap(terms, use, await self._uses(terms.vault))
+            earlier = await self._uses(terms.vault)
+            words = await trio.to_thread.run_sync(consent.overlap, terms, use, earlier)
         if words is None and not known:
             await self._write(terms.vault, asked)
         return words

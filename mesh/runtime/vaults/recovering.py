@@ -2,7 +2,8 @@
 
 Who was away when a deposit or a renewal ended asks one fellow holder after the other for what its share is
 made of (`protocols.vault.recovery`); who is dealt a share of a vault that it does not know asks whose it is.
-A fragment that a crash or a bad disk destroyed comes back the same way.
+A fragment that was destroyed after its holder had said that it has it does not come back so: nobody keeps it
+any more; the next renewal gives that holder a new one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import structlog
 import trio
 
 from mesh.runtime.vaults.allowance import Allowance
-from mesh.runtime.vaults.holder import DEAL_PROOFS, REMAINS, SEED_BYTES, Holder, standing_of
+from mesh.runtime.vaults.holder import DEAL_PROOFS, SEED_BYTES, Holder, standing_of
 from mesh.runtime.vaults.talk import Post
 from protocols.errors import UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -99,15 +100,11 @@ class Recovering:
         if message.generation is None or message.generation < standing.generation:
             self._post((sender,), standing)
             return
-        kept = [
-            body
-            for kind, body in await self._holder.stored(self._store.votes, row.vault, standing.generation)
-            if kind == REMAINS
-        ]
+        kept = await self._holder.stored(self._store.kept, row.vault, standing.generation)
         seat = standing.seat_of(sender)
-        if seat is None or not kept or message.generation != standing.generation:
+        if seat is None or kept is None or message.generation != standing.generation:
             raise UnexpectedMessage("nothing is kept here for who asks")
-        remains = codec.decode(Remains, kept[-1])
+        remains = codec.decode(Remains, kept)
         answer = await trio.to_thread.run_sync(remains.answer, self._keys, standing, seat, message.complaints)
         if answer is not None:
             self._post((sender,), answer)

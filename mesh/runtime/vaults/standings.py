@@ -133,7 +133,7 @@ class Standings:
             await self._ledger.learn(standing, self._me)
         if held is None:
             signed = codec.encode(standing.terms)
-            row = HeldRow(vault, terms.name, bytes(terms.owner), signed, None, now, now, terms.share_bytes)
+            row = HeldRow(vault, terms.name, bytes(terms.owner), signed, None, now, now, terms.most_bytes)
             await self._holder.stored(self._store.offered, row)
         await self._holder.stored(self._store.certified, vault, body, now)
         if newcomer:
