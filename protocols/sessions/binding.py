@@ -51,6 +51,8 @@ def key(message: object) -> object:
             return Deal, message.dealing.signature, message.sealed, message.certificate is None
         case Part():
             return Part, message.dealing.signature, message.sealed
+        case Parts():
+            return Parts, *(told for one in message.parts for told in (one.dealing.signature, one.sealed))
     try:
         hash(message)
     except TypeError:

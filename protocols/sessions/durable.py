@@ -71,7 +71,16 @@ from protocols.sessions.messages import (
 )
 from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Plan
-from protocols.sessions.records import BINDING, Begun, Expired, HandedOver, Heard, Outgrown, Snapshot
+from protocols.sessions.records import (
+    BINDING,
+    Begun,
+    Expired,
+    HandedOver,
+    Heard,
+    Outgrown,
+    Snapshot,
+    stored_plan,
+)
 from protocols.wire import codec
 
 MAX_LOG_BYTES = 64 * 1024 * 1024
@@ -270,17 +279,16 @@ class DurableParty:
     def _reopened(cls, keys: PartyKeys, found: Snapshot) -> tuple[DurableParty, list[Effect]]:
         """The party as it was at a snapshot, and all that it had said and done by then."""
         machine: DurableParty = cls.__new__(cls)
-        known = snapshot.restored(found.body, found.form, lambda: found.plan.read(keys.party), keys)
-        machine.plan, state = known
-        machine.__dict__.update(state)
+        machine.plan = found.plan.read(keys.party)
+        machine.__dict__.update(snapshot.restored(found.body, found.form, machine.plan, keys))
         machine.me = keys.party
         machine._began, machine._latest = found.began, found.latest
         marks = bytes(vars(machine)["_taken_before"])
         machine._taken_before = {marks[i : i + MARK] for i in range(0, len(marks), MARK)}
         machine._taken, machine._waiting, machine._shift = set(), [], 0.0
         machine.log_bytes = machine._state_bytes = len(found.body)
-        said = machine._told.items()
-        machine._told = {place: message for place, message in said if not isinstance(message, Resumed)}
+        told = zip(*vars(machine)["_told"], strict=True)
+        machine._told = {(to, key(said)): said for to, said in told if not isinstance(said, Resumed)}
         again = [Broadcast(to, message) for (to, _), message in machine._told.items()]
         return machine, [*again, *machine._done]
 
@@ -356,18 +364,18 @@ class DurableParty:
             self._taken.clear()
             self._tail = 0
             body, form = snapshot.taken(self._state(), self.plan, self.party.keys)
-        known = KnownPlan.of(self.plan)
         if not body or len(body) > MAX_LOG_BYTES:
             self._recording = False
-            return [Persist(HandedOver(known) if erases else Outgrown()), *effects]
+            return [Persist(HandedOver(KnownPlan.of(self.plan)) if erases else Outgrown()), *effects]
         self.log_bytes = self._state_bytes = len(body)
-        record = Snapshot(codec.encode(known), self._began, self._latest, form, body, erases)
+        record = Snapshot(stored_plan(self.plan), self._began, self._latest, form, body, erases)
         return [Persist(record), *(effect for effect in effects if not isinstance(effect, Persist))]
 
     def _state(self) -> dict[str, object]:
         """All attributes but what `_reopened` sets."""
         state = {name: value for name, value in vars(self).items() if name not in _SET_ANEW}
-        return state | {"_taken_before": b"".join(self._taken_before)}
+        told = [to for to, _ in self._told], list(self._told.values())
+        return state | {"_taken_before": b"".join(self._taken_before), "_told": told}
 
     def _noted(self, effects: list[Effect]) -> list[Effect]:
         """Remember what we tell whom, once, and what we do, the oldest forgotten beyond four quotas."""

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.messages import Generation, StageIndex
-from protocols.sessions.plan import MAX_LENGTH
+from protocols.sessions.plan import MAX_LENGTH, Plan
 from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Exactly, FieldVector
 
@@ -129,7 +129,7 @@ class Snapshot:
 
     @property
     def plan(self) -> KnownPlan:
-        """To learn with how the session ended if it cannot be gone on with; `body` has a whole one, too."""
+        """What the state is of; and to learn with how the session ended if it cannot be gone on with."""
         return codec.decode(KnownPlan, self.known)
 
     def __repr__(self) -> str:
@@ -139,3 +139,11 @@ class Snapshot:
 INPUTS: tuple[type, ...] = (Begun, Heard, Expired, Outgrown, HandedOver, Snapshot)
 BINDING: tuple[type, ...] = (VoteCast, ShareReleased, Dealt, Closed)
 RECORDS: tuple[type, ...] = (*INPUTS, *BINDING)
+
+
+def stored_plan(plan: Plan) -> bytes:
+    """`known` of a Snapshot; encoded once for each plan."""
+    found = plan.derived.get(("known", 0))
+    if not isinstance(found, bytes):
+        found = plan.derived["known", 0] = codec.encode(KnownPlan.of(plan))
+    return found
