@@ -53,7 +53,7 @@ from protocols.identifiers import Digest, PartyId
 from protocols.machine import Broadcast, Effect, Persist, Send
 from protocols.sessions import events, snapshot
 from protocols.sessions.binding import MARK, binds, key, mark
-from protocols.sessions.excerpt import KnownPlan
+from protocols.sessions.excerpt import KnownPlan, stored_plan
 from protocols.sessions.keys import PartyKeys
 from protocols.sessions.messages import (
     LOCAL_MESSAGES,
@@ -71,16 +71,7 @@ from protocols.sessions.messages import (
 )
 from protocols.sessions.party import SessionParty
 from protocols.sessions.plan import Plan
-from protocols.sessions.records import (
-    BINDING,
-    Begun,
-    Expired,
-    HandedOver,
-    Heard,
-    Outgrown,
-    Snapshot,
-    stored_plan,
-)
+from protocols.sessions.records import BINDING, Begun, Expired, HandedOver, Heard, Outgrown, Snapshot
 from protocols.wire import codec
 
 MAX_LOG_BYTES = 64 * 1024 * 1024

@@ -198,6 +198,14 @@ class KnownPlan:
         return self.plan
 
 
+def stored_plan(plan: Plan) -> bytes:
+    """A KnownPlan as bytes; encoded once for each plan."""
+    found = plan.derived.get(("known", 0))
+    if not isinstance(found, bytes):
+        found = plan.derived["known", 0] = codec.encode(KnownPlan.of(plan))
+    return found
+
+
 class Excerpts:
     """Makes the excerpts of one whole plan; parties with the same posts get the very same one."""
 

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions.excerpt import KnownPlan
 from protocols.sessions.messages import Generation, StageIndex
-from protocols.sessions.plan import MAX_LENGTH, Plan
+from protocols.sessions.plan import MAX_LENGTH
 from protocols.wire import codec
 from protocols.wire.bounds import AtMost, Exactly, FieldVector
 
@@ -139,11 +139,3 @@ class Snapshot:
 INPUTS: tuple[type, ...] = (Begun, Heard, Expired, Outgrown, HandedOver, Snapshot)
 BINDING: tuple[type, ...] = (VoteCast, ShareReleased, Dealt, Closed)
 RECORDS: tuple[type, ...] = (*INPUTS, *BINDING)
-
-
-def stored_plan(plan: Plan) -> bytes:
-    """`known` of a Snapshot; encoded once for each plan."""
-    found = plan.derived.get(("known", 0))
-    if not isinstance(found, bytes):
-        found = plan.derived["known", 0] = codec.encode(KnownPlan.of(plan))
-    return found
