@@ -196,8 +196,6 @@ class AbortTally:
 
         At most t of n - 2t ballots are liars' where n = 3t + 1, so no liars can bring that about alone.
         """
-        if not self.votes:
-            return None
         latest = self._root.assembly
         gone = [vote for party, vote in self.votes.items()
                 if party in latest.members and party != me and not vote.released]  # fmt: skip

@@ -77,8 +77,9 @@ class Delivery:
 
     def advance(self, lost: frozenset[PartyId], root: RootWork, posts: Posts) -> list[Effect]:
         """Tell those whom it is our turn to tell and who can be reached, once."""
-        for certificate in posts.certificates if self.plan.by_role else ():
-            self.counting.certified(certificate)
+        if self.plan.by_role:
+            for certificate in posts.certificates:
+                self.counting.certified(certificate)
         if self.result is None:
             return []
         if lost:

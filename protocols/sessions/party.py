@@ -268,7 +268,7 @@ class SessionParty:
             effects += self._close("C-302", failure)
         if self.root.openings and (result := self.root.result) is not None:
             effects += self._on_result(now, result)
-        if not events.is_final(self.outcome):
+        if self.aborts.votes and not events.is_final(self.outcome):
             effects += self._give_way()
         return effects
 
