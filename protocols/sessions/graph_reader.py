@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import cbor2
@@ -65,19 +65,19 @@ class _Reader:
         self.objects = [self._object(name, names, count, room) for name, names, count in objects]
         frozen = np.frombuffer(lengths, LENGTHS)
         targets = np.frombuffer(links, LINKS).astype(np.int64)
-        numbers = np.unique(targets[targets >> SHIFT == GIVEN] & INDEX).tolist()
+        numbers = sorted({*(targets[targets >> SHIFT == GIVEN] & INDEX).tolist()})
         fixed: list[list[Any]] = [[given(number) for number in numbers], plain]
         fixed += [*map(_identifiers, KINDS, _exact(names, len(KINDS)))]
         fixed += [[_vector(*entry) for entry in arrays], [register.named(name) for name in classes]]
         empty = [held[1] for held in self.containers] + [made[2] for made in self.objects]
-        values = [value for section in (*fixed, *empty) for value in section]
+        values = list(chain(*fixed, *empty))
         counts = [0, *map(len, fixed), len(frozen), *map(len, empty)]
         places = _places(targets, numbers, counts, len(values))
         taken = _freeze(values, frozen.tolist(), places)
         if taken > len(places):
             raise Unstorable("fewer links than tuples have items")
         self.root = values[places[0]]
-        self._fill([values[place] for place in places[taken:]])
+        self._fill(list(map(values.__getitem__, places[taken:])))
 
     def _container(self, name: str, lengths: bytes, bounds: list[int | None]) -> _Held:
         cls = CONTAINERS.get(name) or self._register.named(name)
@@ -98,7 +98,7 @@ class _Reader:
             raise Unstorable(f"a {name} has {len(known)} attributes, and others than these")
         if not 0 <= count <= room:
             raise Unstorable(f"{count} objects in {room} bytes")
-        return cls, attributes, [object.__new__(cls) for _ in range(count)]
+        return cls, attributes, list(map(object.__new__, repeat(cls, count)))
 
     def _fill(self, values: list[Any]) -> None:
         """Attributes first, then the items of containers: these may be hashed."""

@@ -9,6 +9,10 @@ of their own, beside ended ones with their proofs. Then the file is opened afres
     first_s      until the first of them goes on
     read_s       the live sessions' records read and unsealed, all together
     rebuild_s    their machines rebuilt, from their states and what was heard after these, all together
+    all_s        until every live session goes on: its machine rebuilt, its deadline armed
+
+What is said to a session before its turn is kept, and brings its turn forward, so that a live session is late
+by rebuild_s_each then; the deadline of one that nobody speaks to may be late by all_s.
 
 With --inputs parties store no states: then every input is replayed, signatures and sealings checked again.
 Times are of the CPU. A node has at most 256 live sessions (`session.max_live`), 16 by default.
