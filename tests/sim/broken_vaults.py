@@ -104,6 +104,21 @@ def nothing_kept(patch):
     patch.setattr(recovery.Remains, "answer", lambda *_: None)
 
 
+def _one_less(n, t):
+    return (n + t) // 2
+
+
+def weak_quorums(patch):
+    """Quorums of one ballot less: two of them may share nobody honest."""
+    patch.setattr(terms, "quorum", _one_less)
+    patch.setattr(decree, "quorum", _one_less)
+
+
+def weak_decrees(patch):
+    """Holders decide on a roster by one vote less."""
+    patch.setattr(decree, "quorum", _one_less)
+
+
 BUILDS = [
     Broken(trusting_reader, draw, "right answer", 301),
     Broken(kept_shares, draw, "few shares", 1),
@@ -118,4 +133,6 @@ BUILDS = [
     Broken(unwitnessed, draw, "consent", 0),
     Broken(own_rosters, draw, "one generation", 0),
     Broken(nothing_kept, draw, "ends", 183),
+    Broken(weak_quorums, draw, "consent", 0),
+    Broken(weak_decrees, draw, "ends", 183),
 ]
