@@ -131,9 +131,13 @@ def choose(
     }
     if spec.at:
         missing = [name for name in spec.at if name not in fit]
-        if missing or len(set(spec.at)) != n:
+        if len(set(spec.at)) != n:
+            raise ConfigError(
+                "--at names a holder twice, and each keeps one fragment", code="C-651", fix="name each once"
+            )
+        if missing:
             raise Refused(
-                f"no linked gateway is called {', '.join(missing) or 'twice the same'}",
+                f"no linked gateway is called {', '.join(missing)}",
                 reasons={},
                 fix="see: coppice peers",
             )
