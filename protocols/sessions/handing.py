@@ -9,7 +9,8 @@ member   votes for one handover of its generation, unless its sum is counted abo
          promised to abort; to an adder that comes into office, or proposes another, it says which one, to be
          proposed by it as well
 all      enter the next generation with the certificate, which is told to both generations, the substitutes,
-         the adders, and those of the stage above
+         the adders, and those of the stage above; each member tells it to those whom it replaces, too: they
+         wait for it when they come back, and the adder may be away then
 
 A ballot cast is never withdrawn. So the first proposal that a member sees as due gets its ballot, also when a
 later one replaces more seats: the next generation hands over again.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from protocols.errors import UnexpectedMessage
 from protocols.identifiers import PartyId
-from protocols.machine import Effect
+from protocols.machine import Broadcast, Effect
 from protocols.sessions.adder import Adder
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.collecting import Member
@@ -158,3 +159,12 @@ class Handovers:
         if successor is not None:
             self.of(successor.stage).append(message)
         return successor
+
+    def tell_replaced(self, message: HandoverCertificate) -> list[Effect]:
+        """As a member of the generation that ended: to who lost a seat in it, and may meet us first."""
+        ended = self._succession.at((message.handover.stage, message.handover.generation))
+        if ended is None or self.keys.party not in ended.members:
+            return []
+        kept = {seat.party for seat in message.handover.seats}
+        told = tuple(member for member in ended.members if member not in {*kept, self.keys.party})
+        return [Broadcast(told, message)] if told else []

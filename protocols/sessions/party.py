@@ -68,7 +68,6 @@ from protocols.sessions.succession import Slot, Succession
 from protocols.sessions.transcript import transcript
 
 Roles = dict[Slot, Adder] | dict[Slot, Member]
-OF_ROOT = (OpeningShare, ResultVote)
 
 
 class SessionParty:
@@ -157,7 +156,7 @@ class SessionParty:
         return settle(self.me, effects, partial(self._dispatch, now, self.me), partial(self._advance, now))
 
     def _dispatch(self, now: float, sender: PartyId, message: object) -> list[Effect]:
-        if (ahead := self.succession.ahead(message)) is not None and not isinstance(message, OF_ROOT):
+        if (ahead := self.succession.ahead(message)) is not None:
             self.succession.early.put(sender, ahead, message)  # a handover we have not heard of yet
             return []
         match message:
@@ -324,7 +323,8 @@ class SessionParty:
         if events.is_final(self.outcome) or (successor := self.handovers.enter(message)) is None:
             return []
         self.posts.reseat(successor)
-        return [*self._enter(now, successor, message.certificate), *self._replay_early(now, successor)]
+        effects = [*self.handovers.tell_replaced(message), *self._enter(now, successor, message.certificate)]
+        return [*effects, *self._replay_early(now, successor)]
 
     def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:
         closed, lost = self._closed is not None, (self._gone, self._lost_at(successor.stage))

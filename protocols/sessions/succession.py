@@ -19,9 +19,11 @@ from protocols.sessions.messages import (
     Deal,
     HandoverCertificate,
     HandoverProposal,
+    OpeningShare,
     Part,
     Parts,
     Proposal,
+    ResultVote,
 )
 from protocols.sessions.plan import Plan
 
@@ -97,7 +99,9 @@ class Succession:
         return takers
 
     def ahead(self, message: object) -> Slot | None:
-        """A generation that this message builds on, and that we do not know yet."""
+        """A generation that this message builds on, and that we do not know yet; `rootwork` keeps its own."""
+        if isinstance(message, OpeningShare | ResultVote):
+            return None
         generation = getattr(message, "generation", None)
         if generation is not None:
             return self._unknown([(getattr(message, "stage", 0), generation)]) if generation else None

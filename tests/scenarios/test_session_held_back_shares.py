@@ -151,3 +151,22 @@ def test_nobody_waits_for_root_members_that_declined(declining):
         assert all(isinstance(outcome, events.Opened) for outcome in present.values())
     else:
         assert all(outcome is not None and outcome.definite for outcome in present.values())
+
+
+def test_members_tell_who_was_replaced_though_the_adder_is_away():
+    """Else it would wait for its adders' news only, open alone, and leave the end in doubt."""
+    pump, inputs, parts = make_session(ScriptedCrashPump, clusters=1)
+    replaced, told = parts["root"][3], set()
+    kill_once_certified(pump, replaced)
+
+    def look(sender, to, message):
+        if isinstance(message, HandoverCertificate) and to == replaced:
+            told.add(sender)
+
+    pump.hooks.append(look)
+    pump.tamper = lambda s, to, m: None if to == replaced and s in parts["adders root"] else m
+    pump.at(BACK, lambda: come_back(pump, replaced))
+    pump.start()
+    pump.run(100.0)
+    assert told == set(parts["root"][:3])
+    check_total(pump, inputs)

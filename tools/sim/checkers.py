@@ -235,7 +235,7 @@ class Ends(Checker):
                 wrong.append(f"{self.world.label(party)} aborted although nothing went wrong")
         limit = self.world.plan.total_ms / 1000 + INITIATOR_PATIENCE_S + SLACK_S
         for party, took in self.world.ended_after.items():
-            back = self.world.faults.restored.get(party, 0.0) * 1.1 + SLACK_S
+            back = self.world.faults.restored.get(party, 0.0) * 1.1 + INITIATOR_PATIENCE_S + SLACK_S
             if took > max(limit, back) and self.world.is_honest(party):
                 wrong.append(f"{self.world.label(party)} took {took:.1f} s")
         return wrong

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from tools.sim import mesh_scenario, program_world, scenario, vault_scenario
+from tools.sim import mesh_scenario, program_world, scenario, storm_scenario, vault_scenario
 from tools.sim.mesh_scenario import MeshScenario
 from tools.sim.mesh_world import MeshWorld
 from tools.sim.program_world import ProgramScenario, ProgramWorld
@@ -53,6 +53,7 @@ class Kind:
 KINDS: Final = (
     Kind("", "sessions", scenario.draw),
     Kind("small", "small sessions: three devices, a committee of three", partial(scenario.draw, small=True)),
+    Kind("storms", "storms: everybody crashes or is cut off, often, and comes back", storm_scenario.draw),
     Kind("mesh", "meshes: membership, epochs and their beacon sessions", mesh_scenario.draw),
     Kind("programs", "programs: committee computation", program_world.draw),
     Kind("vaults", "vaults: deposit, readings, renewals, deletion", vault_scenario.draw),
