@@ -8,6 +8,9 @@ What it is made of: no timer. The next adder is told all again, the root's membe
 All peers share the machine's cores, so what counts is how much work that is for all of them together, and a
 round beside any other load is dear.
 
+Rounds in which nobody is hit are told in the same way: by how much they differ among themselves is what the
+machine adds to the others.
+
 Invariant: only right answers have a price; what else comes of a round is counted beside it.
 """
 
@@ -65,8 +68,9 @@ def measure(ground: Ground, runs: int, seed: int, *, pauses: bool) -> dict[str, 
 def _prices(seconds: dict[str, list[float]], detect_s: float) -> dict[str, object]:
     usual = median(seconds["nobody"])
     found: dict[str, object] = {"undisturbed_median_s": round(usual, 3)}
-    for role in ROLES[1:]:
-        beyond = sorted(max(0.0, took - usual - detect_s) for took in seconds[role])
+    for role in ROLES:
+        waited_s = 0.0 if role == ROLES[0] else detect_s
+        beyond = sorted(max(0.0, took - usual - waited_s) for took in seconds[role])
         found[role] = {
             "rounds": len(beyond),
             "beyond_detection_median_s": round(median(beyond), 3),
