@@ -29,7 +29,7 @@ States of a claim: ASKING -> [OPENING] -> [DISPUTED or LOCATING] -> passed or co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Set
 
 from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest, PartyId
@@ -62,11 +62,11 @@ class Audit:
         plan: Plan,
         claim: SumClaim,
         certificate: Certificate,
-        stored: Callable[[Digest], bool],
-        claimed: Callable[[int, Digest], SumClaim | None],
+        stored: Set[Digest],
+        claims: Mapping[tuple[int, PartyId], SumClaim],
     ) -> None:
-        """`certificate` is that of the claim's roster; `stored` tells whether a vector is here whole,
-        `claimed` who claimed the sum of a stage that has this name.
+        """`certificate` is that of the claim's roster. What grows in time: `stored`, the vectors that are
+        here whole, and `claims`, of each stage's adders.
         """
         audit.check_claim(plan, claim)
         if roster_digest(plan.session, certificate.roster) != claim.roster:
@@ -80,7 +80,7 @@ class Audit:
         self._contributors = certificate.roster.contributors
         self._entries = {e.dealing: e.dealer for group in certificate.roster.groups for e in group.entries}
         self._sums = {group.child: group.vector for group in certificate.roster.groups if group.child >= 0}
-        self._claimed = claimed
+        self._claims = claims
         self._suspect = claim
         self._scope = certificate.roster.contributors
         self._flat = not plan.stages[claim.stage].children
@@ -99,7 +99,7 @@ class Audit:
         return [Broadcast(self._contributors, AuditRequest(self.claim)), *self._look_at_total()]
 
     def _look_at_total(self) -> list[Effect]:
-        if self.claim.name in self._asked or not self._stored(self.claim.name):
+        if self.claim.name in self._asked or self.claim.name not in self._stored:
             return []
         self._asked.add(self.claim.name)
         return [Fingerprint(self.challenge, self.claim.name)]
@@ -141,7 +141,7 @@ class Audit:
         if self.verdict is not None or self.claim.name not in self._words:
             return self._look_at_total() if self.verdict is None else []
         names = {dealing.vector for dealing in self._opened.values()} - self._asked
-        fresh = sorted(name for name in names if self._stored(name))
+        fresh = sorted(name for name in names if name in self._stored)
         self._asked.update(fresh)
         effects: list[Effect] = [Fingerprint(self.challenge, name) for name in fresh]
         if self._state == _LOCATING:
@@ -206,7 +206,7 @@ class Audit:
 
     def _locate(self, now: float) -> list[Effect]:
         """In a tree: the sums below, which the certified roster names, against the total and against tags."""
-        fresh = sorted(name for name in {*self._sums.values()} - self._asked if self._stored(name))
+        fresh = sorted(name for name in {*self._sums.values()} - self._asked if name in self._stored)
         self._asked.update(fresh)
         effects: list[Effect] = [Fingerprint(self.challenge, name) for name in fresh]
         words = {child: self._words.get(name) for child, name in self._sums.items()}
@@ -253,3 +253,7 @@ class Audit:
         evidence = audit.Evidence(made, tags, self.claim)
         named = Publish(events.Named(made.adder, fault, proven))
         return [named, Publish(events.SumRefused(evidence, proven))]
+
+    def _claimed(self, stage: int, name: Digest) -> SumClaim | None:
+        made = (claim for (index, _), claim in self._claims.items() if index == stage)
+        return next((claim for claim in made if claim.name == name), None)

@@ -219,9 +219,7 @@ class BulkWork:
         made = self._claims.get((self.plan.root, adder))
         current = self._audit.claim if self._audit is not None else None
         if made is not None and made != current and made.name == self.total:
-            self._audit = Audit(
-                self.plan, made, _first(result), self.vectors.stored.__contains__, self._claimed
-            )
+            self._audit = Audit(self.plan, made, _first(result), self.vectors.stored, self._claims)
             self._waits_until = None
             return self._audit.start(now)
         if self._audit is None or self._audit.verdict is not None:
@@ -237,10 +235,6 @@ class BulkWork:
         elif self._audit.verdict is False:
             effects += self._replace(now, adder)
         return effects
-
-    def _claimed(self, stage: int, name: Digest) -> SumClaim | None:
-        made = (claim for (index, _), claim in self._claims.items() if index == stage)
-        return next((claim for claim in made if claim.name == name), None)
 
     def _replace(self, now: float, adder: PartyId) -> list[Effect]:
         """The next rank adds, where the stage's devices can send to it."""

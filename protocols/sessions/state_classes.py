@@ -12,6 +12,7 @@ from protocols.sessions import (
     aborting,
     adder,
     assembly,
+    audit,
     auditor,
     bulk,
     bulk_messages,
@@ -47,10 +48,10 @@ from protocols.sessions.excerpt import KnownStages, PartialPlan
 from protocols.sessions.object_graph import Register
 
 _MODULES = (
-    machine, abort_messages, aborting, adder, assembly, auditor, bulk, bulk_messages, collecting, composing,
-    counting, dealer, delivery, early, events, excerpt, handing, handover, initiator, ledger, messages,
-    offers, opening, parcels, party, plan, plan_tree, posts, progress, records, roster_tree, rootwork,
-    succession, vectors, witness,
+    machine, abort_messages, aborting, adder, assembly, audit, auditor, bulk, bulk_messages, collecting,
+    composing, counting, dealer, delivery, early, events, excerpt, handing, handover, initiator, ledger,
+    messages, offers, opening, parcels, party, plan, plan_tree, posts, progress, records, roster_tree,
+    rootwork, succession, vectors, witness,
 )  # fmt: skip
 _NEVER = (PartialPlan, KnownStages)
 """Whoever restores has the excerpt of a plan: it is given."""

@@ -10,7 +10,7 @@ import pytest
 from protocols.errors import LocalMisuse
 from protocols.identifiers import Digest
 from protocols.machine import Persist
-from protocols.sessions import snapshot
+from protocols.sessions import events, snapshot
 from protocols.sessions.assembly import first_generation
 from protocols.sessions.durable import SMALL_STATE, DurableParty
 from protocols.sessions.excerpt import KnownPlan, PartialPlan, read
@@ -21,7 +21,8 @@ from protocols.sessions.plan import Plan
 from protocols.sessions.records import Snapshot
 from protocols.wire import codec
 from tests.property import test_plan_excerpts as plans
-from tests.scenarios.pump import make_inputs, make_keys, make_plan, seed_of
+from tests.scenarios.bulk_pump import BulkPump, bulk_plan
+from tests.scenarios.pump import Pump, make_inputs, make_keys, make_plan, seed_of
 
 KEYS = make_keys(8)
 
@@ -152,3 +153,63 @@ def test_what_was_taken_before_a_state_is_known_after_it(monkeypatch):
     assert again._is_known(KEYS[4].party, decline)
     assert not again._is_known(KEYS[6].party, decline)
     assert not again._is_known(KEYS[2].party, Fetch(0, 0, ()))
+
+
+class Forgetful:
+    """Pumps whose parties are made anew from their state, every so many messages."""
+
+    def _deliver(self, sender, to, message):
+        machine = self.parties[to]
+        if self.delivered % 5 == 0:
+            body, form = snapshot.taken([machine, *self.events[to]], machine.plan, machine.keys)
+            self.parties[to], *self.events[to] = snapshot.restored(body, form, machine.plan, machine.keys)
+        super()._deliver(sender, to, message)
+
+
+class ForgetfulBulkPump(Forgetful, BulkPump):
+    pass
+
+
+class ForgetfulPump(Forgetful, Pump):
+    pass
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_session_of_masked_vectors_goes_on_from_its_states(lies):
+    """With its audit, and the evidence when the sum is not what was certified."""
+    keys = make_keys(8)
+    pump = ForgetfulBulkPump(bulk_plan(keys), keys)
+    if lies:
+        lying_adder(pump)
+    pump.start()
+    pump.run()
+    assert all(isinstance(outcome, events.Opened) for outcome in pump.outcomes().values())
+    if not lies:
+        sums, _, opened = pump.unmasked(pump.plan.initiator)
+        assert (sums == pump.expected(opened)).all()
+    else:
+        assert any(isinstance(e, events.SumRefused) for log in pump.events.values() for e in log)
+
+
+def lying_adder(pump):
+    """The root's adder names another vector than the sum."""
+    store = pump.stores[pump.plan.stages[pump.plan.root].adders[0]]
+    honest = store.add
+
+    def add(parts):
+        packed = store.packed[honest(parts)].copy()
+        packed[44] ^= 1
+        return store.put(packed)
+
+    store.add = add
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_session_goes_on_from_its_states(killed):
+    plan = make_plan(KEYS, length=2, size=(4, 1))
+    pump = ForgetfulPump(plan, KEYS, make_inputs(plan), coded=False)
+    pump.kill_at = {40: (KEYS[1].party, True)} if killed else {}
+    pump.start()
+    pump.run()
+    opened = [outcome for outcome in pump.outcomes().values() if isinstance(outcome, events.Opened)]
+    assert len(opened) == len(KEYS) - killed
