@@ -7,8 +7,8 @@ against a quorum's certificate; missing parts are fetched) -> [CHECKING, for sum
 Every member ends with a share of the sum over the identical, certified roster, or with none. Once the
 committee that takes over the sum has certified its own roster, everything here is erased.
 
-A proposal counts only while its sender is in office as far as we see; one that comes early is put aside
-until we see the better ranks lost too, so no adder can split the votes, or end the session, out of turn.
+A proposal counts only while its sender is in office as we see it, else once we see the better ranks lost too:
+nobody splits votes out of turn. That too few sites gave anything is believed of the last rank (`progress`).
 """
 
 from __future__ import annotations
@@ -261,11 +261,12 @@ class Member:
 
     def _consider(self, adder: PartyId, proposal: Roster) -> list[Effect]:
         """Judge the roster of the adder in office; the total of too few sites is never opened."""
-        counted, wanted = proposal.sites, self.assembly.plan.job.min_sites
+        counted, wanted, ranks = proposal.sites, self.assembly.plan.job.min_sites, self.assembly.adders
         if self.assembly.is_refill and not counted:
             return []  # the sum that was handed over is certified: its adder lacks dealings of it, no more
         if self.assembly.is_root and counted < wanted and not proposal.is_interim:
-            self.shortfall = f"{counted} sites contributed, {wanted} are required"
+            if self.lost.issuperset(ranks[ranks.index(adder) + 1 :]):
+                self.shortfall = f"{counted} sites contributed, {wanted} are required"
             return []
         self._pending = (adder, proposal)
         return [*self._fetch(adder, proposal), *self._try_vote()]

@@ -20,6 +20,9 @@ from protocols.sessions.messages import (
     Group,
     Held,
     OpeningShare,
+    Part,
+    Parts,
+    Proposal,
     Result,
     Roster,
 )
@@ -116,3 +119,27 @@ def test_an_opening_that_nobody_of_the_committee_began_leaves_no_end_in_doubt(ou
     pump.start()
     pump.run()
     assert {type(end).__name__ + str(end.definite) for end in pump.outcomes().values()} == {"AbortedTrue"}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_adder_that_says_that_too_few_contributed_does_not_end_the_session(ranks):
+    """Of the root, in office: it shows an empty roster, as it would if nobody had dealt."""
+    pump, inputs, parts = make_session(clusters=2)
+    liars, root = parts["adders root"][:ranks], pump.plan.root
+
+    def tamper(sender, _to, message):
+        if sender in liars and isinstance(message, Part | Parts):
+            return None
+        if sender in liars and isinstance(message, Proposal) and message.roster.stage == root:
+            return Proposal(Roster(root, 0, (), ()), ())
+        return message
+
+    pump.tamper = tamper
+    for liar in liars:
+        for member in parts["root"]:
+            pump.inject(liar, member, Proposal(Roster(root, 0, (), ()), ()))
+    pump.start()
+    pump.run()
+    for outcome in pump.outcomes().values():
+        assert isinstance(outcome, events.Opened)
+        assert set(outcome.contributors) == set(inputs)
