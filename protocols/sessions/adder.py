@@ -23,7 +23,6 @@ from protocols.sessions.dealing import check_dealing, dealing_digest, uphold
 from protocols.sessions.handover import REFILL_WAIT_S, audience, is_thin, successor_seats
 from protocols.sessions.ledger import Account, Ledger
 from protocols.sessions.messages import (
-    NO_VECTOR,
     Ballot,
     Certificate,
     Complaint,
@@ -78,6 +77,7 @@ class Adder:
 
     def inherit(self, before: Adder) -> None:
         """What dealers did in the generation before counts in this one."""
+        self.ledger.before = before.ledger
         self.ledger.declined |= before.ledger.declined
         self.ledger.excluded |= before.ledger.excluded
         self._collect_until = before._collect_until
@@ -121,16 +121,13 @@ class Adder:
         """Masked vectors behind the certified roster, in its order; None until certified and all here."""
         if self.certificate is None or not self.certificate.roster.sites:
             return None
-        names: list[Digest] = []
-        for group in self.certificate.roster.groups:
-            if group.vector != NO_VECTOR:
-                names.append(group.vector)
-                continue
-            accounts = [self.ledger.by_digest.get(entry.dealing) for entry in group.entries]
-            names += [account.deal.dealing.vector for account in accounts if account is not None]
-            if None in accounts:
-                return None
-        return tuple(names) if all(self.ledger.vectors.has(name) for name in names) else None
+        return self.ledger.masked_parts(self.certificate.roster)
+
+    @property
+    def names_vectors(self) -> bool:
+        """Whether our roster is its stage's final one of devices: a handover afterwards moves keys only."""
+        final = self.certificate is not None and not self.certificate.roster.is_interim
+        return final and not self.assembly.is_refill
 
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Who cannot be reached, or is `passed` over as an adder (see `progress`)."""

@@ -172,7 +172,7 @@ class Assembly:
     @cached_property
     def is_divisible(self) -> bool:
         """Whether an interim roster may take some inputs and leave the rest to the next generation."""
-        return not self.is_refill and self.plan.bulk is None and self.plan.codes is None
+        return not self.is_refill and self.plan.codes is None
 
     @cached_property
     def sources_in(self) -> frozenset[tuple[int, int]]:

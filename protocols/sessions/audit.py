@@ -14,6 +14,7 @@ vector that the device's signed dealing names is in its hands, and its fingerpri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ from protocols.masking.packing import Words
 from protocols.masking.parameters import TABLE
 from protocols.sessions.bulk_messages import AuditTag, SumClaim
 from protocols.sessions.keys import PartyKeys
-from protocols.sessions.messages import Certificate
+from protocols.sessions.messages import Certificate, Group
 from protocols.sessions.plan import Plan
 from protocols.sessions.roster import roster_digest
 from protocols.wire.digest import digest
@@ -99,14 +100,15 @@ def convicts(
     certificate: Certificate,
     evidence: Evidence,
     claimed: bytes,
-    above: Certificate | None = None,
+    *above: Certificate,
 ) -> bool:
     """Whether evidence shows a false sum, to anybody; `claimed`: the fingerprint of the vector of that name.
 
-    `certificate` is that of the claim's stage, `above` that of the root if the claim is of a stage below it,
-    where its sum must be named: the caller has checked them. There it may stand beside the roster of a later
-    generation, whose keys are of the same devices: a stage has one final roster of devices. Raises
-    MalformedMessage if the evidence is none: a signature, or a contributor, is missing.
+    `certificate` is that of the claim's stage, `above` those of the root, the final one and then the interim
+    ones, if the claim is of a stage below it, where its sum must be named: the caller has checked them. There
+    it may stand beside the roster of a later generation, whose keys are of the same devices: a stage has one
+    final roster of devices. Raises MalformedMessage if the evidence is none: a signature, or a contributor,
+    is missing.
     """
     made, under = evidence.claim, evidence.under
     check_claim(plan, made)
@@ -114,8 +116,8 @@ def convicts(
         raise MalformedMessage("the claim is about another roster")
     if under != made:
         check_claim(plan, under)
-        named = [] if above is None else [(group.child, group.vector) for group in above.roster.groups]
-        if above is None or roster_digest(plan.session, above.roster) != under.roster:
+        named = [(group.child, group.vector) for group in behind(plan, above)]
+        if not above or roster_digest(plan.session, above[0].roster) != under.roster:
             raise MalformedMessage("the fingerprints were given for another total")
         if (made.stage, made.name) not in named:
             raise MalformedMessage("the claimed sum is not one of the total")
@@ -127,6 +129,21 @@ def convicts(
     if tuple(sorted(said.dealer for said in evidence.tags)) != certificate.roster.contributors:
         raise MalformedMessage("the fingerprints are not those of all contributors")
     return not adds_up(plan, [said.words for said in evidence.tags], claimed)
+
+
+def behind(plan: Plan, certificates: Sequence[Certificate]) -> list[Group]:
+    """Groups of a stage's final roster, the first of `certificates`, with those of the interim ones among
+    the rest whose sums are in it, in place of these sums: what the masked vectors are named by.
+    """
+    known = {roster_digest(plan.session, one.roster): one.roster for one in certificates}
+    rosters, groups = [one.roster for one in certificates[:1]], list[Group]()
+    for roster in rosters:
+        for group in roster.groups:
+            if group.child == roster.stage:
+                rosters += [known[group.source]] if group.source in known else []
+            else:
+                groups.append(group)
+    return groups
 
 
 def _claimed(session: SessionId, made: SumClaim) -> bytes:

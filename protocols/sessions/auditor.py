@@ -37,7 +37,7 @@ from protocols.machine import Broadcast, Effect, Fingerprint, Publish, Send
 from protocols.sessions import audit, events
 from protocols.sessions.assembly import first_generation
 from protocols.sessions.bulk_messages import AuditOpen, AuditRequest, AuditTag, Fingerprinted, SumClaim
-from protocols.sessions.dealing import check_dealing, dealing_digest
+from protocols.sessions.dealing import check_vector, dealing_digest
 from protocols.sessions.messages import AuditOpened, Certificate, Dealing
 from protocols.sessions.plan import Plan
 from protocols.sessions.roster import roster_digest
@@ -61,13 +61,14 @@ class Audit:
         self,
         plan: Plan,
         claim: SumClaim,
-        certificate: Certificate,
+        certificates: tuple[Certificate, ...],
         stored: Set[Digest],
         claims: Mapping[tuple[int, PartyId], SumClaim],
     ) -> None:
-        """`certificate` is that of the claim's roster. What grows in time: `stored`, the vectors that are
-        here whole, and `claims`, of each stage's adders.
+        """`certificates`: that of the claim's roster, and the interim ones of its stage before it. What grows
+        in time: `stored`, the vectors that are here whole, and `claims`, of each stage's adders.
         """
+        certificate, *_ = certificates
         audit.check_claim(plan, claim)
         if roster_digest(plan.session, certificate.roster) != claim.roster:
             raise MalformedMessage("a sum is claimed of another roster than the certified one")
@@ -78,8 +79,9 @@ class Audit:
         self.deadline: float | None = None
         self.challenge = audit.challenge_of(plan.session, claim)
         self._contributors = certificate.roster.contributors
-        self._entries = {e.dealing: e.dealer for group in certificate.roster.groups for e in group.entries}
-        self._sums = {group.child: group.vector for group in certificate.roster.groups if group.child >= 0}
+        groups = audit.behind(plan, certificates)
+        self._entries = {e.dealing: e.dealer for group in groups for e in group.entries}
+        self._sums = {group.child: group.vector for group in groups if group.child >= 0}
         self._claims = claims
         self._suspect = claim
         self._scope = certificate.roster.contributors
@@ -121,7 +123,7 @@ class Audit:
             raise UnexpectedMessage("an answer to an audit that was not asked for")
         assembly = first_generation(self.plan, self._suspect.stage)
         for dealing in message.dealings[:MAX_OPENED]:
-            check_dealing(assembly, dealing)
+            check_vector(assembly, dealing)
             if self._flat and self._entries.get(dealing_digest(assembly, dealing)) != dealing.dealer:
                 raise MalformedMessage("a vector is shown that is not on the roster", blame=sender)
             self._opened[dealing.dealer] = dealing

@@ -14,6 +14,28 @@ initiator's audit finds it (`auditor`). No party takes the total before: devices
 word, unless it is lost. An adder that failed the audit is passed over from then on by everybody (`progress`).
 
 If an adder is lost after its roster was certified, devices that are still here send again to the next one.
+
+Generations. A stage that loses members while it collects ends a generation with an interim roster, whose sum
+of keys is in that of the next one (`handover`). The vectors follow: those behind a final roster, and behind
+the interim ones whose sums are in it, are added (`Ledger.behind`). That is one set: an interim roster's
+digest is in the roster after it, a vector's name in the signed dealing. What is dealt again is the same key,
+named with the same vector: a device makes one of each in a session. A handover after the final roster moves
+keys only. An adder lists what it has the vectors of, and waits for those behind the sum of the generation
+before as long as anybody is there who could send them; without one of them it leaves that whole sum out.
+
+Privacy does not rest on who adds what. Suppose that every masked vector c_i = a s_i + e_i + Delta x_i is
+known to everybody, and all adders lie. Then all there is to learn of x is in what is known of the keys s_i:
+
+    from members      at most t of each generation are corrupt: t shares of a key as it was dealt to each, of
+                      each sum as it moved on; all drawn anew, so they say nothing of any (see `handover`)
+    from the end      sum s_i over C, the certified contributors: of a generation one roster is certified,
+                      whichever ranks propose; an interim sum is neither opened nor dealt upward, and two
+                      generations that hold a final sum hold the same one, so nothing but this sum is opened
+
+So sum x_i over C is known, and for any other set S the vectors are still masked by the keys of who is in one
+of S and C only. No adder, and no two of different ranks with t members each of different generations, makes a
+second set openable by adding or naming other vectors: keys decide that, and the quorums that certify their
+set. Other vectors come to a wrong total, which the check and the audit show.
 """
 
 from __future__ import annotations
@@ -130,8 +152,8 @@ class BulkWork:
                 self._audit.opened(sender, message)
             case AuditRequest() if sender == self.plan.initiator:
                 return self._witness.asked(message)
-            case AuditOpen() if sender == self.plan.initiator and (message.stage, 0) in adders:
-                return self._witness.questioned(message, adders[message.stage, 0])
+            case AuditOpen() if sender == self.plan.initiator and (adder := _adding(adders, message.stage)):
+                return self._witness.questioned(message, adder)
             case AuditPassed() if sender == self.plan.initiator:
                 self._passed.add(message.name)
             case AdderReplaced() if sender == self.plan.initiator and message.stage == self.plan.root:
@@ -188,9 +210,9 @@ class BulkWork:
         self._told -= lost  # what was under way to them may be lost; who comes back gets it again
         self._sent_up = {stage: above for stage, above in self._sent_up.items() if above not in lost}
         effects = self._certify(now, adders, result)
-        for (stage, generation), adder in adders.items():
-            if generation > 0:
-                continue  # a handover moves keys, not masked vectors
+        for (stage, _), adder in adders.items():
+            if not adder.names_vectors:
+                continue
             if stage not in self._combining and adder.in_office and (parts := adder.parts()) is not None:
                 self._combining.add(stage)
                 effects.append(Combine(stage, parts))
@@ -206,10 +228,14 @@ class BulkWork:
         self, now: float, adders: Mapping[tuple[int, int], Adder], result: Result | None
     ) -> list[Effect]:
         """As an adder that takes over after the end: the result holds the certificate that it never saw."""
-        adder = adders.get((self.plan.root, 0))
-        if not self._progress.banned or adder is None or result is None or adder.certificate is not None:
+        if not self._progress.banned or result is None:
             return []
-        return adder.receive(now, self.me, _first(result))
+        effects: list[Effect] = []
+        for certificate in (*result.interim, _first(result)):
+            adder = adders.get((self.plan.root, certificate.roster.generation))
+            if adder is not None and adder.certificate is None:
+                effects += adder.receive(now, self.me, certificate)
+        return effects
 
     def _examine(self, now: float, lost: frozenset[PartyId], result: Result) -> list[Effect]:
         """As the initiator: audit the claim of the adder in office, and act on the verdict."""
@@ -219,7 +245,8 @@ class BulkWork:
         made = self._claims.get((self.plan.root, adder))
         current = self._audit.claim if self._audit is not None else None
         if made is not None and made != current and made.name == self.total:
-            self._audit = Audit(self.plan, made, _first(result), self.vectors.stored, self._claims)
+            counted = (_first(result), *result.interim)
+            self._audit = Audit(self.plan, made, counted, self.vectors.stored, self._claims)
             self._waits_until = None
             return self._audit.start(now)
         if self._audit is None or self._audit.verdict is not None:
@@ -280,7 +307,7 @@ class BulkWork:
         fresh = tuple(party for party in told if party not in reached)
         self._told.update(fresh)
         effects += [Send(party, TotalVector(name)) for party in fresh]
-        root, made = adders.get((self.plan.root, 0)), self._sums.get(self.plan.root)
+        root, made = _adding(adders, self.plan.root), self._sums.get(self.plan.root)
         if self.plan.initiator in fresh and root is not None and root.in_office and made is not None:
             effects += self._claim(root, made)
         return [*effects, *_transfer(fresh, name, self.me)]
@@ -303,8 +330,13 @@ class BulkWork:
         return to_all and not audits and self.plan.initiator in lost
 
 
+def _adding(adders: Mapping[tuple[int, int], Adder], stage: int) -> Adder | None:
+    """Our post in the generation of a stage whose final roster names the vectors."""
+    return next((adder for slot, adder in adders.items() if slot[0] == stage and adder.names_vectors), None)
+
+
 def _first(result: Result) -> Certificate:
-    """That of the root's first generation, on which the masked sum rests: a handover moves keys only."""
+    """The root's final roster of devices, on which the masked sum rests: a handover moves keys only."""
     return result.handovers[0].certificate if result.handovers else result.certificate
 
 

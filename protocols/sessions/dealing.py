@@ -165,6 +165,21 @@ def check_dealing(assembly: Assembly, dealing: Dealing) -> None:
         raise MalformedMessage(
             "a masked vector belongs to each device's dealing in a bulk session, and to no other"
         )
+    _check_signed(assembly, dealing)
+
+
+def check_vector(cluster: Assembly, dealing: Dealing) -> None:
+    """Raise MalformedMessage unless a device of the cluster signed, to whichever generation of it, that its
+    key unmasks the vector that is named there.
+    """
+    if dealing.stage != cluster.stage or dealing.dealer not in cluster.blueprint.dealers:
+        raise MalformedMessage("a vector of another stage's device")
+    if dealing.source != NO_SOURCE or dealing.vector == NO_VECTOR:
+        raise MalformedMessage("a dealing that names no vector of a device")
+    _check_signed(cluster, dealing)
+
+
+def _check_signed(assembly: Assembly, dealing: Dealing) -> None:
     if not check_statement(dealing.dealer, _LABEL, dealing_digest(assembly, dealing), dealing.signature):
         raise MalformedMessage("dealing is not signed by its dealer")
 

@@ -51,6 +51,8 @@ class Ledger:
         """`lineage` maps each committee source to its assembly, where that is not generation 0 of a child."""
         self.assembly = assembly
         self.vectors = vectors
+        self.before: Ledger | None = None
+        """Of the generation before, as the same adder kept it."""
         self.accounts: dict[tuple[Digest, PartyId], Account] = {}
         self.by_digest: dict[Digest, Account] = {}
         self.pledges: dict[Digest, set[int]] = {}
@@ -202,8 +204,7 @@ class Ledger:
             live = [dealer for dealer in source.dealers if dealer not in lost]
             return len(live) < quorum  # it can never be certified
         if not source.is_devices and not self._has_masked_sum(source):
-            adders = self.assembly.plan.stages[source.child].adders
-            return all(adder in lost for adder in adders)  # nobody is left who could send the sum
+            return self._is_gone_for_good(source, lost)
         since = self.reached_quorum_at.get(self._counted.get(source.child, NO_SOURCE))
         if since is not None and now >= since + GRACE_S:
             return True
@@ -291,8 +292,67 @@ class Ledger:
         return tuple(groups)
 
     def _has_masked_sum(self, source: Source) -> bool:
-        """Whether the masked sum of a committee's source is here; a handover moves keys only."""
-        return source.child == self.assembly.stage or self.vectors.has_child(source.child)
+        """Whether the masked vectors behind a committee's sum are here; a handover moves keys only."""
+        if self.assembly.plan.bulk is None or self.assembly.is_refill:
+            return True
+        if source.child != self.assembly.stage:
+            return self.vectors.has_child(source.child)
+        moved = self.certificates.get(source.child)
+        return (
+            moved is not None
+            and self.before is not None
+            and (self.before.masked_parts(moved.roster) is not None)
+        )
+
+    def _is_gone_for_good(self, source: Source, lost: frozenset[PartyId]) -> bool:
+        """Whether nobody is left who could send a masked vector behind a committee's sum."""
+        stages = self.assembly.plan.stages
+        if source.child != self.assembly.stage:
+            return lost.issuperset(stages[source.child].adders)
+        moved = self.certificates.get(source.child)
+        for ledger, group in () if moved is None or self.before is None else self.before.behind(moved.roster):
+            if group.vector != NO_VECTOR:
+                if not self.vectors.has(group.vector) and lost.issuperset(stages[group.child].adders):
+                    return True
+            elif any(e.dealer in lost and not ledger.has_vector(e.dealing) for e in group.entries):
+                return True
+        return False
+
+    # -- masked vectors behind a roster ---------------------------------------------------------------
+
+    def behind(self, roster: Roster) -> list[tuple[Ledger, Group]]:
+        """The groups of a certified roster of ours, those of the generations before whose sum is in it in
+        place of that sum, each with the ledger that has its dealings.
+        """
+        found: list[tuple[Ledger, Group]] = []
+        for group in roster.groups:
+            moved = self.learned.get(group.source) if group.child == self.assembly.stage else None
+            if moved is not None and self.before is not None:
+                found += self.before.behind(moved.roster)
+            else:
+                found.append((self, group))
+        return found
+
+    def masked_parts(self, roster: Roster) -> tuple[Digest, ...] | None:
+        """Names of the masked vectors behind a certified roster of ours, in its order; None until all are
+        here.
+        """
+        names: list[Digest] = []
+        for ledger, group in self.behind(roster):
+            if group.vector != NO_VECTOR:
+                names.append(group.vector)
+            elif group.child == self.assembly.stage:
+                return None
+            elif all(ledger.has_vector(entry.dealing) for entry in group.entries):
+                names += [ledger.by_digest[e.dealing].deal.dealing.vector for e in group.entries]
+            else:
+                return None
+        return tuple(names) if all(self.vectors.has(name) for name in names) else None
+
+    def has_vector(self, dealing: Digest) -> bool:
+        """Whether a dealing is here with the vector that it names."""
+        account = self.by_digest.get(dealing)
+        return account is not None and self.vectors.has(account.deal.dealing.vector)
 
     def _answered(self, now: float, account: Account, lost: frozenset[PartyId], live_seats: set[int]) -> bool:
         if not self.vectors.has(account.deal.dealing.vector):

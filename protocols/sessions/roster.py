@@ -98,9 +98,11 @@ def _check_groups(assembly: Assembly, roster: Roster, certified: bool) -> None:
                 raise MalformedMessage("a cluster's contributors are its dealers")
             if len(roster.groups) == 1 and tuple(dealers) != roster.contributors:
                 raise MalformedMessage("a cluster's contributors are its dealers")
-        elif (group.vector == NO_VECTOR) != (assembly.plan.bulk is None) and group.child != assembly.stage:
+        elif (group.vector != NO_VECTOR) != (
+            assembly.plan.bulk is not None and group.child != assembly.stage
+        ):
             raise MalformedMessage(
-                "a bulk session's roster names the masked sum of each source, no other does"
+                "a bulk session's roster names the masked sum of each stage below, and of nothing else"
             )
         elif len(dealers) <= 2 * source.threshold:
             raise MalformedMessage(

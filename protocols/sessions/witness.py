@@ -60,8 +60,8 @@ class Witness:
         return self._show(message.challenge, [dealings[who] for who in message.missing if who in dealings])
 
     def _show_sums(self, adder: Adder) -> list[Effect]:
-        groups = adder.certificate.roster.groups if adder.certificate is not None else ()
-        to, names = self.plan.initiator, [g.vector for g in groups if g.vector != NO_VECTOR]
+        groups = adder.ledger.behind(adder.certificate.roster) if adder.certificate is not None else ()
+        to, names = self.plan.initiator, [g.vector for _, g in groups if g.vector != NO_VECTOR]
         return [Transfer((to,), name) for name in names] if to != self._keys.party else []
 
     def fingerprinted(self, message: Fingerprinted) -> list[Effect]:
@@ -94,9 +94,9 @@ class Witness:
 
 
 def _counted(adder: Adder) -> dict[PartyId, Dealing]:
-    """Dealings on the adder's certified roster, by dealer."""
+    """Dealings behind the adder's certified roster, by dealer."""
     if adder.certificate is None:
         return {}
-    entries = [entry for group in adder.certificate.roster.groups for entry in group.entries]
-    accounts = (adder.ledger.by_digest.get(entry.dealing) for entry in entries)
+    groups = adder.ledger.behind(adder.certificate.roster)
+    accounts = [ledger.by_digest.get(entry.dealing) for ledger, group in groups for entry in group.entries]
     return {account.deal.dealing.dealer: account.deal.dealing for account in accounts if account is not None}

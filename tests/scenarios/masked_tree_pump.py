@@ -1,4 +1,4 @@
-"""Sessions of masked vectors over a tree whose committees share nobody, with a script (see `generations_pump`).
+"""Sessions of masked vectors over a tree whose committees share nobody, with a script.
 
 Adders are parties of their own, so that who leaves a committee, and who loses the vectors, is told apart.
 """
@@ -21,10 +21,13 @@ class MaskedTreePump(Scripted, BulkPump):
     """Vectors arrive whole; dealings as the script says."""
 
 
-def make_masked(to_all=False, **options):
-    """A pump over such a tree, and its parts: three devices a cluster."""
+def make_masked(to_all=False, flat=False, **options):
+    """A pump over such a tree, and its parts: three devices a cluster. `flat`: its cluster is the root."""
     options = {"devices": 3, "collect_ms": 40_000, "total_ms": 90_000} | options
     plan, keys, parts = make_tree(**options)
+    if flat:
+        merged = replace(plan.stages[-1], dealers=plan.stages[0].dealers, children=())
+        plan = replace(plan, stages=(merged,))
     job = replace(plan.job, min_sites=3)
     plan = replace(plan, job=job, length=B16_N10.dealt_length, bulk=Bulk(B16_N10.name, LENGTH, to_all))
     check(plan)
@@ -37,7 +40,7 @@ def devices_of(parts):
 
 
 def check_masked_total(pump, parts, missing=()):
-    """The initiator's total, unmasked, is that of everybody but `missing`; the opening, for more questions."""
+    """The initiator's total, unmasked, is that of everybody but `missing`; gives the opening."""
     sums, weight, opened = pump.unmasked(pump.plan.initiator)
     assert set(opened.contributors) == devices_of(parts) - set(missing)
     assert np.array_equal(sums, pump.expected(opened))
@@ -51,7 +54,7 @@ def lost(pump):
 
 
 def spoil(pump, liar):
-    """From now on this adder stores another vector than the sum, one value too high, under that one's name."""
+    """From now on this adder stores another vector than the sum, one value too high."""
     store = pump.stores[liar]
     honest_add = store.add
 

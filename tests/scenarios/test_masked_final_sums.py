@@ -1,4 +1,4 @@
-"""Masked vectors, and a key sum that moves on after its stage's final roster: the vectors stay where they are."""
+"""Masked vectors, and a key sum that moves on after its stage's final roster: vectors stay where they are."""
 
 from __future__ import annotations
 
