@@ -13,8 +13,9 @@ hash of the claim, which names the total and every part, so nothing is left to c
 answer first.
 
 The total is not handed on before that (`bulk`). An adder that does not answer in AUDIT_WAIT_S is replaced
-and named without proof. Vectors of devices that are gone die with a lying adder: then the next rank never
-comes to a sum, and the session ends without one.
+and named without proof; one that is gone by then is neither, and the next rank is awaited: what devices said
+is good for its claim of the same sum, too. Vectors of devices that are gone die with a lying adder: then the
+next rank never comes to a sum, and the session ends without one.
 
 In a tree one audit covers all stages: the total's. If it fails, the root's adder shows the sums below it, and
 the one is suspected that is not the sum of its parts; its adder may dispute as above. (A stage between leaves
@@ -64,9 +65,11 @@ class Audit:
         certificates: tuple[Certificate, ...],
         stored: Set[Digest],
         claims: Mapping[tuple[int, PartyId], SumClaim],
+        before: Audit | None = None,
     ) -> None:
         """`certificates`: that of the claim's roster, and the interim ones of its stage before it. What grows
-        in time: `stored`, the vectors that are here whole, and `claims`, of each stage's adders.
+        in time: `stored`, the vectors that are here whole, and `claims`, of each stage's adders. What `before`
+        was told for the same challenge, as another adder claims the same, is not asked again.
         """
         certificate, *_ = certificates
         audit.check_claim(plan, claim)
@@ -92,13 +95,20 @@ class Audit:
         self._opened: dict[PartyId, Dealing] = {}
         self._words: dict[Digest, bytes] = {}
         self._asked: set[Digest] = set()
+        if before is not None and before.challenge == self.challenge:
+            self._tags, self._words, self._asked = before._tags, before._words, before._asked
         self._answered = False
         self._late = False
+        self._lost: frozenset[PartyId] = frozenset()
+        self.abandoned = False
+        """Whether it ended because the adder that had to answer is gone: that tells nothing of its sum."""
 
     def start(self, now: float) -> list[Effect]:
         """Ask everybody; the total itself may still be on its way."""
         self.deadline = now + self._wait_s()
-        return [Broadcast(self._contributors, AuditRequest(self.claim)), *self._look_at_total()]
+        asked = tuple(who for who in self._contributors if who not in self._tags)
+        request: list[Effect] = [Broadcast(asked, AuditRequest(self.claim))] if asked else []
+        return [*request, *self._look_at_total()]
 
     def _look_at_total(self) -> list[Effect]:
         if self.claim.name in self._asked or self.claim.name not in self._stored:
@@ -138,6 +148,7 @@ class Audit:
 
     def advance(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Whatever has become possible."""
+        self._lost = lost
         if self.deadline is not None and now >= self.deadline:
             self.deadline, self._late = None, True
         if self.verdict is not None or self.claim.name not in self._words:
@@ -248,7 +259,8 @@ class Audit:
     def _condemn(self, made: SumClaim | None, fault: str, proven: bool) -> list[Effect]:
         """The total is refused, by the fault of whoever made this claim, if it is known who that is."""
         self.verdict, self.culprit = False, made
-        if made is None:
+        self.abandoned = made is not None and not proven and made.adder in self._lost
+        if made is None or self.abandoned:
             return []
         below = set(self._below(made.stage))
         tags = tuple(tag for who, tag in sorted(self._tags.items()) if who in below)

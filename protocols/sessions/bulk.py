@@ -11,7 +11,8 @@ Machines see names only (digests over all pieces); bytes stay in the node's vect
 arrivals by VectorStored and adds on a Combine effect. An adder learns nothing from masked vectors. It could
 add wrongly; then the total does not unmask, or, if it forged the check as well (its weights are public), the
 initiator's audit finds it (`auditor`). No party takes the total before: devices wait for the initiator's
-word, unless it is lost. An adder that failed the audit is passed over from then on by everybody (`progress`).
+word, unless it is lost. Until that word they send their vectors again if an adder is lost. An adder that
+failed the audit is passed over from then on by everybody (`progress`).
 
 If an adder is lost after its roster was certified, devices that are still here send again to the next one.
 
@@ -98,8 +99,15 @@ class BulkWork:
         self._told_us: dict[PartyId, Digest] = {}
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether the masked total is not known to have been taken: then an adder may need vectors again."""
+        return self.plan.bulk is not None and not self._passed
+
+    @property
     def deadline(self) -> float | None:
         """When an audit, or the wait for the next adder's sum, is over."""
+        if self._announced:
+            return None
         if self._audit is not None and self._audit.verdict is None:
             return self._audit.deadline
         return self._waits_until
@@ -174,12 +182,11 @@ class BulkWork:
     def _believe(self, lost: frozenset[PartyId]) -> None:
         """Names count from the adder in office only: a lower rank must not put its own in their place."""
         for child in range(len(self.plan.stages)):
-            adder = self._adder(child, lost)
-            if adder is not None and (child, adder) in self._named:
-                self.vectors.of_child[child] = self._named[child, adder]
-        for adder in self._those_who_tell(lost):
-            if adder in self._told_us and (self.total is None or self.total not in self.vectors.stored):
-                self.total = self._told_us[adder]
+            named = [self._named[child, a] for a in self._ranks(child, lost) if (child, a) in self._named]
+            self.vectors.of_child.update((child, name) for name in named[:1])
+        told = [self._told_us[adder] for adder in self._those_who_tell(lost) if adder in self._told_us]
+        if told and self.total not in self.vectors.stored:
+            self.total = next((name for name in told if name in self.vectors.stored), told[0])
 
     def _adder(self, stage: int, lost: frozenset[PartyId]) -> PartyId | None:
         return first_generation(self.plan, stage).current_adder(lost | self._progress.stalled(stage))
@@ -193,8 +200,15 @@ class BulkWork:
         for index, stage in enumerate(self.plan.stages):
             if self.me in stage.adders and index != self.plan.root:
                 stages.append(self.plan.parent_of(index))
-        adders = (self._adder(stage, lost) for stage in stages)
-        return [adder for adder in adders if adder is not None]
+        return [adder for stage in stages for adder in self._ranks(stage, lost)]
+
+    def _ranks(self, stage: int, lost: frozenset[PartyId]) -> list[PartyId]:
+        """In office as we see it, and as somebody does who has passed nobody over: we may have done so in
+        vain, where nobody told us of the stage's certificate.
+        """
+        first, banned = first_generation(self.plan, stage), self._progress.banned_at(stage)
+        found = (self._adder(stage, lost), first.current_adder(lost | banned))
+        return [adder for adder in dict.fromkeys(found) if adder is not None]
 
     def advance(
         self,
@@ -228,7 +242,7 @@ class BulkWork:
         self, now: float, adders: Mapping[tuple[int, int], Adder], result: Result | None
     ) -> list[Effect]:
         """As an adder that takes over after the end: the result holds the certificate that it never saw."""
-        if not self._progress.banned or result is None:
+        if result is None:
             return []
         effects: list[Effect] = []
         for certificate in (*result.interim, _first(result)):
@@ -238,36 +252,38 @@ class BulkWork:
         return effects
 
     def _examine(self, now: float, lost: frozenset[PartyId], result: Result) -> list[Effect]:
-        """As the initiator: audit the claim of the adder in office, and act on the verdict."""
-        adder = self._adder(self.plan.root, lost)
-        if adder is None or adder == self.me:
-            return []
-        made = self._claims.get((self.plan.root, adder))
-        current = self._audit.claim if self._audit is not None else None
-        if made is not None and made != current and made.name == self.total:
+        """As the initiator: audit the claim of who told us the total, and act on the verdict."""
+        if self._waits_until is not None and now >= self._waits_until:
+            self._waits_until = None
+            return [Publish(events.TotalLost("the next adder did not come to a sum"))]
+        made, current = self._told_claim(lost), self._audit
+        if made is not None and (current is None or made != current.claim or current.abandoned):
             counted = (_first(result), *result.interim)
-            self._audit = Audit(self.plan, made, counted, self.vectors.stored, self._claims)
+            self._audit = Audit(self.plan, made, counted, self.vectors.stored, self._claims, current)
             self._waits_until = None
             return self._audit.start(now)
-        if self._audit is None or self._audit.verdict is not None:
-            if self._waits_until is not None and now >= self._waits_until:
-                self._waits_until = None
-                return [Publish(events.TotalLost("the next adder did not come to a sum"))]
+        if current is None or current.verdict is not None:
             return []
-        effects = self._audit.advance(now, lost)
-        if self._audit.verdict is True:
-            self._passed.add(self._audit.claim.name)
-            told = self.plan.dealers if self.plan.bulk is not None and self.plan.bulk.to_all else ()
-            effects += [Broadcast(told, AuditPassed(self._audit.claim.name))] if told else []
-        elif self._audit.verdict is False:
-            effects += self._replace(now, adder)
+        effects = current.advance(now, lost)
+        if current.verdict is True:
+            self._passed.add(current.claim.name)
+        elif current.verdict is False:
+            effects += self._replace(now, current)
         return effects
 
-    def _replace(self, now: float, adder: PartyId) -> list[Effect]:
+    def _told_claim(self, lost: frozenset[PartyId]) -> SumClaim | None:
+        """Of an adder of the root, not ourselves, that told us the total that we have in hand."""
+        root = self.plan.root
+        said = (self._claims.get((root, adder)) for adder in self._ranks(root, lost) if adder != self.me)
+        return next((made for made in said if made is not None and made.name == self.total), None)
+
+    def _replace(self, now: float, failed: Audit) -> list[Effect]:
         """The next rank adds, where the stage's devices can send to it."""
-        stage = self.plan.stages[self.plan.root]
-        elsewhere = self._audit is not None and self._audit.culprit != self._audit.claim
-        if elsewhere or not set(stage.adders) - self._progress.banned - {adder}:
+        stage, adder = self.plan.stages[self.plan.root], failed.claim.adder
+        if failed.abandoned and failed.culprit == failed.claim:
+            self._waits_until = now + NEXT_SUM_S
+            return []
+        if failed.culprit != failed.claim or not set(stage.adders) - self._progress.banned - {adder}:
             return [Publish(events.TotalLost("the masked total is not the sum of the certified vectors"))]
         self._waits_until = now + NEXT_SUM_S
         below = [party for child in stage.children for party in self.plan.stages[child].adders]
@@ -295,6 +311,8 @@ class BulkWork:
         if not self._announced and self._counts(name, lost):
             self._announced = True
             effects.append(Publish(events.MaskedTotal(name)))
+            if self.plan.initiator == self.me:
+                effects.append(Broadcast(self.plan.dealers, AuditPassed(name)))
         told: dict[PartyId, None] = {}
         for (index, _), adder in adders.items():
             stage = self.plan.stages[index]

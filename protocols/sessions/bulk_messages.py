@@ -80,7 +80,7 @@ class AuditOpen:
 
 @dataclass(frozen=True, slots=True)
 class AuditPassed:
-    """Initiator to devices that take the total: the sum of this name was audited."""
+    """Initiator to devices: the sum of this name was audited, and counts."""
 
     KIND: ClassVar[str] = "audit-passed"
     name: Digest

@@ -281,7 +281,7 @@ class SessionParty:
         effects = self.root.lose(now, gone := self._gone)
         effects += self.posts.lose(now, gone, self._lost_at)
         effects += self.handovers.lose(now, gone)
-        deals = self._delivery.result is None or self._progress.banned
+        deals = self._delivery.result is None or self.bulk.is_awaited
         return [*effects, *(self._dealers.advance(self._lost_at) if deals else [])]
 
     # -- messages for several roles ------------------------------------------------------------------

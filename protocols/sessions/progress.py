@@ -63,10 +63,13 @@ class Progress:
         """An adder of the root whose sum failed its audit is passed over from now on (see `auditor`)."""
         self.banned |= {adder}
 
+    def banned_at(self, stage: int) -> frozenset[PartyId]:
+        """Of the banned, those of this stage."""
+        return self.banned if stage == self.plan.root else frozenset()
+
     def stalled(self, stage: int) -> frozenset[PartyId]:
         """Ranks of the stage that are passed over."""
-        slow = self.plan.stages[stage].adders[: self._passed.get(stage, 0)]
-        return self.banned.union(slow) if stage == self.plan.root else frozenset(slow)
+        return self.banned_at(stage).union(self.plan.stages[stage].adders[: self._passed.get(stage, 0)])
 
     def expire(self, now: float) -> Collection[int]:
         """Stages in which somebody is passed over from now on."""

@@ -3,6 +3,7 @@
     run --seeds N [--first S] [--json]     many sessions; the last line is one JSON object
     run --small --seeds N …                many sessions of three devices and one committee of three
     run --storms --seeds N …               many sessions whose parties crash again and again
+    run --masked --seeds N …               many sessions of masked vectors
     run --mesh --seeds N …                 many meshes: membership, epochs, beacon sessions
     run --programs --seeds N …             many programs of a committee
     run --scenario FILE                    the scenario of a TOML file (see `files`)

@@ -205,11 +205,19 @@ class FewShares(Checker):
 
 
 class HonestBlameless(Checker):
-    """Nobody honest is named, with proof or without, nor blamed for a message that it really sent."""
+    """Nobody honest is named, with proof or without, nor blamed for a message that it really sent.
+
+    But one that was out of reach may be said not to have shown what it was asked for.
+    """
 
     name = "honest blameless"
 
     def event(self, _party: PartyId, event: object) -> list[str]:
+        silent = (
+            isinstance(event, events.Named) and event.fault.startswith("did not show") and not event.proven
+        )
+        if silent and not self.world.scenario.clean:
+            return []
         if isinstance(event, events.Named) and self.world.is_honest(event.party, even_if_crashed=True):
             return [f"{self.world.label(event.party)} is honest but was named: {event.fault}"]
         return []

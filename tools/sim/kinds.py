@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from tools.sim import mesh_scenario, program_world, scenario, storm_scenario, vault_scenario
+from tools.sim import (
+    masked_scenario,
+    mesh_scenario,
+    program_world,
+    scenario,
+    storm_scenario,
+    vault_scenario,
+)
+from tools.sim.masked_scenario import MaskedScenario
+from tools.sim.masked_world import MaskedWorld
 from tools.sim.mesh_scenario import MeshScenario
 from tools.sim.mesh_world import MeshWorld
 from tools.sim.program_world import ProgramScenario, ProgramWorld
@@ -16,7 +25,7 @@ from tools.sim.vault_scenario import VaultScenario
 from tools.sim.vault_world import VaultWorld
 from tools.sim.world import World
 
-AnyScenario = Scenario | MeshScenario | ProgramScenario | VaultScenario
+AnyScenario = Scenario | MaskedScenario | MeshScenario | ProgramScenario | VaultScenario
 
 
 class AnyWorld(Protocol):
@@ -54,6 +63,7 @@ KINDS: Final = (
     Kind("", "sessions", scenario.draw),
     Kind("small", "small sessions: three devices, a committee of three", partial(scenario.draw, small=True)),
     Kind("storms", "storms: everybody crashes or is cut off, often, and comes back", storm_scenario.draw),
+    Kind("masked", "sessions of masked vectors", masked_scenario.draw),
     Kind("mesh", "meshes: membership, epochs and their beacon sessions", mesh_scenario.draw),
     Kind("programs", "programs: committee computation", program_world.draw),
     Kind("vaults", "vaults: deposit, readings, renewals, deletion", vault_scenario.draw),
@@ -63,6 +73,8 @@ KINDS: Final = (
 def world_of(drawn: AnyScenario, tracing: bool = False) -> AnyWorld:
     """The world that runs a scenario."""
     match drawn:
+        case MaskedScenario():
+            return MaskedWorld(drawn, tracing)
         case MeshScenario():
             return MeshWorld(drawn, tracing)
         case ProgramScenario():
