@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from tests.sim import broken_meshes, broken_programs, broken_sessions, broken_vaults
+from tests.sim import broken_masked, broken_meshes, broken_programs, broken_sessions, broken_vaults
 from tests.sim.broken_builds import first_caught
 from tools.sim import (
+    masked_world,
     mesh_admission,
     mesh_beacons,
     mesh_world,
@@ -23,10 +24,17 @@ from tools.sim.mesh_checkers import MESH_CHECKERS
 from tools.sim.runner import run
 
 WITHIN = 1000
-BUILDS = [*broken_sessions.BUILDS, *broken_meshes.BUILDS, *broken_programs.BUILDS, *broken_vaults.BUILDS]
+BUILDS = [
+    *broken_sessions.BUILDS,
+    *broken_masked.BUILDS,
+    *broken_meshes.BUILDS,
+    *broken_programs.BUILDS,
+    *broken_vaults.BUILDS,
+]
 
 WORLDS = {
     "sessions": (CHECKERS, (world,), broken_sessions.BUILDS),
+    "masked": ((), (masked_world,), broken_masked.BUILDS),
     "meshes": (MESH_CHECKERS, (mesh_world, mesh_beacons, mesh_admission), broken_meshes.BUILDS),
     "programs": ((), (program_world,), broken_programs.BUILDS),
     "vaults": ((), (vault_checkers, vault_world), broken_vaults.BUILDS),

@@ -157,7 +157,7 @@ class MaskedWorld(World):
         if isinstance(effect, Fingerprint):
             words = fingerprint(effect.challenge, store[effect.name])
             return self.step(party, party, Fingerprinted(effect.challenge, effect.name, words))
-        total = tuple(map(sum, zip(*(store[name] for name in effect.parts), strict=True)))
+        total = tuple(sum(store[name][place] for name in effect.parts) for place in range(self.plan.length))
         if any(isinstance(bent, WrongSum) for bent in self.behaviours.get(party, ())):
             total = (total[0] + 1, *total[1:])
         store[name_of(total)] = total
