@@ -56,7 +56,9 @@ class Witness:
             told = {tag.dealer: tag for tag in message.disputed if tag.challenge == message.challenge}
             pairs = {who: (tag, dealings[who]) for who, tag in told.items() if who in dealings}
             self._disputes[message.challenge] = pairs
-            return [Fingerprint(message.challenge, dealing.vector) for _, dealing in pairs.values()]
+            names = [d.vector for _, d in pairs.values() if (message.challenge, d.vector) not in self._words]
+            wanted: list[Effect] = [Fingerprint(message.challenge, name) for name in names]
+            return [*wanted, *self._belie(message.challenge)]
         return self._show(message.challenge, [dealings[who] for who in message.missing if who in dealings])
 
     def _show_sums(self, adder: Adder) -> list[Effect]:
@@ -70,20 +72,21 @@ class Witness:
         if message.name == self._masked and message.challenge in self._mine:
             tag = audit.tag(self._keys, message.challenge, message.name, message.words)
             effects.append(Send(self.plan.initiator, tag))
-        dispute = self._disputes.get(message.challenge)
-        if dispute is None:
-            return effects
-        self._words[message.challenge, message.name] = message.words
-        found = {name for challenge, name in self._words if challenge == message.challenge}
-        if any(dealing.vector not in found for _, dealing in dispute.values()):
-            return effects
-        del self._disputes[message.challenge]
+        self._words[message.challenge, message.name] = message.words  # a journal gives us this word once
+        return [*effects, *self._belie(message.challenge)]
+
+    def _belie(self, challenge: Digest) -> list[Effect]:
+        """Show which tags in dispute are false, once all their vectors are fingerprinted."""
+        dispute = self._disputes.get(challenge)
+        if dispute is None or any((challenge, d.vector) not in self._words for _, d in dispute.values()):
+            return []
+        del self._disputes[challenge]
         false = [
             dealing
             for tag, dealing in dispute.values()
-            if tag.vector != dealing.vector or tag.words != self._words[message.challenge, dealing.vector]
+            if tag.vector != dealing.vector or tag.words != self._words[challenge, dealing.vector]
         ]
-        return [*effects, *self._show(message.challenge, false)]
+        return self._show(challenge, false)
 
     def _show(self, challenge: Digest, dealings: list[Dealing]) -> list[Effect]:
         to = self.plan.initiator
