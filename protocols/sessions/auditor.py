@@ -68,8 +68,8 @@ class Audit:
         before: Audit | None = None,
     ) -> None:
         """`certificates`: that of the claim's roster, and the interim ones of its stage before it. What grows
-        in time: `stored`, the vectors that are here whole, and `claims`, of each stage's adders. What `before`
-        was told for the same challenge, as another adder claims the same, is not asked again.
+        in time: `stored`, the vectors that are here whole, and `claims`, of each stage's adders. Of what
+        `before` was told for the same challenge, as another adder claims the same, nothing is asked again.
         """
         certificate, *_ = certificates
         audit.check_claim(plan, claim)
