@@ -11,7 +11,15 @@ from tools.sim.kinds import KINDS
 from tools.sim.runner import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = {"": (3, 7, 21, 66), "small": (7, 32), "mesh": (2,), "programs": (5,), "vaults": (4,)}
+SEEDS = {
+    "": (3, 7, 21, 66),
+    "small": (7, 32),
+    "storms": (5,),
+    "masked": (4,),
+    "mesh": (2,),
+    "programs": (5,),
+    "vaults": (4,),
+}
 
 
 def courses():
