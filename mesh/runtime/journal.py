@@ -380,6 +380,7 @@ class Journal:
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
+        path.touch(mode=0o600)  # its log takes the mode from it
         connection = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -390,7 +391,6 @@ def _open(path: Path) -> sqlite3.Connection:
         for column in _ADDED.keys() - columns:
             connection.execute(f"ALTER TABLE sessions ADD COLUMN {column} {_ADDED[column]}")
         connection.commit()
-        path.chmod(0o600)
     except (sqlite3.Error, OSError) as error:
         raise ConfigError(
             f"the journal {path} cannot be opened: {error}",

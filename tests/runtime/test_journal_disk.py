@@ -57,7 +57,9 @@ async def test_what_returned_is_in_the_file(tmp_path, nursery):
         Dealt(3),
         Closed("C-302", "why"),
     ]
-    assert path.stat().st_mode & 0o777 == 0o600
+    files = sorted(tmp_path.glob("journal.db*"))
+    assert [file.name for file in files] == ["journal.db", "journal.db-shm", "journal.db-wal"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     nursery.cancel_scope.cancel()
 
 

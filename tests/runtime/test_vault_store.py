@@ -31,7 +31,7 @@ def test_a_fragment_comes_back_and_lies_about_nowhere_in_clear(tmp_path: Path) -
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert SHARE[:16] not in path.read_bytes()
-            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.suffix.startswith(".db-")
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
     store.close()
 
 
