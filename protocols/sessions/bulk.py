@@ -120,6 +120,8 @@ class BulkWork:
         adders: Mapping[tuple[int, int], Adder],
     ) -> list[Effect]:
         """What others, or our own store, tell us. Raises ProtocolError from the wrong party."""
+        if self.plan.bulk is None and sender != self.me:  # a plan by role shows no list of stages, either
+            raise UnexpectedMessage("no masked vectors belong to this session")
         match message:
             case VectorStored() if sender == self.me:
                 self.vectors.stored.add(message.name)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from protocols.errors import MalformedMessage
+from protocols.errors import MalformedMessage, UnexpectedMessage
 from protocols.identifiers import Digest
 from protocols.sessions import dealing, events
+from protocols.sessions.bulk_messages import ClusterVector, TotalVector
 from protocols.sessions.messages import (
     NO_SOURCE,
     NO_VECTOR,
@@ -80,6 +81,19 @@ def test_a_roster_in_part_that_has_groups_as_well_is_refused(monkeypatch):
     machine.start(0.0)
     with pytest.raises(MalformedMessage):
         machine.receive(0.0, world.plan.initiator, codec.decode(Result, codec.encode(message)))
+
+
+@pytest.mark.parametrize("message", [TotalVector(NO_VECTOR), ClusterVector(0, NO_VECTOR)])
+def test_word_of_masked_vectors_is_refused_where_there_are_none(monkeypatch, message):
+    """From anybody: it was looked at by the list of all stages, which an excerpt of a plan does not have."""
+    monkeypatch.setattr(scale, "REGION", 3)
+    world = Tree()
+    machines = [world.machines[party] for party, role in world.roles.items() if role == "device"]
+    for machine in machines[:3]:
+        machine.start(0.0)
+        adder = machine.plan.stages[machine.plan.cluster_of(machine.me)].adders[0]
+        with pytest.raises(UnexpectedMessage):
+            machine.receive(0.0, adder, message)
 
 
 class Walked(dict):

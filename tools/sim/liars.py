@@ -40,6 +40,7 @@ from tools.sim.byzantine import (
     WrongValues,
     dealing_assembly,
 )
+from tools.sim.splicer import Splice
 
 if TYPE_CHECKING:
     from tools.sim.world import World
@@ -237,4 +238,5 @@ BY_NAME: dict[str, type[Behaviour]] = {
     "abort-votes": AbortVotes,
     "replay": Replay,
     "mutate": Mutate,
+    "splice": Splice,
 }
