@@ -42,9 +42,13 @@ seated nowhere, and the next rank stands in for it as an adder. Only its own sig
 who breaks the promise is one of t. (A refusal comes at the beginning: the plan of who asks may be of an epoch
 that has just ended for others, and a session may well open without them.)
 
-Every session ends. Time runs out at total_ms, once. Who waits for news waits once in a life of its node, for
-RETELL_S, a part of INITIATOR_PATIENCE_S; then it closes. INITIATOR_PATIENCE_S after its time ran out it has
-an outcome, whatever else is missing: no later message or loss moves these moments.
+Who knows of a certified roster waits as well, twice as long: what it said after that may have brought others
+to their shares, and those may have opened them. Its own promise would leave the end in doubt, and a few
+seconds more bring the total.
+
+Every session ends. Time runs out at total_ms, once. Who waits for news waits in a life of its node for 2
+RETELL_S at most, a part of INITIATOR_PATIENCE_S; then it closes. INITIATOR_PATIENCE_S after its time ran out
+it has an outcome, whatever else is missing: no later message or loss moves these moments.
 
 Ballots are signed, so those that make an abort definite convince everybody: an owner whose device was away
 learns that nothing was revealed. Whoever declines the whole plan gives such a ballot, too, and must never

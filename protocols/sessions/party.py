@@ -392,7 +392,7 @@ class SessionParty:
         if not self._patient:
             busy = self._closed is not None or self.root.sees_opening(self._members)
             closes = self.me in seatable(self.plan) and not busy
-            self._patient = not (closes and self.root.hears_out(now))
+            self._patient = not (closes and self.root.hears_out(now, self._members))
             self._ends = now + (INITIATOR_PATIENCE_S - self.root.heard_out_s if self._patient else RETELL_S)
             return self._close(late.code, late.reason) if closes and self._patient else []
         last = self._closed or next(iter(self.aborts.votes.values()), late)

@@ -43,7 +43,7 @@ HOPELESS_S = 3.0
 """How long the root waits for lost members to come back before it gives up for lack of a quorum.
 
 Once its sum was handed over it does not give up before its time."""
-INITIATOR_PATIENCE_S = 6.0
+INITIATOR_PATIENCE_S = 9.0
 """How much longer than the plan's total everybody waits for the abort ballots of the root."""
 RETELL_S = 3.0
 """How long who may not know all that the root did waits at the end of its time to be told; see `aborting`."""
@@ -112,9 +112,7 @@ class RootWork:
 
     def sees_opening(self, members: Mapping[tuple[int, int], Member]) -> bool:
         """Whether a roster of the latest generation is certified, and shares of its total were shown."""
-        mine = members.get((self.assembly.stage, self.assembly.generation))
-        certified = mine is not None and mine.certificate is not None and not mine.is_interim
-        return certified and (self.released or self._shown)
+        return self._is_certified(members) and (self.released or self._shown)
 
     @property
     def _shown(self) -> bool:
@@ -199,15 +197,24 @@ class RootWork:
             self._hopeless_since = now
         return [effect for opening in self.openings.values() for effect in opening.lose(now, lost)]
 
-    def hears_out(self, now: float) -> bool:
-        """Whether to wait for RETELL_S before we promise to abort, though time is over: once, if others who
-        sit here are lost, or have just come back, as all have to who was down itself. They may have news.
+    def hears_out(self, now: float, members: Mapping[tuple[int, int], Member]) -> bool:
+        """Whether to wait for RETELL_S (more) before we promise to abort, though time is over.
+
+        Once, if others who sit here are lost, or have just come back, as all have to who was down itself:
+        they may have news. Twice if we know of a certified final roster: others may have come to their shares
+        with the help of ours and have opened them, and if we promise not to, the end is in doubt.
         """
         met_at = max(self._met_at.get(member, float("-inf")) for member in self.assembly.members)
         away = not self.lost.isdisjoint(self.assembly.members) or now < met_at + RETELL_S
-        waits = away and not self.heard_out_s
-        self.heard_out_s = RETELL_S if away else self.heard_out_s
+        enough_s = 2 * RETELL_S if self._is_certified(members) else RETELL_S if away else 0.0
+        waits = self.heard_out_s < enough_s
+        self.heard_out_s += RETELL_S if waits else 0.0
         return waits
+
+    def _is_certified(self, members: Mapping[tuple[int, int], Member]) -> bool:
+        """Whether we sit in the latest generation and know of its final roster."""
+        mine = members.get((self.assembly.stage, self.assembly.generation))
+        return mine is not None and mine.certificate is not None and not mine.is_interim
 
     def given_up(self, members: Mapping[tuple[int, int], Member]) -> str | None:
         """Why nothing can be opened any more, if so: too many members gone for too long count as well.

@@ -11,6 +11,7 @@ from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.aborting import audience, refusal
 from protocols.sessions.messages import (
     Certificate,
+    CheckShares,
     HandoverCertificate,
     HandoverProposal,
     OpeningShare,
@@ -169,4 +170,31 @@ def test_members_tell_who_was_replaced_though_the_adder_is_away():
     pump.start()
     pump.run(100.0)
     assert told == set(parts["root"][:3])
+    check_total(pump, inputs)
+
+
+def test_who_knows_of_a_certified_roster_promises_nothing_while_others_may_have_opened():
+    """One member opens as time runs out; what the others lack for their shares comes two seconds later."""
+    pump, inputs, parts = make_session(ScriptedCrashPump, clusters=1, spare=0)
+    first, *others = parts["root"]
+    end = 100.0 + pump.plan.total_ms / 1000
+    opened_at = []
+
+    def tamper(sender, to, message):
+        if isinstance(message, OpeningShare) and sender == first:
+            opened_at.append(pump.now)
+        lacking = isinstance(message, CheckShares | OpeningShare) and message.stage == pump.plan.root
+        return None if lacking and to in others and pump.now < end + 2.0 else message
+
+    def links_flap():
+        for party in parts["root"]:
+            for lost in (tuple(p for p in parts["root"] if p != party), ()):
+                pump._carry_out(party, pump.parties[party].receive(pump.now, party, PeersLost(lost)))
+
+    pump.tamper = tamper
+    pump.at(end + 2.0, links_flap)
+    pump.start()
+    pump.run(100.0)
+    assert opened_at[0] < end
+    assert not pump.sayings.promised
     check_total(pump, inputs)
