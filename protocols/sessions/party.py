@@ -113,9 +113,9 @@ class SessionParty:
         """Take up every role the plan gives us."""
         self._ends = now + self.plan.total_ms / 1000
         self._progress.start(now)
+        self.root.began = now
         effects: list[Effect] = self.initiator.start() if self.initiator else []
-        effects += [*self.posts.start(now, self._checking), *self._contribute()]
-        return self._settle(now, effects)
+        return self._settle(now, [*effects, *self.posts.start(now, self._checking), *self._contribute()])
 
     def receive(self, now: float, sender: PartyId, message: object) -> list[Effect]:
         """Take one authenticated message. Raises ProtocolError; the state is then unchanged."""

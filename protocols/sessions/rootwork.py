@@ -11,7 +11,8 @@ make an abort certain again (`aborting`), and nothing would be opened by it. So 
 open only if it reaches a quorum, itself included, as fewer have not the 2t + 1 shares either; and if it has
 reached n - q others without a break for RETELL_S. The votes of a quorum that replace it need one of these,
 who did not lose it; and who is back is told of all within that time. A node that was restarted has lost
-everybody (`durable`), however much time it has left. Whoever sees another open joins in at once.
+everybody (`durable`), however much time it has left; one that began late knows nobody for longer than the
+session: who did not vote for the roster counts from then. Whoever sees another open joins in at once.
 
 Symbols: n seats, q quorum, t threshold.
 """
@@ -67,7 +68,9 @@ class RootWork:
         self.closed = False
         self.lost: frozenset[PartyId] = frozenset()
         self._seed = seed
-        self._holding_back = False
+        self.began = float("-inf")
+        """When we took up the session."""
+        self._holding_back: Member | None = None
         self._handover_by: float | None = None
         self._generation = 0
         self._early = succession.early
@@ -123,10 +126,11 @@ class RootWork:
     @property
     def deadline(self) -> float | None:
         """End of a wait for a handover, of the opening's grace, or of hope."""
-        if not self.openings and not self._holding_back and self._hopeless_since is None:
+        if not self.openings and self._holding_back is None and self._hopeless_since is None:
             return None
         ends = []
-        if self._holding_back and not self.closed and (at := self._opens_at()) < float("inf"):
+        held = self._holding_back
+        if held is not None and not self.closed and (at := self._opens_at(held)) < float("inf"):
             ends.append(at)
         ends += [opening.deadline for opening in self.openings.values() if opening.deadline is not None]
         if self._hopeless_since is not None and not self._hopeless and not self.closed:
@@ -157,19 +161,19 @@ class RootWork:
             return []
         if self._handover_by is None and successor_seats(self.assembly, self.lost) is not None:
             self._handover_by = now + HANDOVER_WAIT_S
-        self._holding_back = now < self._opens_at() and not self._shown
-        return [] if self._holding_back else self._open(now, member)
+        held_back = now < self._opens_at(member) and not self._shown
+        self._holding_back = member if held_back else None
+        return [] if held_back else self._open(now, member)
 
-    def _opens_at(self) -> float:
+    def _opens_at(self, member: Member) -> float:
         """When we may be the first to open: no substitute is being seated, and see `_steady_at`."""
-        return max(self._handover_by or float("-inf"), self._steady_at())
+        return max(self._handover_by or float("-inf"), self._steady_at(member))
 
-    def _steady_at(self) -> float:
+    def _steady_at(self, member: Member) -> float:
         """When we will have reached enough others for long enough to know that we were not replaced."""
         members, me = self.assembly.members, self.keys.party
-        since = sorted(
-            self._met_at.get(member, float("-inf")) for member in members if member not in {me, *self.lost}
-        )
+        first = float("-inf") if member.voted else self.began
+        since = sorted(self._met_at.get(one, first) for one in members if one not in {me, *self.lost})
         if len(since) + 1 < self.assembly.quorum:
             return float("inf")
         needed = len(members) - self.assembly.quorum
@@ -187,7 +191,7 @@ class RootWork:
     def lose(self, now: float, lost: frozenset[PartyId]) -> list[Effect]:
         """Membership changed, or who sits here: once another generation opens, ours waits for nothing."""
         if self.assembly.generation > self._generation:
-            self._generation, self._handover_by, self._holding_back = self.assembly.generation, None, False
+            self._generation, self._handover_by, self._holding_back = self.assembly.generation, None, None
         self._met_at.update(dict.fromkeys(self.lost - lost, now))
         self.lost = lost
         live = [member for member in self.assembly.members if member not in lost]
@@ -248,7 +252,7 @@ class RootWork:
         self.done = True
         self._handovers.end()
         self.openings.clear()
-        self._holding_back = False
+        self._holding_back = None
         self._seed = b""
 
     # -- opening ------------------------------------------------------------------------------------

@@ -79,6 +79,19 @@ SESSIONS = {
         cuts=(Cut((0, 1), 0.04673168281867532, 2.993742463733082, True),),
         byzantine=((2, "two-rosters"),),
     ),
+    "one that began late, and was replaced before, opened its old share; the others never had a sum": Scenario(
+        seed=2420573,
+        devices=3,
+        min_sites=3,
+        collect_s=2.0,
+        total_s=20.0,
+        latency_s=(0.02, 0.4),
+        skew=0.001,
+        crashes=(
+            Crash(4, 1.7435300484089673, 4.456221288460249, 6.146636552477998, restores=True, in_step=True),
+            Crash(3, 0.007512989410894811, 1.9755595113354971, 4.767865363577, restores=True, in_step=True),
+        ),
+    ),
     "a part of the plan was changed to one of another session, whose party's ballots looked forged": Scenario(
         seed=2308754,
         clusters=2,
