@@ -79,7 +79,7 @@ SESSIONS = {
         cuts=(Cut((0, 1), 0.04673168281867532, 2.993742463733082, True),),
         byzantine=((2, "two-rosters"),),
     ),
-    "one that began late, and was replaced before, opened its old share; the others never had a sum": Scenario(
+    "one that began late had been replaced, and opened its old share; the others had no sum": Scenario(
         seed=2420573,
         devices=3,
         min_sites=3,
