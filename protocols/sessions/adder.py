@@ -19,7 +19,7 @@ from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.sessions import events, roster
 from protocols.sessions.assembly import Assembly
 from protocols.sessions.composing import Composer
-from protocols.sessions.dealing import check_dealing, dealing_digest, uphold
+from protocols.sessions.dealing import check_dealing, check_sealed, dealing_digest, uphold
 from protocols.sessions.handover import REFILL_WAIT_S, audience, is_thin, successor_seats
 from protocols.sessions.ledger import Account, Ledger
 from protocols.sessions.messages import (
@@ -39,7 +39,6 @@ from protocols.sessions.parcels import Parcels
 from protocols.sessions.plan import Seat
 from protocols.sessions.progress import collecting_s
 from protocols.sessions.vectors import Vectors
-from protocols.wire.digest import digest
 
 TAKE_OVER_S = 2.0
 """What an adder that comes into office late gives dealers, members and the clusters below to tell it all."""
@@ -182,27 +181,30 @@ class Adder:
     # -- dealings -------------------------------------------------------------------------------
 
     def _on_deal(self, now: float, sender: PartyId, message: Deal) -> list[Effect]:
+        """Of its dealer, or the public half alone of one who is gone, as members hand it on (`relaying`)."""
         dealing = message.dealing
-        if dealing.dealer != sender:
+        relayed = not message.sealed and self.assembly.seat_of(sender) is not None
+        if relayed:
+            message = self.ledger.with_certificate(message)
+        elif dealing.dealer != sender:
             raise MalformedMessage("a dealing comes from its dealer only", blame=sender)
         check_dealing(self.assembly, dealing)
-        if len(message.sealed) != len(dealing.sealed) or any(
-            digest("sealed share", blob) != listed
-            for blob, listed in zip(message.sealed, dealing.sealed, strict=True)
-        ):
-            raise MalformedMessage("sealed shares differ from their digests", blame=sender)
+        if not relayed:
+            check_sealed(message)
         source = self.ledger.source_of(message)
         name = dealing_digest(self.assembly, dealing)
-        known = self.ledger.accounts.get((dealing.source, sender))
-        if self.certificate is not None and not self._is_open_to(name, dealing.source):
+        known = self.ledger.accounts.get((dealing.source, dealing.dealer))
+        if self.certificate is not None and (relayed or not self._is_open_to(name, dealing.source)):
             return [Send(sender, self.certificate)]  # that tells where to deal now, or that all is counted
-        if known is not None:
-            if known.digest == name:
-                return []
-            self.ledger.exclude(sender, "dealt twice")
-            event = events.Named(sender, "signed two dealings for one slot", proven=True)
+        if known is not None and known.digest != name:
+            self.ledger.exclude(dealing.dealer, "dealt twice")
+            event = events.Named(dealing.dealer, "signed two dealings for one slot", proven=True)
             return [Publish(event), *self._advance(now)]
+        if known is not None and (relayed or not known.is_bare):
+            return []
         account = self.ledger.enter(now, source, message, name)
+        if relayed:
+            return self._advance(now)
         if self.certificate is None:
             self._parcels.put(now, account)
             return self._advance(now)
@@ -221,7 +223,8 @@ class Adder:
 
     def _parts(self, account: Account, seats: Sequence[int]) -> list[Effect]:
         deal = account.deal
-        return [Send(self.assembly.members[seat], Part(deal.dealing, deal.sealed[seat])) for seat in seats]
+        there = [] if account.is_bare else seats
+        return [Send(self.assembly.members[seat], Part(deal.dealing, deal.sealed[seat])) for seat in there]
 
     def _on_fetch(self, sender: PartyId, message: Fetch) -> list[Effect]:
         seat = self._member(sender)
@@ -299,6 +302,8 @@ class Adder:
         live = set(self.assembly.members) - self.lost
         took_over = self.assembly.adders[0] != self.me
         if took_over and not live <= self._heard and now < self._collect_until:
+            return []
+        if took_over and self.ledger.awaits_relayed(now, self._fresh_until):
             return []
         gone = self.ledger.gone(now, self.lost)
         settled = all(self.ledger.is_settled(now, source, gone) for source in self.assembly.sources)

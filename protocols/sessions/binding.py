@@ -2,7 +2,7 @@
 
 A message that binds is one that an honest party says once for its place: a vote, a dealing, a share. Said
 differently after a restart it would be a lie. What is LOOSE contradicts nothing: relayed parts, receipts,
-requests, and what proves itself.
+requests, and what proves itself, as another's dealing that is handed on does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ MARK = 16
 def binds(effect: Effect) -> bool:
     """Whether this effect must never be contradicted."""
     if isinstance(effect, Send | Broadcast):
-        return not isinstance(effect.message, LOOSE)
+        message = effect.message
+        return not (isinstance(message, LOOSE) or (isinstance(message, Deal) and not message.sealed))
     return isinstance(effect, Persist)
 
 

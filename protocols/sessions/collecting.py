@@ -14,7 +14,6 @@ nobody splits votes out of turn. That too few sites gave anything is believed of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,15 +42,9 @@ from protocols.sessions.messages import (
     Vote,
 )
 from protocols.sessions.records import VoteCast
+from protocols.sessions.relaying import HeldShare, Relay
 
 CHECK_GRACE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    child_source: Digest
-    dealer: PartyId
-    share: Elements
 
 
 class Member:
@@ -78,7 +71,8 @@ class Member:
             for source in assembly.sources
             if not source.is_devices
         }
-        self._held: dict[Digest, _Held] = {}
+        self._held: dict[Digest, HeldShare] = {}
+        self._relay = Relay(assembly)
         self._bad: dict[Digest, Complaint] = {}
         self._known: dict[Digest, Certificate] = {}  # of sources, by what dealings call their sums
         self._pending: tuple[PartyId, Roster] | None = None
@@ -95,6 +89,8 @@ class Member:
         before, after = self.assembly.current_adder(self.lost), self.assembly.current_adder(lost)
         self.lost = lost
         effects = [*self._try_checks(), *self._try_vote()]
+        if self.certificate is None:
+            effects += self._relay.hand_on(after, lost)
         if before == after or after is None or self.erased:
             return effects
         if self.certificate is not None:
@@ -115,6 +111,7 @@ class Member:
         self.erased = True
         self.sum = None
         self._held.clear()
+        self._relay.erase()
         self._checks.clear()
         self._pending = None
         self._checked_since = None
@@ -179,6 +176,7 @@ class Member:
         for part in parts:
             name = dealing.dealing_digest(self.assembly, part.dealing)
             if name in self._held:
+                self._relay.keep(name, part.dealing, sender)
                 known.append(name)
             elif name in self._bad:
                 effects += [Send(sender, self._bad[name])] if self._bad[name].seat == self.seat else []
@@ -192,7 +190,8 @@ class Member:
                 named = Publish(events.Named(public.dealer, "dealt an inconsistent share", proven=True))
                 effects += [named, Send(sender, share)]
             else:
-                self._held[name] = _Held(public.source, public.dealer, share)
+                self._held[name] = HeldShare(public.source, public.dealer, share)
+                self._relay.keep(name, public, sender)
                 known.append(name)
         effects += [Send(sender, self._receipt(known))] if known else []
         return [*effects, *self._try_vote(), *self._try_sum(now)]

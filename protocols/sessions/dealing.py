@@ -168,6 +168,13 @@ def check_dealing(assembly: Assembly, dealing: Dealing) -> None:
     _check_signed(assembly, dealing)
 
 
+def check_sealed(message: Deal) -> None:
+    """Raise MalformedMessage unless the sealed shares are those that the dealing lists."""
+    listed = message.dealing.sealed
+    if tuple(digest("sealed share", blob) for blob in message.sealed) != listed:
+        raise MalformedMessage("sealed shares differ from their digests", blame=message.dealing.dealer)
+
+
 def check_vector(cluster: Assembly, dealing: Dealing) -> None:
     """Raise MalformedMessage unless a device of the cluster signed, to whichever generation of it, that its
     key unmasks the vector that is named there.

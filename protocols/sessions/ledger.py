@@ -27,6 +27,8 @@ from protocols.sessions.vectors import Vectors
 
 GRACE_S = 1.0
 """How long stragglers may hold up a dealing or a source that a quorum already answered for."""
+RELAY_S = 1.0
+"""How long members have, once somebody is lost, to see that, too, and to hand on what it dealt."""
 RETURN_S = 2.0
 """How long those who were lost while masked vectors were under way may come back, with the rest of them."""
 
@@ -40,6 +42,11 @@ class Account:
     digest: Digest
     holders: set[int] = field(default_factory=set)
     quorum_at: float | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether only its public half is here: a member handed it on."""
+        return not self.deal.sealed
 
 
 class Ledger:
@@ -127,6 +134,10 @@ class Ledger:
 
     def enter(self, now: float, source: Source, deal: Deal, digest: Digest) -> Account:
         """Open the account of a new dealing; members that already said they hold it need not say so again."""
+        known = self.by_digest.get(digest)
+        if known is not None:  # its public half came first
+            known.deal = deal
+            return known
         account = Account(source, deal, digest)
         self.accounts[deal.dealing.source, deal.dealing.dealer] = account
         self.by_digest[digest] = account
@@ -157,6 +168,18 @@ class Ledger:
         if seat not in known and self._pledged[seat] < 2 * self.assembly.dealings:
             self._pledged[seat] += 1
             self.pledges.setdefault(digest, set()).add(seat)
+
+    def awaits_relayed(self, now: float, until: float) -> bool:
+        """Whether an honest member holds what never came here, and may yet hand it on (see `relaying`)."""
+        latest = max([until, *(since + RELAY_S for since in self.lost_at.values())])
+        return now < latest and any(len(seats) > self.assembly.threshold for seats in self.pledges.values())
+
+    def with_certificate(self, relayed: Deal) -> Deal:
+        """With that of its source, as dealers send it. Raises UnexpectedMessage if it never came here."""
+        certificate = self.learned.get(relayed.dealing.source)
+        if certificate is None:
+            raise UnexpectedMessage("a dealing was handed on of a sum that we know nothing of")
+        return replace(relayed, certificate=certificate)
 
     def all_dealt(self, lost: frozenset[PartyId]) -> bool:
         """Whether a dealing of everybody is here who is, and has not declined."""
@@ -212,9 +235,10 @@ class Ledger:
         dealt: list[Account] = []
         for dealer in self._dealers(source):
             account = self.accounts.get((self._counted[source.child], dealer))
-            if account is None and dealer not in gone:
+            unsealed = account is None or account.is_bare
+            if unsealed and dealer not in gone:
                 return False
-            if account is not None and dealer not in self.excluded:
+            if account is not None and dealer not in self.excluded and (not unsealed or account.quorum_at):
                 dealt.append(account)
         live_seats = {i for i, member in enumerate(self.assembly.members) if member not in lost}
         if not all(self._answered(now, account, lost, live_seats) for account in dealt):

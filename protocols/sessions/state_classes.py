@@ -38,6 +38,7 @@ from protocols.sessions import (
     posts,
     progress,
     records,
+    relaying,
     rootwork,
     roster_tree,
     succession,
@@ -50,8 +51,8 @@ from protocols.sessions.object_graph import Register
 _MODULES = (
     machine, abort_messages, aborting, adder, assembly, audit, auditor, bulk, bulk_messages, collecting,
     composing, counting, dealer, delivery, early, events, excerpt, handing, handover, initiator, ledger,
-    messages, offers, opening, parcels, party, plan, plan_tree, posts, progress, records, roster_tree,
-    rootwork, succession, vectors, witness,
+    messages, offers, opening, parcels, party, plan, plan_tree, posts, progress, records, relaying,
+    roster_tree, rootwork, succession, vectors, witness,
 )  # fmt: skip
 _NEVER = (PartialPlan, KnownStages)
 """Whoever restores has the excerpt of a plan: it is given."""

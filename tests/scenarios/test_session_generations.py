@@ -11,7 +11,7 @@ from protocols.arithmetic import field
 from protocols.sessions import events, party
 from protocols.sessions.assembly import first_generation
 from protocols.sessions.handover import is_agreeable
-from protocols.sessions.messages import Certificate, OpeningShare, Proposal
+from protocols.sessions.messages import Certificate, Deal, OpeningShare, Proposal
 from tests.scenarios.generations_pump import ScriptedCrashPump, make_session
 from tools.sim.stand_ins import fast_crypto
 
@@ -45,6 +45,7 @@ def generations(pump, stage):
 
 
 STAGES = [("leaf 0", 0), ("middle", 2), ("root", 3)]
+LONG = {"collect_ms": 40_000, "total_ms": 90_000}
 
 
 @pytest.mark.parametrize(("name", "stage"), STAGES)
@@ -93,6 +94,43 @@ def one_leaves(size=(4, 1), **options):
     pump.hold_back(parts["devices 0"][:1], 103.5)
     pump.at(101.0, lambda: pump.kill(parts["leaf 0"][1]))
     return pump, inputs, parts
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_the_sum_survives_an_adder_that_leaves_with_one_of_those_who_dealt_it(name, stage):
+    """Generation 1 has it of three; two are left of these to deal it again to the next rank."""
+    pump, inputs, parts = make_session(middle=True, **LONG)
+    pump.hold_back(parts["devices 0"][:1], 112.0)
+    pump.at(101.0, lambda: pump.kill(parts[name][1]))
+    pump.at(105.0, lambda: pump.kill(parts[name][2]))
+    pump.at(105.5, lambda: pump.kill(parts[f"adders {name}"][0]))
+    pump.start()
+    pump.run(200.0)
+    check_total(pump, inputs)
+    assert generations(pump, stage) == 3
+
+
+def test_what_members_hand_on_is_taken_only_as_its_dealer_signed_it():
+    """One with another signature is refused; that makes no proof against its dealer."""
+    pump, _, parts = make_session(clusters=1, **LONG)
+    pump.hold_back(parts["devices 0"][:1], 112.0)
+    refused = []
+
+    def tamper(sender, to, message):
+        if isinstance(message, Deal) and not message.sealed:
+            refused.append(to)
+            return replace(message, dealing=replace(message.dealing, signature=bytes(64)))
+        return message
+
+    pump.tamper = tamper
+    pump.at(101.0, lambda: pump.kill(parts["leaf 0"][1]))
+    pump.at(105.0, lambda: pump.kill(parts["leaf 0"][2]))
+    pump.at(105.5, lambda: pump.kill(parts["adders leaf 0"][0]))
+    pump.start()
+    pump.run(200.0)
+    assert set(refused) == {parts["adders leaf 0"][1]}
+    assert not pump.named()
+    assert not any(isinstance(outcome, events.Opened) for outcome in pump.outcomes().values())
 
 
 def test_contributions_of_devices_that_dealt_and_left_are_kept():

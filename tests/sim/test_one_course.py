@@ -15,6 +15,7 @@ SEEDS = {
     "": (3, 7, 21, 66),
     "small": (7, 32),
     "storms": (5,),
+    "departures": (36,),
     "splices": (3, 11),
     "masked": (4,),
     "mesh": (2,),

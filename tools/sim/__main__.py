@@ -4,6 +4,7 @@
     run --small --seeds N …                many sessions of three devices and one committee of three
     run --storms --seeds N …               many sessions whose parties crash again and again
     run --splices --seeds N …              many sessions in which somebody splices messages
+    run --departures --seeds N …           many sessions that members and adders leave for good, in turn
     run --masked --seeds N …               many sessions of masked vectors
     run --mesh --seeds N …                 many meshes: membership, epochs, beacon sessions
     run --programs --seeds N …             many programs of a committee

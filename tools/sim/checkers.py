@@ -302,7 +302,7 @@ class OneVoice(Checker):
 def _slot(message: Any) -> tuple[tuple[Any, ...] | None, object]:
     """What a message may be said about once, and what it says."""
     match message:
-        case Deal():
+        case Deal() if message.sealed:
             place = message.dealing
             return ("deal", place.stage, place.generation, place.source), place.signature
         case Vote():

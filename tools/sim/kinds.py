@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from tools.sim import (
+    departure_scenario,
     masked_scenario,
     mesh_scenario,
     program_world,
@@ -16,6 +17,8 @@ from tools.sim import (
     storm_scenario,
     vault_scenario,
 )
+from tools.sim.departure_scenario import DepartureScenario
+from tools.sim.departure_world import DepartureWorld
 from tools.sim.masked_scenario import MaskedScenario
 from tools.sim.masked_world import MaskedWorld
 from tools.sim.mesh_scenario import MeshScenario
@@ -26,7 +29,7 @@ from tools.sim.vault_scenario import VaultScenario
 from tools.sim.vault_world import VaultWorld
 from tools.sim.world import World
 
-AnyScenario = Scenario | MaskedScenario | MeshScenario | ProgramScenario | VaultScenario
+AnyScenario = Scenario | DepartureScenario | MaskedScenario | MeshScenario | ProgramScenario | VaultScenario
 
 
 class AnyWorld(Protocol):
@@ -65,6 +68,11 @@ KINDS: Final = (
     Kind("small", "small sessions: three devices, a committee of three", partial(scenario.draw, small=True)),
     Kind("storms", "storms: everybody crashes or is cut off, often, and comes back", storm_scenario.draw),
     Kind("splices", "sessions in which somebody splices messages", splice_scenario.draw),
+    Kind(
+        "departures",
+        "departures: members and adders leave for good, one after another",
+        departure_scenario.draw,
+    ),
     Kind("masked", "sessions of masked vectors", masked_scenario.draw),
     Kind("mesh", "meshes: membership, epochs and their beacon sessions", mesh_scenario.draw),
     Kind("programs", "programs: committee computation", program_world.draw),
@@ -75,6 +83,8 @@ KINDS: Final = (
 def world_of(drawn: AnyScenario, tracing: bool = False) -> AnyWorld:
     """The world that runs a scenario."""
     match drawn:
+        case DepartureScenario():
+            return DepartureWorld(drawn, tracing)
         case MaskedScenario():
             return MaskedWorld(drawn, tracing)
         case MeshScenario():

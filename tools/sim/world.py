@@ -143,7 +143,8 @@ class World(EventHeap):
             return None
         if generation == 0:
             return first_generation(self.plan, stage)
-        chains = [self.inner(party).succession for party in self.machines]
+        machines = map(self.inner, self.machines)
+        chains = [machine.succession for machine in machines if machine.plan.knows(stage)]
         return next((known for chain in chains if (known := chain.at((stage, generation)))), None)
 
     def say(self, sender: PartyId, to: PartyId, message: object) -> None:
