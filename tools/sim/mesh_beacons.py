@@ -116,6 +116,8 @@ class Beacons:
                 world.at(world.now + LOOK_AGAIN_S, self._offered, node, plan, node.lives, looks - 1)
                 return
             world.note(f"p{node.index} takes no part in a beacon session: {refusal}")
+            if not plan.stages:
+                return  # a liar bent it, and nobody adds
             told = tuple(sorted({plan.initiator, *plan.stages[plan.root].adders} - {node.party}))
             decline = Decline(plan.root, "it takes no part", whole=True)
             world.carry(node, Broadcast(told, SessionMail(plan.session, decline)))
