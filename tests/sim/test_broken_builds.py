@@ -7,9 +7,17 @@ import re
 
 import pytest
 
-from tests.sim import broken_masked, broken_meshes, broken_programs, broken_sessions, broken_vaults
+from tests.sim import (
+    broken_departures,
+    broken_masked,
+    broken_meshes,
+    broken_programs,
+    broken_sessions,
+    broken_vaults,
+)
 from tests.sim.broken_builds import first_caught
 from tools.sim import (
+    departure_world,
     masked_world,
     mesh_admission,
     mesh_beacons,
@@ -20,12 +28,14 @@ from tools.sim import (
     world,
 )
 from tools.sim.checkers import CHECKERS
+from tools.sim.departure_world import DEPARTURE_CHECKERS
 from tools.sim.mesh_checkers import MESH_CHECKERS
 from tools.sim.runner import run
 
 WITHIN = 1000
 BUILDS = [
     *broken_sessions.BUILDS,
+    *broken_departures.BUILDS,
     *broken_masked.BUILDS,
     *broken_meshes.BUILDS,
     *broken_programs.BUILDS,
@@ -34,6 +44,7 @@ BUILDS = [
 
 WORLDS = {
     "sessions": (CHECKERS, (world,), broken_sessions.BUILDS),
+    "departures": (DEPARTURE_CHECKERS, (departure_world,), broken_departures.BUILDS),
     "masked": ((), (masked_world,), broken_masked.BUILDS),
     "meshes": (MESH_CHECKERS, (mesh_world, mesh_beacons, mesh_admission), broken_meshes.BUILDS),
     "programs": ((), (program_world,), broken_programs.BUILDS),
