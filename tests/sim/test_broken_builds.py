@@ -13,6 +13,7 @@ from tests.sim import (
     broken_meshes,
     broken_programs,
     broken_sessions,
+    broken_splices,
     broken_vaults,
 )
 from tests.sim.broken_builds import first_caught
@@ -36,6 +37,7 @@ WITHIN = 1000
 BUILDS = [
     *broken_sessions.BUILDS,
     *broken_departures.BUILDS,
+    *broken_splices.BUILDS,
     *broken_masked.BUILDS,
     *broken_meshes.BUILDS,
     *broken_programs.BUILDS,

@@ -18,7 +18,7 @@ import dataclasses
 import random
 from typing import TYPE_CHECKING, Any, Final
 
-from protocols.errors import MeshError
+from protocols.errors import MeshError, ProtocolError
 from protocols.identifiers import Digest, PartyId
 from protocols.sessions import aborting, audit, dealing, opening, roster
 from protocols.sessions.abort_messages import AbortVote
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 MOST_SPLICED: Final = 60
 SHOWN_TO: Final = 3
+RARE: Final = (Deal, Result, Certificate, HandoverCertificate)
+RARE_SHARE: Final = 0.3
+"""Of these there are few."""
 OFFERS: Final = (PlanOffer, ExcerptOffer)
 KINDS: Final = tuple(cls for cls in BY_KIND.values() if cls not in OFFERS)
 
@@ -65,7 +68,7 @@ class Splice(Behaviour):
             self.fragments.keep(stage, type(stage))
 
     def send(self, to: PartyId, message: Any) -> Any:
-        if isinstance(message, OFFERS) or self.dice.random() > self.share:
+        if not self._takes(message):
             return message
         self.fragments.keep(message, type(message))
         spliced = self._spliced(message)
@@ -75,7 +78,7 @@ class Splice(Behaviour):
         return message
 
     def hear(self, sender: PartyId, message: Any) -> None:
-        if isinstance(message, OFFERS) or self.dice.random() > self.share:
+        if not self._takes(message):
             return
         self.fragments.keep(message, type(message))
         if self.dice.random() < 0.3:
@@ -84,12 +87,19 @@ class Splice(Behaviour):
         for to in {sender: 0} | dict.fromkeys(self.dice.choices(self.others, k=SHOWN_TO)) if spliced else ():
             self.world.say(self.me, to, spliced)
 
+    def _takes(self, message: Any) -> bool:
+        share = max(self.share, RARE_SHARE) if isinstance(message, RARE) else self.share
+        return not isinstance(message, OFFERS) and self.dice.random() < share
+
     def _spliced(self, message: Any) -> Any:
         """A message as whoever gets it decodes it; None if no codec takes it, or there were enough."""
         if self.left <= 0:
             return None
         kind = type(message)
-        for _ in range(self.dice.choice([1, 1, 2, 3])):
+        mine = (
+            isinstance(message, Deal) and message.dealing.dealer == self.me
+        )  # what is sealed may be bent alone
+        for _ in range(self.dice.choice([0, 0, 1, 2] if mine else [1, 1, 2, 3])):
             message = self.fragments.changed(message, kind)
         try:
             codec.encode(message)  # out of bounds, it could not be signed either
@@ -116,7 +126,11 @@ class Splice(Behaviour):
             or dataclasses.is_dataclass(getattr(value, field.name))
         }
         changes = {name: self._signed(item) for name, item in within.items()}
-        return self._sign(dataclasses.replace(value, **changes) if changes else value)
+        value = dataclasses.replace(value, **changes) if changes else value
+        try:
+            return self._sign(value)
+        except ProtocolError:
+            return value  # what has no name cannot be signed, but said
 
     def _sign(self, value: Any) -> Any:
         session = self.world.plan.session
@@ -193,6 +207,7 @@ class Splice(Behaviour):
                 context = dealing._seal_context(there, place.dealer, place.source)
                 text = self.dice.choice([b"", bytes(32), b"\xff" * len(blobs[seat]), bytes(len(blobs[seat]))])
                 blobs[seat] = sealing.seal(seats[seat].sealing_key, text, context, bytes(32))
+        blobs = [b""] * len(blobs) if self.dice.random() < 0.4 else blobs
         names = tuple(digest("sealed share", blob) for blob in blobs)
         return dataclasses.replace(
             deal, dealing=dataclasses.replace(place, sealed=names), sealed=tuple(blobs)

@@ -51,6 +51,15 @@ def _optional(hint: Any) -> Any:
     return next(option for option in typing.get_args(hint) if option is not types.NoneType)
 
 
+@cache
+def _is_nested(hint: Any) -> bool:
+    """Whether there is more within a value of this type."""
+    plain, _ = unwrapped(hint)
+    if (inner := _optional(plain)) is not None:
+        return _is_nested(inner)
+    return dataclasses.is_dataclass(plain) or typing.get_origin(plain) is tuple
+
+
 def _limits(bounds: tuple[Any, ...]) -> tuple[int, int]:
     for bound in bounds:
         if isinstance(bound, Between):
@@ -122,12 +131,17 @@ class Fragments:
     def _dataclass(self, value: Any, plain: type) -> Any:
         if self.dice.random() < 0.15:
             return self._other(value, plain)
-        names = [field.name for field in dataclasses.fields(plain)]
+        names, hints = [field.name for field in dataclasses.fields(plain)], hints_of(plain)
         if not names:
             return value
+        empty = [n for n in names if isinstance(getattr(value, n), tuple | None) and not getattr(value, n)]
+        if empty and self.dice.random() < 0.25:  # what stands for one another stands side by side
+            name = self.dice.choice(empty)
+            return dataclasses.replace(value, **{name: self.changed(getattr(value, name), hints[name])})
         count = min(len(names), self.dice.choice([1, 1, 1, 2]))
-        hints = hints_of(plain)
-        changes = {n: self.changed(getattr(value, n), hints[n]) for n in self.dice.sample(names, count)}
+        weights = [3 if _is_nested(hints[name]) else 1 for name in names]
+        chosen = dict.fromkeys(self.dice.choices(names, weights, k=count))
+        changes = {name: self.changed(getattr(value, name), hints[name]) for name in chosen}
         return dataclasses.replace(value, **changes)
 
     def _tuple(self, value: tuple[Any, ...], plain: Any) -> tuple[Any, ...]:
