@@ -1,7 +1,7 @@
 """One session that parties leave for good, in a world whose committees share nobody; who stays must open.
 
 Dealings that are late, or held up on their way to the root, arrive after the release and not before; those of
-who left by then are lost, or not, as on any link of it.
+who left by then are lost.
 """
 
 from __future__ import annotations
@@ -66,9 +66,13 @@ class DepartureWorld(World):
             longest = self.scenario.latency_s[1]
             moment = self.scenario.release_s + self.dice.uniform(0, longest)
             self.messages += 1
-            self.at(moment, self._deliver, sender, to, message)
+            self.at(moment, self._arrive, sender, to, message)
         else:
             super()._post(sender, to, message)
+
+    def _arrive(self, sender: PartyId, to: PartyId, message: Deal) -> None:
+        if sender not in self.faults.crashed:
+            self._deliver(sender, to, message)
 
     def _waits(self, sender: PartyId, message: Deal) -> bool:
         from_below = message.certificate is not None and message.certificate.roster.stage != self.plan.root
