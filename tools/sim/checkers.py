@@ -47,7 +47,7 @@ MODERATE_S = 0.1
 """Of latency: tenfold, as slow nodes have it, it leaves the ballots time."""
 WEIGHED_EVERY = 32
 MAX_ITEMS = 350
-"""Things one machine may keep for each seat of each stage: dealings, shares, ballots, early messages."""
+"""Things one machine may keep for each seat of each generation: dealings, shares, ballots, early messages."""
 MAX_DURABLE_ITEMS = 8000
 """And one that remembers what it heard and told, within its quota."""
 
@@ -330,8 +330,12 @@ class BoundedMemory(Checker):
             return []  # weighing costs as much as the session
         wrong = []
         seats = sum(stage.size for stage in self.world.plan.stages)
-        limit = MAX_DURABLE_ITEMS if self.world.scenario.durable else MAX_ITEMS * max(seats, 4)
-        for party, _ in self.honest():
+        for party, machine in self.honest():
+            later = sum(
+                stage.size * machine.succession.latest(index).generation
+                for index, stage in machine.plan.known
+            )
+            limit = MAX_DURABLE_ITEMS if self.world.scenario.durable else MAX_ITEMS * max(seats + later, 4)
             items = weigh(self.world.machines[party])
             if items > limit:
                 wrong.append(f"{self.world.label(party)} keeps {items} things")
