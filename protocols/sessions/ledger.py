@@ -170,9 +170,17 @@ class Ledger:
             self.pledges.setdefault(digest, set()).add(seat)
 
     def awaits_relayed(self, now: float, until: float) -> bool:
-        """Whether an honest member holds what never came here, and may yet hand it on (see `relaying`)."""
+        """Whether an honest member holds what never came here, and may yet hand it on (see `relaying`): it
+        may be of a committee only if one who is lost could have dealt there."""
         latest = max([until, *(since + RELAY_S for since in self.lost_at.values())])
-        return now < latest and any(len(seats) > self.assembly.threshold for seats in self.pledges.values())
+        if now >= latest or all(len(seats) <= self.assembly.threshold for seats in self.pledges.values()):
+            return False
+        return any(
+            dealer in self.lost_at and (self._counted.get(source.child), dealer) not in self.accounts
+            for source in self.assembly.sources
+            if not source.is_devices
+            for dealer in self._dealers(source)
+        )
 
     def with_certificate(self, relayed: Deal) -> Deal:
         """With that of its source, as dealers send it. Raises UnexpectedMessage if it never came here."""

@@ -54,7 +54,7 @@ class Sayings:
         match message:
             case Deal():
                 d = message.dealing
-                return name, d.stage, d.generation, d.source
+                return name, d.dealer, d.stage, d.generation, d.source
             case Proposal():
                 return name, message.roster.stage, message.roster.generation
             case Vote() | HandoverVote() | CheckShares() | OpeningShare() | ResultVote():
