@@ -52,9 +52,9 @@ class Sayings:
     def _slot(self, message):
         name = type(message).__name__
         match message:
-            case Deal():
+            case Deal() if message.sealed:  # the public half alone is of whoever dealt it
                 d = message.dealing
-                return name, d.dealer, d.stage, d.generation, d.source
+                return name, d.stage, d.generation, d.source
             case Proposal():
                 return name, message.roster.stage, message.roster.generation
             case Vote() | HandoverVote() | CheckShares() | OpeningShare() | ResultVote():
