@@ -112,7 +112,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 async def _guarded(handler: Handler, subject: object, request: Request) -> Response:
-    """Turn what a handler raises into an answer. The API's only broad `except`."""
+    """Turn what a handler raises into an answer. Broad, as only a watched job is, too (`events`)."""
     try:
         return await handler(subject, request)
     except MeshError as error:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from nacl.secret import SecretBox
 
+from mesh.data.synced_files import sync_folder, write_synced
+
 
 class DataKeys:
     """The data keys in one folder. `wrapping_key`: 32 bytes derived from the key store."""
@@ -44,22 +46,3 @@ class DataKeys:
                 os.close(descriptor)
         path.unlink(missing_ok=True)
         sync_folder(self.folder)
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """A new file, 0600, synced with its folder."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Names in the folder are durable on return."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,8 +26,9 @@ from pathlib import Path
 
 from nacl.exceptions import CryptoError
 
-from mesh.data.data_keys import DataKeys, sync_folder, write_synced
+from mesh.data.data_keys import DataKeys
 from mesh.data.errors import DataError
+from mesh.data.synced_files import sync_folder, write_synced
 from mesh.data.vault_tables import TABLES
 
 _TAG_BYTES = 8
@@ -225,13 +226,8 @@ class VaultStore:
             self._forget(vault)
 
     def _forget(self, vault: bytes) -> None:
-        for table in (
-            "kept",
-            "votes",
-            "ledger",
-            "learning",
-            "held",
-        ):  # the row last: it says that there is something
+        tables = ("kept", "votes", "ledger", "learning", "held")  # the last says that there is something
+        for table in tables:
             self._db.execute(f"DELETE FROM {table} WHERE vault = ?", (vault,))  # noqa: S608 - fixed names
 
     def ended(self, vault: bytes | None = None, name: str | None = None) -> tuple[EndedRow, ...]:

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mesh.data.synced_files import sync_folder
 from protocols.errors import ConfigError
 
 MAX_SOCKET_PATH_BYTES = 100
@@ -265,7 +266,7 @@ class Home:
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         except OSError as error:
             raise ConfigError(
                 f"{target} cannot be written: {error.strerror}",
@@ -286,13 +287,5 @@ def socket_address(path: Path) -> Iterator[str]:
     descriptor = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}/{path.name}"
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)

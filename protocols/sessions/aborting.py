@@ -37,14 +37,14 @@ much later, and takes part as before meanwhile: all that was said to it is said 
 a generation that a certified sum was handed over to, nobody proposes a roster without it, nor takes one for
 a lack of sites: what is missing are dealings, which come yet, or reach the next rank.
 
+Who knows of a certified roster waits as well, twice as long: what it said after that may have brought others
+to their shares, and those may have opened them. Its own promise would leave the end in doubt, and a few
+seconds more bring the total.
+
 Who gave a ballot is gone. It votes and opens no more, so nobody waits for it: its seat falls vacant, it is
 seated nowhere, and the next rank stands in for it as an adder. Only its own signature does that to it, and
 who breaks the promise is one of t. (A refusal comes at the beginning: the plan of who asks may be of an epoch
 that has just ended for others, and a session may well open without them.)
-
-Who knows of a certified roster waits as well, twice as long: what it said after that may have brought others
-to their shares, and those may have opened them. Its own promise would leave the end in doubt, and a few
-seconds more bring the total.
 
 Every session ends. Time runs out at total_ms, once. Who waits for news waits in a life of its node for 2
 RETELL_S at most, a part of INITIATOR_PATIENCE_S; then it closes. INITIATOR_PATIENCE_S after its time ran out

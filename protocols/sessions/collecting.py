@@ -90,7 +90,7 @@ class Member:
         self.lost = lost
         effects = [*self._try_checks(), *self._try_vote()]
         if self.certificate is None:
-            effects += self._relay.hand_on(after, lost)
+            effects += self._relay.hand_on(after, lost & self.absent)  # not who is passed over only
         if before == after or after is None or self.erased:
             return effects
         if self.certificate is not None:

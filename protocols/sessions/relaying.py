@@ -4,7 +4,8 @@ An adder that is lost takes the dealings with it. Who dealt deals again to the n
 meanwhile does not; and a committee's sum counts only with 2t+1 of its dealings, which may be all there were.
 Members hold their shares of them, and tell so by digest; so each also sends the signed public half, a `Deal`
 that seals nothing, of what came from another adder and whose dealer it sees lost. The adder lists it once a
-quorum holds it, as any other; it waits RELAY_S for it where more than t members hold what it does not know.
+quorum holds it, as any other; it waits RELAY_S for it where more than t members hold what it does not know,
+and somebody is lost whose dealing of a committee's sum is not here.
 Only dealings of committees are kept for that, at most n for each sum: a device that left may be missed.
 
 Privacy and soundness: the adder before saw the same bytes, which the dealer signed, and nothing sealed moves.

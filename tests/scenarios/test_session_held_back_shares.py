@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from protocols.arithmetic import field
 from protocols.sessions import events
 from protocols.sessions.abort_messages import AbortVote
 from protocols.sessions.aborting import audience, refusal
@@ -20,6 +18,8 @@ from protocols.sessions.messages import (
 )
 from protocols.sessions.rootwork import RETELL_S
 from tests.scenarios.generations_pump import ScriptedCrashPump, make_session
+from tests.scenarios.test_session_handover import kill_when, root_certified
+from tests.scenarios.test_session_late_news import check_total
 from tools.sim.stand_ins import fast_crypto
 
 BACK = 106.0
@@ -31,22 +31,9 @@ def _stand_ins():
         yield
 
 
-def check_total(pump, inputs):
-    expected = field.total(np.stack(list(inputs.values())))
-    for outcome in pump.outcomes().values():
-        assert isinstance(outcome, events.Opened), outcome
-        assert np.array_equal(outcome.total, expected)
-
-
 def kill_once_certified(pump, victim):
     """As soon as the root's final roster is under way."""
-
-    def look(sender, to, message):
-        certified = isinstance(message, Certificate) and message.roster.stage == pump.plan.root
-        if certified and not message.roster.is_interim and victim not in pump.dead:
-            pump.kill(victim)
-
-    pump.hooks.append(look)
+    kill_when(pump, root_certified(pump), [victim])
 
 
 def come_back(pump, party):

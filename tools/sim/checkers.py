@@ -207,20 +207,26 @@ class FewShares(Checker):
 class HonestBlameless(Checker):
     """Nobody honest is named, with proof or without, nor blamed for a message that it really sent.
 
-    But one that was out of reach may be said not to have shown what it was asked for.
+    But one that was out of reach of who asked may be said not to have shown what it was asked for.
     """
 
     name = "honest blameless"
 
-    def event(self, _party: PartyId, event: object) -> list[str]:
-        silent = (
-            isinstance(event, events.Named) and event.fault.startswith("did not show") and not event.proven
-        )
-        if silent and not self.world.scenario.clean:
+    def event(self, party: PartyId, event: object) -> list[str]:
+        if not isinstance(event, events.Named):
             return []
-        if isinstance(event, events.Named) and self.world.is_honest(event.party, even_if_crashed=True):
+        silent = event.fault.startswith("did not show") and not event.proven
+        if silent and (self._was_away(event.party) or self._was_away(party)):
+            return []
+        if self.world.is_honest(event.party, even_if_crashed=True):
             return [f"{self.world.label(event.party)} is honest but was named: {event.fault}"]
         return []
+
+    def _was_away(self, party: PartyId) -> bool:
+        """Whether links to it failed, or it was slow, at some time."""
+        scenario, index = self.world.scenario, self.world.index[party]
+        crashed = any(crash.index == index for crash in scenario.crashes)
+        return bool(scenario.loss or scenario.cuts or crashed or index in scenario.slow)
 
     def refused(self, _sender: PartyId, _to: PartyId, error: ProtocolError) -> list[str]:
         blamed = getattr(error, "blame", None) if isinstance(error, MalformedMessage) else None
