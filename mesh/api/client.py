@@ -149,6 +149,10 @@ class Client:
         """Vaults of this node, and those it holds shares of."""
         return self._list(shapes.VaultInfo, "/v1/vaults", "vaults")
 
+    def erased(self) -> tuple[shapes.VaultInfo, ...]:
+        """Vaults of this node that every holder erased, each with its signed word."""
+        return self._list(shapes.VaultInfo, "/v1/vaults/erased", "vaults")
+
     def unshare(self, name: str) -> shapes.VaultInfo:
         """Have a vault erased."""
         return decode(shapes.VaultInfo, self.call("DELETE", f"/v1/vaults/{quote(name, safe='')}"))

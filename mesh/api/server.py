@@ -5,7 +5,7 @@
     GET|DELETE /v1/data/NAME · GET|POST /v1/data/NAME/policy · POST /v1/policy/test
     POST /v1/inference /v1/inference/plan · GET /v1/programs /v1/programs/DIGEST
     POST /v1/train · GET /v1/models /v1/models/ID · /v1/models/ID/weights (octet-stream)
-    GET|POST /v1/vaults · DELETE /v1/vaults/NAME
+    GET|POST /v1/vaults · GET /v1/vaults/erased · DELETE /v1/vaults/NAME
     GET  /v1/jobs/ID /v1/jobs/ID/result /v1/jobs/ID/log · /v1/jobs/ID/events (text/event-stream)
     GET  /v1/jobs/ID/vectors/NUMBER (octet-stream: an NPY file)
 
@@ -276,6 +276,10 @@ async def _shared(service: NodeService, _: Request) -> Response:
     return _shapes("vaults", await service.shared())
 
 
+async def _erased(service: NodeService, _: Request) -> Response:
+    return await _thread(_shapes, "vaults", await service.erased())
+
+
 async def _unshare(service: NodeService, request: Request) -> Response:
     return _shape(await service.unshare(request.path_params["name"]))
 
@@ -336,6 +340,7 @@ _NODE_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/models/{id}", _model),
     ("GET", "/v1/models/{id}/weights", _weights),
     ("GET", "/v1/vaults", _shared),
+    ("GET", "/v1/vaults/erased", _erased),
     ("POST", "/v1/vaults", _share),
     ("DELETE", "/v1/vaults/{name}", _unshare),
     ("GET", "/v1/jobs", _jobs),

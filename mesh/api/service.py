@@ -103,6 +103,9 @@ class NodeService(Protocol):
     async def shared(self) -> Sequence[VaultInfo]:
         """Vaults that this node deposited, and those it holds shares of."""
 
+    async def erased(self) -> Sequence[VaultInfo]:
+        """Vaults of ours that every holder erased, with what each signed."""
+
     async def unshare(self, name: str) -> VaultInfo:
         """Have a vault of ours erased; who confirmed so far. Raises LocalMisuse C-404."""
 

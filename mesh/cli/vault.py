@@ -65,12 +65,31 @@ def share(
         f"✓ {answer.name}: {len(answer.holders)} holders ({', '.join(one.name for one in answer.holders)}), "
         f"{threshold} of them together learn nothing, {threshold + 1} could read it\n"
         f"  answers {allow} to {requesters}, {alone}\n"
-        f"Next: coppice jobs submit mean vault:{answer.name}.{column} --watch",
+        + "".join(f"  ! {warning}\n" for warning in answer.warnings)
+        + f"Next: coppice jobs submit mean vault:{answer.name}.{column} --watch",
     )
 
 
-def shared(*, common: Common = COMMON) -> None:
+def shared(
+    *,
+    erased: Annotated[
+        bool,
+        Parameter(
+            help="Those that every holder erased, and when; their signatures with --json.", negative=""
+        ),
+    ] = False,
+    common: Common = COMMON,
+) -> None:
     """List the vaults of this node and those it holds fragments of."""
+    if erased:
+        gone = common.client.erased()
+        lines = [
+            (item.name, item.vault[:8], one.name, _when(one.erased_at))
+            for item in gone
+            for one in item.holders
+        ]
+        common.output.show_all("vaults", gone, table(("NAME", "VAULT", "CONFIRMED BY", "ERASED"), lines))
+        return
     answer = common.client.shared()
     rows = [
         (

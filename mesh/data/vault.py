@@ -1,6 +1,6 @@
 """Fragments of other people's vaults at rest, and what this node deposited itself.
 
-    vaults/vaults.db          terms, standings, ledger of readings, tombstones, orders, confirmations
+    vaults/vaults.db          terms, standings, ledger of readings, tombstones, orders, receipts
     vaults/keys/V-G-O         the data key of one fragment (vault, generation, origin), wrapped
     vaults/fragments/V-G-O    the fragment, XSalsa20-Poly1305 under its data key
 
@@ -32,6 +32,7 @@ from mesh.data.synced_files import sync_folder, write_synced
 from mesh.data.vault_tables import TABLES
 
 _TAG_BYTES = 8
+MAX_RECEIPTS = 256
 MAX_ENDED = 4096
 """Of each reason: orders about vaults that never stood here push out none about those that did."""
 
@@ -330,10 +331,23 @@ class VaultStore:
         )
         return tuple(OwnRow(*row) for row in rows)
 
-    def forget_own(self, vault: bytes) -> None:
-        """Forget a deposit of ours: everybody confirmed, or it never came about."""
+    def finish_own(self, vault: bytes) -> None:
+        """Everybody confirmed: what they signed is kept, of the last MAX_RECEIPTS vaults that had a name."""
+        self._run(
+            "INSERT OR REPLACE INTO receipts (vault, name, source, since, standing, proof) "
+            "SELECT * FROM own WHERE vault = ? AND name <> ''",
+            vault,
+        )
         self._run("DELETE FROM own WHERE vault = ?", vault)
-        self._run("DELETE FROM confirmed WHERE vault = ?", vault)
+        self._run("DELETE FROM receipts WHERE entry <= (SELECT max(entry) FROM receipts) - ?", MAX_RECEIPTS)
+        kept = "(SELECT vault FROM own UNION SELECT vault FROM receipts)"
+        self._run(f"DELETE FROM confirmed WHERE vault NOT IN {kept}")  # noqa: S608 - fixed names
+
+    def receipts(self) -> tuple[OwnRow, ...]:
+        """Vaults of ours that everybody erased, in the order in which that came to pass."""
+        columns = "vault, name, source, since, standing, proof"
+        rows = self._db.execute(f"SELECT {columns} FROM receipts ORDER BY entry")  # noqa: S608 - fixed names
+        return tuple(OwnRow(*row) for row in rows)
 
     def confirm(self, vault: bytes, party: bytes, body: bytes) -> None:
         """A holder's signed word that it erased its fragment."""

@@ -302,7 +302,11 @@ class MemberService:
 
     async def unshare(self, name: str) -> VaultInfo:
         """Have a vault of ours erased."""
-        return await self._node.vaults.unshare(name)
+        return await self._node.vaults.erasing.unshare(name)
+
+    async def erased(self) -> Sequence[VaultInfo]:
+        """Vaults of ours that every holder erased."""
+        return await self._node.vaults.erasing.over()
 
     async def jobs(self) -> Sequence[JobInfo]:
         """Newest first."""

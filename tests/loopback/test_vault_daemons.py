@@ -19,6 +19,8 @@ import pytest
 from mesh.api.outcome import RemoteError
 from mesh.api.shapes import JobSpec, QuerySpec, ShareSpec
 from mesh.runtime.demo.local_mesh import LocalMesh, Peer
+from protocols.vault.messages import VaultErased, is_erased
+from protocols.wire import codec
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"v{number}" for number in range(1, 8)]
@@ -174,12 +176,24 @@ def test_deleted_with_confirmations_and_a_job_afterwards_is_refused(local: Local
     with pytest.raises(RemoteError) as caught:
         owner.client.unshare("cardio")
     assert caught.value.code == "C-404"
+    code, told = command(owner, "data", "shared", "--erased")
+    assert code == 0, told
+    (gone,) = told["vaults"]
+    assert (gone["name"], gone["state"]) == ("cardio", "erased")
+    assert {one["name"] for one in gone["holders"]} >= set(names)
+    words = [codec.decode(VaultErased, bytes.fromhex(one["receipt"])) for one in gone["holders"]]
+    assert all(is_erased(word) and word.vault.hex() == gone["vault"] for word in words)
+    assert {word.party.hex() for word in words} == {one["party"] for one in gone["holders"]}
 
 
 def test_a_vault_that_is_past_its_date_is_erased(local: LocalMesh) -> None:
     owner = local.peers["v1"]
     soon = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() + 4))
-    made = owner.client.share(ShareSpec(str(local.folder / "cardio.csv"), "short", expires=soon))
+    asked = ("any-member", "v2", "nobody-of-that-name")
+    made = owner.client.share(
+        ShareSpec(str(local.folder / "cardio.csv"), "short", expires=soon, requesters=asked)
+    )
+    assert [word.split("'")[1] for word in made.warnings] == ["nobody-of-that-name"]
     names = [one.name for one in made.holders]
     assert mean_of_short(local, names).result is not None
     time.sleep(max(0.0, made.expires_at - time.time()) + 0.1)  # the date itself is what is waited for

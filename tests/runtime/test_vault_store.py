@@ -144,8 +144,10 @@ def test_ledger_votes_and_own_vaults_survive_a_restart(tmp_path: Path) -> None:
     again.drop(VAULT)
     assert again.held() == again.uses(VAULT) == ()
     assert again.learning() == {}
-    again.forget_own(VAULT)
+    again.finish_own(VAULT)
     assert again.own() == ()
+    assert [row.name for row in again.receipts()] == ["cardio"]
+    assert again.confirmed(VAULT) == {b"p" * 32: b"word"}
 
 
 def test_a_fragment_of_a_failed_round_is_not_taken_for_the_certified_one(tmp_path: Path) -> None:

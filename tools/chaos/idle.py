@@ -38,7 +38,7 @@ def settings() -> Mapping[str, object]:
 def measure(ground: Ground, seconds: float) -> list[Cost]:
     """Costs of all running peers over `seconds`, after the mesh formed."""
     peers = ground.mesh.running
-    before = {peer.name: _cpu_s(peer.pid) for peer in peers}
+    before = {peer.name: cpu_s(peer.pid) for peer in peers}
     began = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - began
@@ -48,7 +48,7 @@ def measure(ground: Ground, seconds: float) -> list[Cost]:
             peer.client.status().links,
             memory_mb(peer.pid, "Rss"),
             memory_mb(peer.pid, "Pss"),
-            round(100 * (_cpu_s(peer.pid) - before[peer.name]) / passed, 2),
+            round(100 * (cpu_s(peer.pid) - before[peer.name]) / passed, 2),
         )
         for peer in peers
     ]
@@ -62,6 +62,7 @@ def memory_mb(pid: int, kind: str) -> float:
     return 0.0
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """CPU time a process has taken so far, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

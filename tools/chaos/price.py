@@ -6,7 +6,7 @@ once) or by SIGSTOP (they see it after detect_s of silence).
 
 What it is made of: no timer. The next adder is told all again, the root's members reshare to a substitute.
 All peers share the machine's cores, so what counts is how much work that is for all of them together, and a
-round beside any other load is dear.
+round beside any other load is dear. So each begins when the mesh has come to rest from the one before.
 
 Rounds in which nobody is hit are told in the same way: by how much they differ among themselves is what the
 machine adds to the others.
@@ -27,6 +27,7 @@ from mesh.config import resolve
 from mesh.runtime.demo.local_mesh import POLL_S, Peer
 from protocols.errors import MeshError
 from tools.chaos.ground import COLUMNS, STATISTICS, Ground
+from tools.chaos.idle import cpu_s
 from tools.chaos.loop import FORM_S, HANG_S
 
 ROLES = ("nobody", "sub-aggregator", "committee member")
@@ -37,6 +38,8 @@ DEAR_S = 0.8
 """Rounds that cost more than this are told step by step."""
 LONGER_S = 1.5
 """A stopped peer stays stopped this much beyond detection."""
+REST_LOOK_S, REST_CPU, REST_S = 0.5, 0.25, 15.0
+"""A mesh is at rest when all its peers together take less than REST_CPU of a core for REST_LOOK_S."""
 
 
 def measure(ground: Ground, runs: int, seed: int, *, pauses: bool) -> dict[str, object]:
@@ -62,6 +65,7 @@ def measure(ground: Ground, runs: int, seed: int, *, pauses: bool) -> dict[str, 
             if not peer.pid:
                 ground.mesh.restart(peer.name)
         ground.mesh.wait_formed(FORM_S)
+        _rest(ground)
     return {"verdicts": dict(verdicts), "detect_s": detect_s, **_prices(seconds, detect_s)}
 
 
@@ -78,6 +82,17 @@ def _prices(seconds: dict[str, list[float]], detect_s: float) -> dict[str, objec
             "beyond_detection_longest_s": round(beyond[-1], 3),
         }
     return found
+
+
+def _rest(ground: Ground) -> None:
+    """Wait, but not for ever, until what a restart made the peers do is done: no part of the next round."""
+    give_up = time.monotonic() + REST_S
+    pids = [peer.pid for peer in ground.mesh.running]
+    while time.monotonic() < give_up:
+        before, began = sum(map(cpu_s, pids)), time.monotonic()
+        time.sleep(REST_LOOK_S)
+        if sum(map(cpu_s, pids)) - before < REST_CPU * (time.monotonic() - began):
+            return
 
 
 def _round(

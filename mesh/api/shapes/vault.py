@@ -35,12 +35,17 @@ class ShareSpec:
 
 @dataclass(frozen=True, slots=True)
 class HolderInfo:
-    """One holder of a vault. `state`: holds, silent, away, erased, replaced."""
+    """One holder of a vault. `state`: holds, silent, away, erased, replaced.
+
+    `erased_at`: by its own clock, seconds since 1970. `receipt`: its signed `VaultErased`, CBOR in hex.
+    """
 
     name: str
     party: str
     state: str
     note: str = ""
+    erased_at: float | None = None
+    receipt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

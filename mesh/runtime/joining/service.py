@@ -178,6 +178,10 @@ class SwitchingService:
         """See MemberService."""
         return await self._ready().unshare(name)
 
+    async def erased(self) -> Sequence[VaultInfo]:
+        """See MemberService."""
+        return await self._ready().erased()
+
     async def jobs(self) -> Sequence[JobInfo]:
         """See MemberService."""
         return await self._ready().jobs()

@@ -9,8 +9,10 @@ from mesh.data.vault import HeldRow, OwnRow
 from mesh.overlay.view import View
 from mesh.runtime.vaults.finder import Facts
 from protocols.identifiers import PartyId
+from protocols.vault.messages import VaultErased
 from protocols.vault.standing import Standing
 from protocols.vault.terms import columns
+from protocols.wire import codec
 
 
 def of_own(
@@ -21,14 +23,15 @@ def of_own(
     silent: Mapping[PartyId, str],
     facts: Facts | None = None,
 ) -> VaultInfo:
-    """A vault of ours: `confirmed` maps parties to their word that they erased it."""
+    """A vault of ours: `confirmed` maps parties to their signed word that they erased it."""
     erasing = row.proof is not None
     places = []
     for party in standing.everyone if erasing else standing.members:
         state, note = "holds", silent.get(party, "")
         if party in confirmed:
-            state = "erased"
-        elif note:
+            places.append(_erased(view.name(party), party, confirmed[party]))
+            continue
+        if note:
             state = "silent"
         elif not view.is_alive(party):
             state = "away"
@@ -40,6 +43,11 @@ def of_own(
         state = "expired"
     renewed, uses = (facts.renewed, facts.uses) if facts else (None, None)
     return _info(view, standing, "owner", state, row.since, renewed, uses, tuple(places))
+
+
+def _erased(name: str, party: PartyId, receipt: bytes) -> HolderInfo:
+    at = float(codec.decode(VaultErased, receipt).erased_s)
+    return HolderInfo(name, party.hex(), "erased", erased_at=at, receipt=receipt.hex())
 
 
 def of_held(view: View, row: HeldRow, standing: Standing, uses: int) -> VaultInfo:

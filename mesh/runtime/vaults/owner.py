@@ -26,6 +26,7 @@ from protocols.identifiers import Digest, PartyId
 from protocols.sessions.plan import MAX_LENGTH, Job, Query, Seat
 from protocols.statistics import names
 from protocols.statistics import registry as statistics
+from protocols.vault.consent import ANY_MEMBER
 from protocols.vault.terms import MAX_HOLDERS, Consent, Terms
 
 ANSWERS = ("count", "sum", "mean", "variance", "stddev", "histogram")
@@ -110,6 +111,14 @@ def terms_of(
             raise ConfigError(f"{spec.expires} is past", code="C-651", fix="choose a later date")
     rules = Consent(tuple(spec.allow), tuple(spec.requesters), spec.min_sites, spec.max_uses, expires)
     return Terms(mesh, owner, spec.name, os.urandom(32), int(now), slots, seats, spec.threshold, rules)
+
+
+def strangers(spec: ShareSpec, view: View) -> tuple[str, ...]:
+    """A sentence for each requester that is nobody here now: a name may be misspelt, or join later."""
+    known = {ANY_MEMBER} | {name for m in view.members for name in (m.certificate.name, m.party.hex())}
+    return tuple(
+        f"nobody here is called {one!r} now: see coppice peers" for one in spec.requesters if one not in known
+    )
 
 
 def choose(

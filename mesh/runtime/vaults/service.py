@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from mesh.runtime.vaults import infos
 from mesh.runtime.vaults import owner as vault_owner
 from mesh.runtime.vaults.allowance import Allowance
 from mesh.runtime.vaults.answering import Answering
+from mesh.runtime.vaults.erasing import Erasing
 from mesh.runtime.vaults.finder import Finder
 from mesh.runtime.vaults.holder import Holder
 from mesh.runtime.vaults.joints import Joints
@@ -57,7 +59,6 @@ from protocols.vault.messages import (
     VaultShare,
     VaultUses,
     VaultUsesAsk,
-    is_erased,
     order,
 )
 from protocols.vault.reading import Reader, ReadingFailed, ReadingOpened
@@ -76,7 +77,6 @@ log = structlog.get_logger("coppice.vault")
 MAX_WAITING = 1024
 MAX_WAITING_OF_ONE = 96
 TICK_S = 30.0
-CONFIRM_S = 3.0
 FLUSH_S = 1.0
 
 VAULT_MAIL: tuple[type, ...] = (*VAULT_MESSAGES, *RENEWAL_MESSAGES, VaultMissed, VaultRemains, VaultJoint)
@@ -123,9 +123,9 @@ class Vaults:
         self.joints = Joints(self.me, self._mesh, self._answering, self.view, allowance)
         self._talks: dict[Digest, Talk[object]] = {}
         self.finder = Finder(self.me, self._mesh, self.post, self._links, self.view)
+        self.erasing = Erasing(self.keys, self.holder, self.finder, self.post, self._links, self.view)
         self._depositing: set[Digest] = set()
         self._queue: Counter[PartyId] = Counter()
-        self._erasing: dict[Digest, trio.Event] = {}
         self._send, self._mail = trio.open_memory_channel[tuple[PartyId, object]](MAX_WAITING)
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -218,7 +218,7 @@ class Vaults:
             case None:
                 await holder.linked(sender)
                 await self._keeper.standings.linked(sender)
-                await self._orders_for(sender)
+                await self.erasing.tell(sender, but=self._depositing)
             case VaultOffer():
                 await holder.on_offer(sender, message)
             case VaultReceipt():
@@ -236,7 +236,7 @@ class Vaults:
             case VaultOrder():
                 await holder.on_order(sender, message)
             case VaultErased():
-                await self._on_erased(sender, message)
+                await self.erasing.on_erased(sender, message)
             case Standing():
                 await self._keeper.standings.on_standing(sender, message)
             case VaultJoint():
@@ -301,62 +301,8 @@ class Vaults:
         await self._postman.flush(FLUSH_S)
         log.info("vault deposited", vault=terms.vault.short(), name=terms.name, holders=len(terms.seats))
         row = (await self.holder.stored(self.store.own, None, bytes(terms.vault)))[0]
-        return infos.of_own(self.view(), row, outcome.standing, {}, dict(outcome.silent))
-
-    async def unshare(self, name: str) -> VaultInfo:
-        """Have a vault erased; the answer tells who confirmed so far. Raises LocalMisuse C-404."""
-        rows = await self.holder.stored(self.store.own, name)
-        if not rows:
-            raise vault_owner.unknown(name)
-        row = rows[0]
-        standing, _ = await self.finder.newest(codec.decode(Standing, row.standing))
-        message = codec.decode(VaultOrder, row.proof) if row.proof else None
-        message = message or order(self.keys.signing_seed, standing.terms)
-        row = OwnRow(
-            row.vault, row.name, row.source, row.since, codec.encode(standing), codec.encode(message)
-        )
-        await self.holder.stored(self.store.put_own, row)
-        vault = standing.vault
-        self.post(standing.everyone, message)
-        reachable = set(standing.everyone) & self._links()
-        with trio.move_on_after(CONFIRM_S):
-            while True:
-                event = self._erasing[vault] = trio.Event()
-                if reachable <= set(await self.holder.stored(self.store.confirmed, row.vault)):
-                    break
-                await event.wait()
-        self._erasing.pop(vault, None)
-        return await self._finished(row, standing)
-
-    async def _finished(self, row: OwnRow, standing: Standing) -> VaultInfo:
-        """What stands of a vault that is being erased; forgotten once everybody confirmed."""
-        confirmed = await self.holder.stored(self.store.confirmed, row.vault)
-        if set(standing.everyone) <= set(confirmed):
-            await self.holder.stored(self.store.forget_own, row.vault)
-        return infos.of_own(self.view(), row, standing, confirmed, {})
-
-    async def _on_erased(self, sender: PartyId, message: VaultErased) -> None:
-        rows = await self.holder.stored(self.store.own, None, bytes(message.vault))
-        if not rows or message.party != sender or not is_erased(message):
-            raise UnexpectedMessage("a confirmation that nobody waits for, or a forged one")
-        await self.holder.stored(
-            self.store.confirm, bytes(message.vault), bytes(message.party), codec.encode(message)
-        )
-        log.info("vault erased by", vault=message.vault.short(), holder=self.view().name(message.party))
-        if message.vault in self._erasing:
-            self._erasing.pop(message.vault).set()
-        elif rows[0].proof is not None:
-            await self._finished(rows[0], codec.decode(Standing, rows[0].standing))
-
-    async def _orders_for(self, peer: PartyId) -> None:
-        """Holders that were away when we ordered a vault erased."""
-        for row in await self.holder.stored(self.store.own):
-            if row.proof is None or Digest(row.vault) in self._depositing:
-                continue
-            if peer not in codec.decode(Standing, row.standing).everyone:
-                continue
-            if peer not in await self.holder.stored(self.store.confirmed, row.vault):
-                self.post((peer,), codec.decode(VaultOrder, row.proof))
+        told = infos.of_own(self.view(), row, outcome.standing, {}, dict(outcome.silent))
+        return replace(told, warnings=vault_owner.strangers(spec, self.view()))
 
     async def shared(self) -> list[VaultInfo]:
         """Vaults that we deposited, as their holders know them now, and those that we hold shares of."""
