@@ -42,7 +42,7 @@ from mesh.overlay.epoch_record import (
 from mesh.overlay.sortition import ranked
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId
-from protocols.machine import Broadcast, Effect, Persist
+from protocols.machine import Broadcast, Effect, Persist, Send
 from protocols.wire.bounds import AtMost, Signature
 from protocols.wire.envelope import check_statement, sign_statement
 
@@ -182,6 +182,19 @@ class Agreement:
             del self._ballots[key]
         for round_ in [r for r in self._proposals if r < self.round - ROUNDS_AHEAD]:
             del self._proposals[round_]
+
+    def retold(self, peer: PartyId) -> list[Effect]:
+        """What we said of this round, for a member that may have been away: it was told once."""
+        if not self.is_member or peer not in self._members:
+            return []
+        said: list[object] = [self._lock] if self._lock is not None else []
+        if self.proposer(self.round) == self._me and self.round in self._proposals:
+            said.append(self._proposals[self.round])
+        ours = (self._ballots.get((final, self.round), {}).get(self._me) for final in (False, True))
+        said += [ballot for ballot in ours if ballot is not None]
+        if self._wishes.get(self._me, 0) > 0:
+            said.append(Wish(self._head.epoch + 1, self._wishes[self._me]))
+        return [Send(peer, message) for message in said]
 
     def has_proposal(self) -> bool:
         """Whether the current round has one."""

@@ -4,7 +4,9 @@ A record for the next epoch exists only where both meet: an intent announced by 
 electorate, and the opened total of a session whose plan carries that intent's nonce.
 
 Of each member only the first session that opened counts, else it could run them until it liked a beacon and
-propose that one.
+propose that one. So a beacon stays the beacon of the next record, though a gateway that its intent left out
+comes back before a quorum voted: the record then gets that gateway as well. Only members of G_e are added so:
+their keys are older than the beacon, nobody can have chosen them for it.
 
 Invariant: at most INTENTS_A_MEMBER intents and one opened session a member; the first opened comes first.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mesh.overlay.electorate import is_widened
 from mesh.overlay.epoch_record import EpochIntent, EpochRecord, check_intent
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
@@ -71,5 +74,6 @@ class BeaconLedger:
         return next(iter(self._records.values()), None)
 
     def knows(self, record: EpochRecord) -> bool:
-        """Whether this record's beacon was seen to open here."""
-        return self._records.get(record.digest) == record
+        """Whether this record's beacon was seen to open here, for its gateways but for some of G_e."""
+        known = self._records.values()
+        return any(base.beacon == record.beacon and is_widened(record, base, self._head) for base in known)

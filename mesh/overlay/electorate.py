@@ -5,6 +5,8 @@ Invariant: an electorate holds certified gateways only, at most MAX_GATEWAYS.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mesh.overlay.epoch_record import MAX_GATEWAYS, MIN_SESSION_GATEWAYS, EpochRecord
 from mesh.overlay.sortition import ranked
 from mesh.overlay.view import View
@@ -17,6 +19,22 @@ def next_gateways(head: EpochRecord, view: View) -> tuple[PartyId, ...]:
     if len(alive) <= MAX_GATEWAYS:
         return alive
     return tuple(sorted(ranked(head, "electorate", alive)[:MAX_GATEWAYS]))
+
+
+def widened(record: EpochRecord, head: EpochRecord, view: View) -> EpochRecord:
+    """The record with those of G_e that are alive and that its intent left out: they came back since."""
+    back = set(head.gateways) & set(view.alive_gateways)
+    gateways = tuple(sorted({*record.gateways, *back}))
+    if len(gateways) > MAX_GATEWAYS:
+        return record
+    return replace(record, intent=replace(record.intent, gateways=gateways))
+
+
+def is_widened(record: EpochRecord, base: EpochRecord, head: EpochRecord) -> bool:
+    """Whether `record` is `base`, but for more members of G_e."""
+    more = set(record.gateways) - set(base.gateways)
+    same = replace(record, intent=replace(record.intent, gateways=base.gateways)) == base
+    return same and set(base.gateways) <= set(record.gateways) and more <= set(head.gateways)
 
 
 def can_run_beacon(head: EpochRecord, view: View) -> bool:

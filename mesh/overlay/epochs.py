@@ -11,7 +11,11 @@ An epoch is due to end when `epoch_s` has passed, when the alive gateways have d
 The beacon is the digest of a total that dealers fixed (by certificate) before anybody could know it, so
 withholding changes nothing; a proposer who dislikes a beacon can only fail to propose it, and the next
 one proposes the same. The intent (who is in G_{e+1}) is bound into the session's plan before it runs,
-so nobody can add gateways with keys chosen for the beacon.
+so nobody can add gateways with keys chosen for the beacon; members of G_e that came back may be added later
+(see `beacon_ledger`).
+
+Rounds are left at once when the reason goes and nobody is bound; the next reason begins with the next round,
+as many have spent their vote in this one.
 
 Invariants: the head only moves to a certified successor; of one height we vote as agreement allows.
 """
@@ -27,6 +31,7 @@ from mesh.overlay.agreement import Agreement, Ballot, BallotCast, Candidate, Loc
 from mesh.overlay.beacon_ledger import BeaconLedger
 from mesh.overlay.certificate import MeshIdentity
 from mesh.overlay.claims import ClaimBook, Claims
+from mesh.overlay.due import Due
 from mesh.overlay.epoch_messages import (
     EpochChanged,
     EpochHead,
@@ -95,13 +100,11 @@ class EpochKeeper:
 
     def _set_head(self, head: EpochRecord, now: float) -> None:
         self._head = head
-        self._since_s = now
-        self._wanted = head.gateways
-        self._differs_s = math.inf
-        self._changed_s = math.inf
+        self._due = Due(head, self._profile, now)
         self._round_ends_s = math.inf
         self._asked_round = self._hopeless_round = -1
         self._timed_round = 0
+        self._left_round = -1
         self._agreement = Agreement(head, self.me, self._identity_seed)
         self._beacons = BeaconLedger(head)
         self._claims = ClaimBook(head)
@@ -139,13 +142,13 @@ class EpochKeeper:
 
     def start(self, now: float, view: View) -> list[Effect]:
         """Begin: claim our rank in the current epoch."""
-        self._since_s = now
+        self._due.since_s = now
         self._next_sync_s = now + self._profile.sync_s
         return self._claim(view) + self.tick(now, view)
 
     def link_up(self, peer: PartyId) -> list[Effect]:
         """Compare heads with a new neighbour at once."""
-        return [Send(peer, self._my_head())]
+        return [Send(peer, self._my_head()), *self._agreement.retold(peer)]
 
     def beacon_opened(self, now: float, view: View, plan: Plan, total: Sequence[int]) -> list[Effect]:
         """A beacon session of the current epoch ended here with this total (checked by the session)."""
@@ -184,8 +187,8 @@ class EpochKeeper:
         """`deadline` has passed, or the view changed."""
         effects: list[Effect] = []
         self._ticked_s = now
-        self._watch(now, view)
-        if self._acts and (self._in_rounds or now >= self._due_s):
+        self._due.watch(now, electorate.next_gateways(self._head, view))
+        if self._acts and (self._in_rounds or now >= self._due.at):
             effects += self._extend(now, view)
         if now >= self._next_sync_s:
             self._next_sync_s = now + self._profile.sync_s
@@ -197,7 +200,7 @@ class EpochKeeper:
         """When `tick` is wanted next; call it also when the view changes."""
         if not self._acts:
             return self._next_sync_s
-        due = self._round_ends_s if self._in_rounds else self._due_s
+        due = self._round_ends_s if self._in_rounds else self._due.at
         return min(max(due, self._ticked_s + LEAST_PAUSE_S), self._next_sync_s)
 
     # When and what.
@@ -208,24 +211,6 @@ class EpochKeeper:
         if len(self._head.gateways) < MIN_SESSION_GATEWAYS:
             return self._operator_seed is not None
         return self._agreement.is_member
-
-    def _watch(self, now: float, view: View) -> None:
-        """Since when the alive gateways differ from G_e, and since when they are those they are."""
-        wanted = electorate.next_gateways(self._head, view)
-        if wanted == self._head.gateways:
-            self._differs_s = self._changed_s = math.inf
-        elif wanted != self._wanted:
-            self._differs_s, self._changed_s = min(self._differs_s, now), now
-        self._wanted = wanted
-
-    @property
-    def _due_s(self) -> float:
-        settle_s = self._profile.settle_s
-        settled_s = min(self._changed_s + settle_s, self._differs_s + 5 * settle_s)
-        due = min(self._since_s + self._profile.epoch_s, max(settled_s, self._since_s + settle_s))
-        if self._head.session == NO_SESSION and len(self._head.gateways) >= MIN_SESSION_GATEWAYS:
-            due = min(due, self._since_s + settle_s)
-        return due
 
     @property
     def _steady_s(self) -> float:
@@ -238,10 +223,13 @@ class EpochKeeper:
         if not self._in_rounds:
             self._start_round(now, view)
         effects: list[Effect] = []
-        if now >= self._round_ends_s or self._is_hopeless(view):
-            if now < self._due_s and self._agreement.must_propose is None:
-                self._round_ends_s = math.inf  # what made it due is over, and nobody is bound yet
-                return []
+        is_past = now >= self._round_ends_s or self._is_hopeless(view)
+        is_over = now < self._due.at and (is_past or not self._due.is_disturbed)
+        if is_over and self._agreement.must_propose is None:
+            self._round_ends_s = math.inf  # what made it due is over, and nobody is bound yet
+            self._left_round = self._agreement.round
+            return []
+        if is_past:
             effects = self._agreement.want_next(view.is_alive, electorate.helpers(self._head, view))
             self._round_ends_s = now + self._profile.round_s / 2
             self._hopeless_round = self._agreement.round
@@ -270,7 +258,8 @@ class EpochKeeper:
     def _start_round(self, now: float, view: View) -> None:
         self._timed_round = self._agreement.round
         length_s = self._profile.round_s * (1 + min(self._timed_round, 8) / 2)
-        self._round_ends_s = now + (0 if self._is_hopeless(view) else length_s)
+        is_over = self._timed_round == self._left_round or self._is_hopeless(view)
+        self._round_ends_s = now + (0 if is_over else length_s)
 
     def _extend_alone(self, now: float, view: View) -> list[Effect]:
         if self._operator_seed is None:
@@ -299,7 +288,7 @@ class EpochKeeper:
             return []
         candidate = candidate or agreement.must_propose
         if candidate is None and (opened := self._beacons.first()):
-            candidate = Candidate(opened, None)
+            candidate = Candidate(electorate.widened(opened, self._head, view), None)
         if candidate is not None:
             return agreement.propose(candidate, self._judge(now, view))
         if self._asked_round == agreement.round:
@@ -339,7 +328,7 @@ class EpochKeeper:
     def _may_end(self, now: float, view: View) -> bool:
         return (
             self._agreement.round > 0
-            or now >= self._since_s + self._profile.epoch_s / 2
+            or now >= self._due.since_s + self._profile.epoch_s / 2
             or electorate.next_gateways(self._head, view) != self._head.gateways
             or self._head.session == NO_SESSION
         )

@@ -33,6 +33,7 @@ import trio
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
+from mesh.runtime.journal_tables import ADDED, ONLY_NEWEST, TABLES
 from protocols.arithmetic.xof import derive
 from protocols.errors import ConfigError, MeshError
 from protocols.identifiers import SessionId
@@ -45,17 +46,6 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS sessions
-    (session BLOB PRIMARY KEY, started REAL NOT NULL, ended REAL, outcome TEXT,
-     key BLOB, epoch INTEGER, plan BLOB, proof_kind TEXT, proof BLOB);
-CREATE TABLE IF NOT EXISTS records
-    (id INTEGER PRIMARY KEY, session BLOB NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS mesh (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS records_of ON records (session);
-"""
-_ADDED = {"key": "BLOB", "epoch": "INTEGER", "plan": "BLOB", "proof_kind": "TEXT", "proof": "BLOB"}
-"""Columns of `sessions` that journals of earlier versions lack."""
 _BACKLOG = 1024
 CACHE_KIB = 512
 """Of pages, instead of SQLite's 2 MB: what is looked up is the end of a session now and then."""
@@ -315,11 +305,14 @@ class Journal:
 
     # -- the mesh -----------------------------------------------------------------------------------
 
-    async def remember(self, record: object, *, replace: bool = False) -> None:
-        """Store a record of the overlay (ticket, epoch, vote); `replace` drops earlier ones of its kind."""
+    async def remember(self, record: object, *, keep: int | None = None) -> None:
+        """Store a record of the overlay (ticket, epoch, vote); drop all but the newest `keep` of its kind."""
         kind = type(record).__name__
-        statements: list[Statement] = [("DELETE FROM mesh WHERE kind = ?", (kind,))] if replace else []
-        statements.append(("INSERT INTO mesh (kind, body) VALUES (?, ?)", (kind, codec.encode(record))))
+        statements: list[Statement] = [
+            ("INSERT INTO mesh (kind, body) VALUES (?, ?)", (kind, codec.encode(record)))
+        ]
+        if keep is not None:
+            statements.append((ONLY_NEWEST, (kind, kind, keep)))
         await self._write(statements)
 
     async def forget(self, kind: str) -> None:
@@ -386,10 +379,10 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.executescript(_SCHEMA)
+        connection.executescript(TABLES)
         columns = {row[1] for row in connection.execute("PRAGMA table_info(sessions)")}
-        for column in _ADDED.keys() - columns:
-            connection.execute(f"ALTER TABLE sessions ADD COLUMN {column} {_ADDED[column]}")
+        for column in ADDED.keys() - columns:
+            connection.execute(f"ALTER TABLE sessions ADD COLUMN {column} {ADDED[column]}")
         connection.commit()
     except (sqlite3.Error, OSError) as error:
         raise ConfigError(

@@ -171,7 +171,7 @@ class Node:
 
     async def goodbye(self) -> None:
         """Tell the mesh that we leave, and remember where the others are. Call before cancelling `run`."""
-        await self._journal.remember(self.overlay.known(self._hints), replace=True)
+        await self._journal.remember(self.overlay.known(self._hints), keep=1)
         await self.overlay.leave()
         await self.postman.flush(GOODBYE_S)
 
@@ -322,7 +322,7 @@ class Node:
             log.info("no beacon session", why=error.sentence())
 
     async def _remember_members(self) -> None:
-        await self._journal.remember(self.overlay.known(self._hints), replace=True)
+        await self._journal.remember(self.overlay.known(self._hints), keep=1)
 
     def _on_session(self, plan: Plan, event: object) -> None:
         if isinstance(event, events.Named):

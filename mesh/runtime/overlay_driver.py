@@ -17,7 +17,7 @@ import trio
 
 from mesh.overlay.agreement import BallotCast
 from mesh.overlay.epoch_messages import EPOCH_MESSAGES, HeadMoved
-from mesh.overlay.epoch_record import Certified, EpochRecord, genesis
+from mesh.overlay.epoch_record import HISTORY, Certified, EpochRecord, genesis
 from mesh.overlay.epochs import EpochKeeper
 from mesh.overlay.gossip import Inventory, News, Summary, Want
 from mesh.overlay.membership import Membership
@@ -104,7 +104,7 @@ class OverlayDriver:
             return codec.decode(EpochRecord, stored[-1])
         moved = self._journal.recall(HeadMoved.__name__)
         if moved:
-            return codec.decode(HeadMoved, moved[-1]).certified
+            return codec.decode(HeadMoved, moved[0]).certified
         if identity.keys.operator is None:
             raise ConfigError(
                 "the journal has no epoch record to go on from",
@@ -119,9 +119,10 @@ class OverlayDriver:
         """Tick until cancelled."""
         now = self._clock()
         first = self.keeper.certified(self.keeper.record.epoch)
-        await self._journal.remember(
-            HeadMoved(first) if first is not None else self.keeper.record, replace=True
-        )
+        if first is None:
+            await self._journal.remember(self.keeper.record, keep=1)
+        elif not self._journal.recall(HeadMoved.__name__):
+            await self._journal.remember(HeadMoved(first))
         await self.carry_out(self.membership.start(now))
         await self.carry_out(self.keeper.start(now, self.view()))
         task_status.started()
@@ -206,9 +207,11 @@ class OverlayDriver:
         while self._owed:
             record = self._owed[0]
             moved = isinstance(record, HeadMoved)
-            await self._journal.remember(record, replace=moved)
             if moved:
+                await self._journal.remember(record, keep=HISTORY)
                 await self._journal.forget(BallotCast.__name__)
+            else:
+                await self._journal.remember(record)
             if self._owed and self._owed[0] is record:
                 self._owed.pop(0)
 

@@ -73,6 +73,7 @@ class Handovers:
         self._since = {party: self._since.get(party, now) for party in lost}
         effects: list[Effect] = []
         for slot, voter in self._voters.items():
+            voter.forget(returned)
             if (member := self._seated(slot)) is None:
                 continue
             after = member.assembly.current_adder(lost)

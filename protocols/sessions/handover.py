@@ -188,6 +188,7 @@ class HandoverVoter:
         self.keys = keys
         self._vote: tuple[Handover, HandoverVote] | None = None
         self._pending: list[tuple[PartyId, Handover]] = []
+        self._answered: dict[PartyId, list[Handover]] = {}
 
     def standing(self, adder: PartyId) -> list[Effect]:
         """What an adder that comes into office has to know: what we voted for."""
@@ -200,6 +201,11 @@ class HandoverVoter:
     def agreed(self) -> bool:
         """Whether we voted for a handover."""
         return self._vote is not None
+
+    def forget(self, returned: frozenset[PartyId]) -> None:
+        """Answers to who comes back may be lost."""
+        for party in returned:
+            self._answered.pop(party, None)
 
     def lose(self, lost: frozenset[PartyId]) -> list[Effect]:
         """Membership changed: a proposal that was too early may be right now."""
@@ -215,7 +221,9 @@ class HandoverVoter:
         check_succession(self.assembly, message.handover)
         if self._vote is not None:
             voted, vote = self._vote
-            return [Send(sender, vote)] if voted == message.handover else self.standing(sender)
+            return (
+                [Send(sender, vote)] if voted == message.handover else self._answer(sender, message.handover)
+            )
         if not is_agreeable(self.assembly, message.handover.seats, lost):
             waiting = (sender, message.handover)
             mine = sum(proposer == sender for proposer, _ in self._pending)
@@ -223,6 +231,16 @@ class HandoverVoter:
                 self._pending.append(waiting)
             return []
         return self._cast(sender, message.handover)
+
+    def _answer(self, sender: PartyId, handover: Handover) -> list[Effect]:
+        """Once to each other proposal: two adders with seats that voted differently would else answer each
+        other's answers, which are proposals, without end.
+        """
+        answered = self._answered.setdefault(sender, [])
+        if handover in answered or len(answered) >= MAX_PROPOSALS + MAX_CLAIMS:
+            return []
+        answered.append(handover)
+        return self.standing(sender)
 
     def _cast(self, sender: PartyId, handover: Handover) -> list[Effect]:
         seat = self.assembly.seat_of(self.keys.party)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
-from mesh.overlay import agreement, epoch_record, epochs, joining, membership
+from mesh.overlay import agreement, due, epoch_record, epochs, joining, membership
 from mesh.overlay.view import Status
 from tests.sim import broken_sessions
 from tests.sim.broken_builds import Broken
@@ -76,7 +77,14 @@ def restless(patch):
     patch.setattr(membership.Membership, "deadline", property(lambda self: 0.0))
 
 
+def timeless(patch):
+    """An epoch ends when gateways come or go, and not by its time."""
+    honest = due.Due.at.fget
+    patch.setattr(due.Due, "at", property(lambda self: honest(self) if self.is_disturbed else math.inf))
+
+
 BUILDS = [
+    Broken(timeless, draw, "goes on", 20),
     Broken(small_quorum, draw, "one chain", 97),
     Broken(every_candidate, draw, "one voice", 10),
     Broken(padded_locks, draw, "blameless", 13),

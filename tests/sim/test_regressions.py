@@ -109,6 +109,35 @@ SESSIONS = {
         byzantine=((5, "mutate"), (5, "mutate")),
         by_role=True,
     ),
+    "two adders that hold seats voted for different handovers and answered each other without end": Scenario(
+        seed=3072843,
+        clusters=1,
+        spare=2,
+        min_sites=3,
+        collect_s=2.0,
+        latency_s=(0.001, 0.005),
+        duplicate=0.05,
+        skew=0.001,
+        crashes=(
+            Crash(4, 2.427860283792401, 3.414039477644873, 7.271551361210276, False),
+            Crash(1, 0.09303435149572506, 0.8164578460057724, -1.0, False, True),
+        ),
+        cuts=(Cut((0, 2, 4), 0.03977304247882353, 1.886870170458229, True),),
+        byzantine=((4, "fake-claims"),),
+    ),
+    "the same, after a lie": Scenario(
+        seed=3073933,
+        spare=2,
+        min_sites=2,
+        collect_s=2.0,
+        latency_s=(0.001, 0.005),
+        loss=0.005,
+        duplicate=0.05,
+        in_order=False,
+        crashes=(Crash(0, 0.06774751595045188, 0.713730730242667, -1.0, False),),
+        cuts=(Cut((3, 4, 5), 0.8425068985277239, 3.601080933020401, True),),
+        byzantine=((2, "replay"),),
+    ),
 }
 
 

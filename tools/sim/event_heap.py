@@ -6,6 +6,9 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+MAX_EVENTS = 2_000_000
+"""More than any simulation takes that comes to an end."""
+
 
 class EventHeap:
     """`now` and what comes after it; `violations` say what went wrong, `trace` what happened if asked for."""
@@ -17,6 +20,7 @@ class EventHeap:
         self.trace: list[str] | None = [] if tracing else None
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
+        self.most_events = MAX_EVENTS
 
     def at(self, moment: float, action: Callable[..., None], *arguments: Any) -> None:
         """Do something later."""
@@ -32,6 +36,8 @@ class EventHeap:
                 break
             self.now = moment
             action(*arguments)
+            if self._count > self.most_events:
+                self.complain(f"ends: {self._count} events and no rest")
 
     def note(self, text: str) -> None:
         """A line of the trace."""

@@ -11,6 +11,7 @@ before the plan does is kept, a little of each sender, as the runtime does. What
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -22,7 +23,7 @@ from mesh.overlay.epoch_messages import StartBeacon
 from mesh.overlay.planner import PlanLimits
 from protocols.arithmetic import field as modular
 from protocols.arithmetic.field import Elements, P
-from protocols.errors import MalformedMessage, ProtocolError, Refused
+from protocols.errors import LocalMisuse, MalformedMessage, ProtocolError, Refused
 from protocols.identifiers import PartyId, SessionId
 from protocols.machine import Broadcast, Effect, Publish, Send
 from protocols.sessions import events
@@ -116,13 +117,16 @@ class Beacons:
                 world.at(world.now + LOOK_AGAIN_S, self._offered, node, plan, node.lives, looks - 1)
                 return
             world.note(f"p{node.index} takes no part in a beacon session: {refusal}")
-            if not plan.stages:
-                return  # a liar bent it, and nobody adds
-            told = tuple(sorted({plan.initiator, *plan.stages[plan.root].adders} - {node.party}))
-            decline = Decline(plan.root, "it takes no part", whole=True)
-            world.carry(node, Broadcast(told, SessionMail(plan.session, decline)))
+            if plan.stages:  # else a liar bent it, and nobody adds
+                self._decline(node, plan)
             return
         self._begin(node, plan)
+
+    def _decline(self, node: Node, plan: Plan) -> None:
+        told = tuple(sorted({plan.initiator, *plan.stages[plan.root].adders} - {node.party}))
+        with contextlib.suppress(LocalMisuse):  # of a plan that a liar bent so that no encoding has it
+            decline = Decline(plan.root, "it takes no part", whole=True)
+            self.world.carry(node, Broadcast(told, SessionMail(plan.session, decline)))
 
     def _begin(self, node: Node, plan: Plan) -> None:
         world, session = self.world, plan.session

@@ -4,6 +4,7 @@
     one voice       no honest member votes twice in one round, over all its lives
     blameless       nothing that an honest member says is refused as malformed
     converges       once faults stop, honest members see who is there and who is not, and follow one head
+    goes on         where epochs are short and everybody is there, they still end in time
     bounded memory  a member keeps a bounded number of things
 
 The first and the fourth hold while no electorate has more liars than it outvotes: `in_model`.
@@ -19,14 +20,18 @@ from mesh.overlay.view import Status
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
 from tools.sim.checkers import weigh
-from tools.sim.mesh_node import secrets_of
+from tools.sim.mesh_node import MEMBERSHIP, secrets_of
 
 if TYPE_CHECKING:
     from tools.sim.mesh_node import Node
     from tools.sim.mesh_world import MeshWorld
 
+ROTATING_S: Final = 600.0
+PATIENCE_S: Final = 30.0
+"""How long two rounds may take beyond the time of an epoch, over slow links."""
 MAX_ITEMS: Final = 2500
-"""Things one member of a mesh of seven may keep, with ballots for the rounds that count."""
+"""Things one member of a mesh of seven may keep, with ballots for the rounds that count; beside the chain,
+of which it keeps HISTORY records."""
 
 
 class MeshChecker:
@@ -140,10 +145,15 @@ class Converges(MeshChecker):
         honest = [node for node in group if node.party not in self.world.behaviours]
         there = {node.party for node in honest}
         gone = {node.party for node in self.world.nodes.values() if not node.up}
-        wrong = []
+        wrong: list[str] = []
+        waiting = False
         for node in honest:
             known = node.membership._entries.items()
             seen = {party for party, entry in known if entry.status is Status.ALIVE}
+            late = {party for party, entry in known if self._may_be_silent(node, entry.heard_s)}
+            if there <= seen and seen & gone:
+                waiting = waiting or bool(seen & gone & late)
+                seen -= gone & late
             if not there <= seen or seen & gone:
                 missing = sorted(self.world.label(party) for party in there - seen)
                 ghosts = sorted(self.world.label(party) for party in seen & gone)
@@ -151,12 +161,17 @@ class Converges(MeshChecker):
         if not self.world.in_model:
             return wrong
         heads = sorted({node.keeper.record.epoch for node in honest})
-        rotating = self.world.scenario.epoch_s < 600
+        rotating = self.world.scenario.epoch_s < ROTATING_S
         if heads and heads[-1] - heads[0] > (1 if rotating else 0):
             wrong.append(f"heads at heights {heads}")
-        if honest and not rotating and not self.world.behaviours:
+        if honest and not rotating and not self.world.behaviours and not waiting:
             wrong += self._electorate(honest)
         return wrong
+
+    def _may_be_silent(self, node: Node, heard_s: float) -> bool:
+        """Whom nobody has a link to is doubted when its announcement was not renewed for long: who was told
+        of a member that had gone, by one that could not know, has to wait for that."""
+        return node.local(self.world.now) < heard_s + 3 * MEMBERSHIP.refresh_s + 2 * MEMBERSHIP.suspicion_s
 
     def _electorate(self, honest: list[Node]) -> list[str]:
         """The last record names who is there, unless too few of its electorate are left to go on.
@@ -185,6 +200,34 @@ class Converges(MeshChecker):
         return []
 
 
+class GoesOn(MeshChecker):
+    """Epochs still end when their time is over, whatever was begun and left in between."""
+
+    name = "goes on"
+
+    def __init__(self, world: MeshWorld) -> None:
+        super().__init__(world)
+        self._newest: tuple[int, float] = (0, 0.0)
+
+    def moved(self, node: Node, record: EpochRecord) -> list[str]:
+        """An honest member took `record` for its head."""
+        del node
+        if record.epoch > self._newest[0]:
+            self._newest = (record.epoch, self.world.now)
+        return []
+
+    def end(self) -> list[str]:
+        scenario = self.world.scenario
+        honest = self.honest()
+        quiet = scenario.epoch_s < ROTATING_S and self.world.in_model and not self.world.behaviours
+        if not quiet or scenario.missing or len(honest) < scenario.members:
+            return []
+        waited = self.world.now - self._newest[1]
+        if waited <= scenario.epoch_s + PATIENCE_S:
+            return []
+        return [f"no epoch ended for {waited:.0f} s, each should after {scenario.epoch_s:.0f}"]
+
+
 class BoundedMemory(MeshChecker):
     """No member keeps more things than a small mesh can have."""
 
@@ -197,7 +240,7 @@ class BoundedMemory(MeshChecker):
     def end(self) -> list[str]:
         wrong = []
         for node in self.honest():
-            items = weigh(node.membership) + weigh(node.keeper)
+            items = weigh(node.membership) + weigh(node.keeper) - weigh(node.keeper._history)
             if items > MAX_ITEMS:
                 wrong.append(f"p{node.index} keeps {items} things")
         return wrong
@@ -217,6 +260,7 @@ MESH_CHECKERS: tuple[type[MeshChecker], ...] = (
     OneVoice,
     Blameless,
     Converges,
+    GoesOn,
     BoundedMemory,
     SessionsEnd,
 )

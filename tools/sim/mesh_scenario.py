@@ -113,7 +113,7 @@ def draw(seed: int) -> MeshScenario:
         duplicate=dice.choice([0.0, 0.0, 0.1]),
         in_order=chance() < 0.6,
         clocks_s=tuple(dice.uniform(-skewed, skewed) for _ in range(members)),
-        absences=_draw_absences(dice, members, skewed),
+        absences=(*_draw_absences(dice, members, skewed), *_draw_flaps(seed, members)),
         cuts=cuts,
         byzantine=liars,
     )
@@ -137,6 +137,20 @@ def _draw_absences(dice: random.Random, members: int, skewed: float) -> tuple[Ab
         shift = dice.uniform(-skewed, skewed) if dice.random() < 0.3 else 0.0
         absences.append(Absence(index, at_s, back, polite, dice.random() < 0.5, shift))
     return tuple(absences)
+
+
+def _draw_flaps(seed: int, members: int) -> tuple[Absence, ...]:
+    """In some meshes members, one after another, go for a moment, of dice of their own."""
+    dice = random.Random(seed ^ 0xF1A)
+    flaps: list[Absence] = []
+    at_s = 20.0
+    while dice.random() < 0.3 or flaps:
+        back_s = at_s + dice.uniform(0.5, 6.0)
+        if back_s >= STOP_S:
+            break
+        flaps.append(Absence(dice.randrange(members), at_s, back_s, False, dice.random() < 0.2, 0.0))
+        at_s = back_s + dice.uniform(0.1, 4.0)
+    return tuple(flaps)
 
 
 def _draw_liars(dice: random.Random, members: int) -> tuple[tuple[int, str], ...]:

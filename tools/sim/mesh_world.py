@@ -294,10 +294,10 @@ class MeshWorld(EventHeap):
                 self.post(node, to, message)
 
     def _store(self, node: Node, record: object) -> None:
-        """As the daemon's journal: one head, and the ballots since."""
+        """As the daemon's journal: the heads, and the ballots since the last one."""
         if isinstance(record, HeadMoved):
-            node.journal = [record]
-            node.safe = 1
+            node.journal = [*(one for one in node.journal if isinstance(one, HeadMoved)), record]
+            node.safe = len(node.journal)
         elif isinstance(record, BallotCast):
             node.journal.append(record)
 

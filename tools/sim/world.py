@@ -1,11 +1,11 @@
 """One simulated session: an event heap, virtual time, faulty links, and the machines the daemon runs.
 
-Everything random comes from the scenario's seed, drawn in the order of events; events are ordered by time
-and, at one time, by when they were put in. So a seed gives one course of events, in every process.
+Everything random comes from the scenario's seed, drawn in the order of events, which is by time and then by
+when they were put in. So a seed gives one course of events, in every process.
 
-A party starts when the plan reaches it; what reaches it before is kept, as the runtime does. What goes wrong,
-and what a party sees of it, is in `faults`; where a crashed party comes back from its journal, every party
-is the machine that can (`protocols.sessions.durable`), else the bare one.
+A party starts when the plan reaches it; what reaches it before is kept, as the runtime does. What goes wrong
+is in `faults`; where a crashed party comes back from its journal, every party is the machine that can
+(`protocols.sessions.durable`), else the bare one.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ from tools.sim.tracing import ending_of, place, summary
 
 MAX_WAITING: Final = 256
 MAX_IDLE_TIMERS: Final = 50
+MAX_EVENTS_OF_ONE: Final = 3000  # on the average; many times what does happen
 AFTER_S: Final = 3.0
 OFFERS: Final = (PlanOffer, ExcerptOffer)
 ENDINGS: Final = (events.Opened, events.Aborted)
 CODED_EVERY: Final = 32
-"""Of so many seeds one passes all messages through the codec."""
+"""One of so many seeds passes all messages through the codec."""
 
 
 class World(EventHeap):
@@ -66,6 +67,7 @@ class World(EventHeap):
         self.machines: dict[PartyId, SessionParty | DurableParty] = {}
         self.started_at: dict[PartyId, float] = {}
         self.index = {key.party: index for index, key in enumerate(self.keys)}
+        self.most_events = MAX_EVENTS_OF_ONE * len(self.keys)
         self.behaviours: dict[PartyId, list[Behaviour]] = {}
         self._latest_start = 0.0
         self._last: dict[tuple[PartyId, PartyId], float] = {}
@@ -77,8 +79,7 @@ class World(EventHeap):
         self._coded = scenario.seed % CODED_EVERY == 0
         self._durable = scenario.durable
         self._breakable = bool(scenario.crashes or scenario.cuts)
-        skew = scenario.skew
-        self.drift = {key.party: 1 + self.dice.uniform(-skew, skew) for key in self.keys}
+        self.drift = {key.party: 1 + self.dice.uniform(-scenario.skew, scenario.skew) for key in self.keys}
         self.offset = {key.party: self.dice.uniform(0, 1000) for key in self.keys}
         self._set_up()
         self.faults = Faults(self)
@@ -179,9 +180,8 @@ class World(EventHeap):
         state = hashlib.blake2b(digest_size=16)
         for line in self.trace or ():
             state.update(line.encode())
-        for party, machine in self.machines.items():
-            state.update(f"{self.label(party)} {summary(machine.outcome)}".encode())
-        state.update(str(self.messages).encode())
+        ends = (f"{self.label(party)} {summary(one.outcome)}" for party, one in self.machines.items())
+        state.update("".join((*ends, str(self.messages))).encode())
         return state.hexdigest()
 
     def local(self, party: PartyId) -> float:

@@ -127,9 +127,9 @@ class Joiner:
 
     async def _keep(self, grant: JoinGrant) -> tuple[NodeIdentity, EpochRecord]:
         """Store what a member starts from; the inviter is the one way into the mesh that it knows so far."""
-        await self._journal.remember(grant.record, replace=True)
+        await self._journal.remember(grant.record, keep=1)
         inviter = Known(self._ticket.inviter, self._ticket.addresses)
-        await self._journal.remember(KnownMembers((inviter,)), replace=True)
+        await self._journal.remember(KnownMembers((inviter,)), keep=1)
         identity = identities.admitted(self._home, self._identity, grant.certificate)
         self._gate.certificate = identity.certificate
         self._transport.reintroduce()
