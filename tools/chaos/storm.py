@@ -33,6 +33,8 @@ SEASON = 35
 SOAK_SEASON = 40
 SOAK_JOBS = 480
 SOAK_EPOCH_S = 12.0
+MANY_KILLS = 60
+"""After so many some have left a gateway away for longer than an epoch waits for it."""
 MAX_DOWN = 2
 JOBS = 2
 """Under way at the same time."""
@@ -167,6 +169,8 @@ class Storm:
                 self._season(done, min(done() + step, wanted))
                 self._calm()
             weather.last_epoch = self._elders[0].client.status().epoch
+            if weather.kills > MANY_KILLS and weather.last_epoch == weather.first_epoch:
+                weather.problem("gateways came and went, and no epoch ended")
             self._mesh.wait_until("all sessions end", self._nothing_open, LINGER_S)
         except DeadlinePassed as error:
             weather.problem(f"{error.args[0]}: {'; '.join(audit.states(self._mesh))}")
