@@ -158,13 +158,13 @@ class AbortTally:
         self.votes: dict[PartyId, AbortVote] = {}
         self._root = root
 
-    def add(self, sender: PartyId, message: AbortVote) -> None:
-        """Count a ballot, the first of each party. Raises UnexpectedMessage, MalformedMessage."""
+    def add(self, sender: PartyId, message: AbortVote) -> bool:
+        """Count the first ballot of a party; whether it is. Raises UnexpectedMessage, MalformedMessage."""
         if sender not in seatable(self.plan):
             raise UnexpectedMessage("abort ballots come from those who may sit at the root")
         if message.pledge is None or message.pledge.party != sender or not _is_signed(self.plan, message):
             raise MalformedMessage("forged abort ballot", blame=sender)
-        self.votes.setdefault(sender, message)
+        return self.votes.setdefault(sender, message) is message
 
     def own(self, keys: PartyKeys, code: str, reason: str, members: Mapping[Slot, Member]) -> AbortVote:
         """Our ballot, by what our `members` did at the root. Raises LocalMisuse if we never sit there."""

@@ -101,6 +101,10 @@ class Delivery:
                 effects += self._tell([(told, index, self._shown(index)), *self._below(index)], lost)
         return effects
 
+    def remind(self, party: PartyId) -> None:
+        """It gave a ballot for an abort, so what it was told has not reached it."""
+        self._told = {told: depth for told, depth in self._told.items() if told[0] != party}
+
     def _below(self, stage: int) -> list[Told]:
         """Adders of the stages below, each with what leads to its own."""
         stages = self.plan.stages

@@ -168,11 +168,9 @@ class SessionParty:
                 return self._to(roles, slot, now, sender, message)
             case Held() | Vote() | Fetch():
                 return self._to(self._adders, (message.stage, message.generation), now, sender, message)
-            case Proposal():
-                slot = (message.roster.stage, message.roster.generation)
-                return self._to(self._members, slot, now, sender, message)
-            case CheckShares():
-                return self._to(self._members, (message.stage, message.generation), now, sender, message)
+            case Proposal() | CheckShares():
+                about = message.roster if isinstance(message, Proposal) else message
+                return self._to(self._members, (about.stage, about.generation), now, sender, message)
             case Complaint():
                 return self._on_complaint(now, sender, message)
             case Certificate():
@@ -196,7 +194,8 @@ class SessionParty:
                 told = self.initiator.decline(sender, message) if self.initiator else []
                 return [*told, *self.posts.decline(now, sender, message.stage)]
             case AbortVote():
-                self.aborts.add(sender, message)
+                if self.aborts.add(sender, message):
+                    self._delivery.remind(sender)
                 return self._shift(now) if self.outcome is None else []
             case AbortProof():
                 check_proof(self.plan, message)

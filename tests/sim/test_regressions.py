@@ -125,6 +125,18 @@ SESSIONS = {
         cuts=(Cut((0, 2, 4), 0.03977304247882353, 1.886870170458229, True),),
         byzantine=((4, "fake-claims"),),
     ),
+    "a cut too short to be seen swallowed the result on its way to who asked": Scenario(
+        seed=4059089,
+        spare=2,
+        devices=3,
+        min_sites=2,
+        collect_s=2.0,
+        duplicate=0.05,
+        skew=0.001,
+        latency_s=(0.001, 0.03),
+        crashes=(Crash(3, 0.477793664415169, -1.0, 5.06248829570941, True, True),),
+        cuts=(Cut((5,), 0.053967667349506226, 0.6663593358371673, True),),
+    ),
     "the same, after a lie": Scenario(
         seed=3073933,
         spare=2,
