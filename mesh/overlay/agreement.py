@@ -187,13 +187,15 @@ class Agreement:
         """What we said of this round, for a member that may have been away: it was told once."""
         if not self.is_member or peer not in self._members:
             return []
-        said: list[object] = [self._lock] if self._lock is not None else []
+        said: list[object] = []
+        if self._wishes.get(self._me, 0) > 0:  # first: who is far behind takes nothing else
+            said.append(Wish(self._head.epoch + 1, self._wishes[self._me]))
+        if self._lock is not None:
+            said.append(self._lock)
         if self.proposer(self.round) == self._me and self.round in self._proposals:
             said.append(self._proposals[self.round])
         ours = (self._ballots.get((final, self.round), {}).get(self._me) for final in (False, True))
         said += [ballot for ballot in ours if ballot is not None]
-        if self._wishes.get(self._me, 0) > 0:
-            said.append(Wish(self._head.epoch + 1, self._wishes[self._me]))
         return [Send(peer, message) for message in said]
 
     def has_proposal(self) -> bool:

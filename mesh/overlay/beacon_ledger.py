@@ -6,7 +6,8 @@ electorate, and the opened total of a session whose plan carries that intent's n
 Of each member only the first session that opened counts, else it could run them until it liked a beacon and
 propose that one. So a beacon stays the beacon of the next record, though a gateway that its intent left out
 comes back before a quorum voted: the record then gets that gateway as well. Only members of G_e are added so:
-their keys are older than the beacon, nobody can have chosen them for it.
+their keys are older than the beacon, nobody can have chosen them for it. Who proposes so may choose whom of
+those that are alive to add; but who is there all the time cannot be left out (`electorate.is_fair`).
 
 Invariant: at most INTENTS_A_MEMBER intents and one opened session a member; the first opened comes first.
 """
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 
 from mesh.overlay.electorate import is_widened
 from mesh.overlay.epoch_record import EpochIntent, EpochRecord, check_intent
+from mesh.overlay.view import View
 from protocols.errors import MalformedMessage
 from protocols.identifiers import Digest, PartyId, SessionId
 from protocols.sessions.plan import Plan
@@ -73,7 +75,7 @@ class BeaconLedger:
         """The record of the beacon opened first: a proposer does not get to choose."""
         return next(iter(self._records.values()), None)
 
-    def knows(self, record: EpochRecord) -> bool:
-        """Whether this record's beacon was seen to open here, for its gateways but for some of G_e."""
-        known = self._records.values()
-        return any(base.beacon == record.beacon and is_widened(record, base, self._head) for base in known)
+    def knows(self, record: EpochRecord, view: View) -> bool:
+        """Whether this record's beacon was seen to open here, for these gateways but for live ones of G_e."""
+        known = (base for base in self._records.values() if base.beacon == record.beacon)
+        return any(is_widened(record, base, self._head, view) for base in known)

@@ -22,19 +22,20 @@ def next_gateways(head: EpochRecord, view: View) -> tuple[PartyId, ...]:
 
 
 def widened(record: EpochRecord, head: EpochRecord, view: View) -> EpochRecord:
-    """The record with those of G_e that are alive and that its intent left out: they came back since."""
-    back = set(head.gateways) & set(view.alive_gateways)
-    gateways = tuple(sorted({*record.gateways, *back}))
-    if len(gateways) > MAX_GATEWAYS:
-        return record
+    """The record with those of G_e that are alive and that its intent left out, as many as there is room for:
+    they came back since."""
+    back = [p for p in view.alive_gateways if p in head.gateways and p not in record.gateways]
+    room = MAX_GATEWAYS - len(record.gateways)
+    gateways = tuple(sorted((*record.gateways, *ranked(head, "electorate", back)[:room])))
     return replace(record, intent=replace(record.intent, gateways=gateways))
 
 
-def is_widened(record: EpochRecord, base: EpochRecord, head: EpochRecord) -> bool:
-    """Whether `record` is `base`, but for more members of G_e."""
+def is_widened(record: EpochRecord, base: EpochRecord, head: EpochRecord, view: View) -> bool:
+    """Whether `record` is `base`, but for more members of G_e, alive as far as we know."""
     more = set(record.gateways) - set(base.gateways)
     same = replace(record, intent=replace(record.intent, gateways=base.gateways)) == base
-    return same and set(base.gateways) <= set(record.gateways) and more <= set(head.gateways)
+    fit = all(party in head.gateways and view.is_alive(party) for party in more)
+    return same and fit and set(base.gateways) <= set(record.gateways)
 
 
 def can_run_beacon(head: EpochRecord, view: View) -> bool:

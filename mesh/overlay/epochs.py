@@ -105,6 +105,7 @@ class EpochKeeper:
         self._asked_round = self._hopeless_round = -1
         self._timed_round = 0
         self._left_round = -1
+        self._retold: dict[PartyId, int] = {}
         self._agreement = Agreement(head, self.me, self._identity_seed)
         self._beacons = BeaconLedger(head)
         self._claims = ClaimBook(head)
@@ -134,7 +135,8 @@ class EpochKeeper:
     def restore(self, record: HeadMoved | BallotCast) -> None:
         """Replay a stored record, in the order of storing, before `start`."""
         if isinstance(record, HeadMoved):
-            if record.certified.record.epoch >= self._head.epoch:
+            intent = record.certified.record.intent
+            if intent.mesh == self._identity.mesh and intent.epoch >= self._head.epoch:
                 self._history.append(record.certified)
                 self._set_head(record.certified.record, -math.inf)
         elif record.ballot.epoch == self._head.epoch + 1:
@@ -224,7 +226,8 @@ class EpochKeeper:
             self._start_round(now, view)
         effects: list[Effect] = []
         is_past = now >= self._round_ends_s or self._is_hopeless(view)
-        is_over = now < self._due.at and (is_past or not self._due.is_disturbed)
+        waits = self._due.is_disturbed or self._asked_round == self._agreement.round  # for our own beacon
+        is_over = now < self._due.at and (is_past or not waits)
         if is_over and self._agreement.must_propose is None:
             self._round_ends_s = math.inf  # what made it due is over, and nobody is bound yet
             self._left_round = self._agreement.round
@@ -321,7 +324,7 @@ class EpochKeeper:
         if record.session == NO_SESSION:
             if electorate.can_run_beacon(self._head, view) or not self._may_propose(self.me, candidate):
                 return False
-        elif not self._beacons.knows(record):
+        elif not self._beacons.knows(record, view):
             return False
         return self._may_end(now, view) and electorate.is_fair(record, self._head, view, self._steady_s)
 
@@ -383,6 +386,12 @@ class EpochKeeper:
             return [Send(sender, self._my_head())]
         if head.epoch < self._head.epoch:
             return [Send(sender, certified) for certified in self._history.after(head.epoch)]
-        if head.record == self._head.digest and head.claims != self._claims.digest:
-            return [Send(sender, claims) for claims in self._claims.all()]
-        return []
+        if head.record != self._head.digest:
+            return []
+        effects: list[Effect] = []
+        if head.claims != self._claims.digest:
+            effects += [Send(sender, claims) for claims in self._claims.all()]
+        if self._in_rounds and self._retold.get(sender, -1) < self._agreement.round:
+            self._retold[sender] = self._agreement.round  # it may have caught up after its link came up
+            effects += self._agreement.retold(sender)
+        return effects

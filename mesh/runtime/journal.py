@@ -305,19 +305,20 @@ class Journal:
 
     # -- the mesh -----------------------------------------------------------------------------------
 
-    async def remember(self, record: object, *, keep: int | None = None) -> None:
-        """Store a record of the overlay (ticket, epoch, vote); drop all but the newest `keep` of its kind."""
+    async def remember(
+        self, record: object, *, keep: int | None = None, instead_of: Sequence[type] = ()
+    ) -> None:
+        """Store a record of the overlay (ticket, epoch, vote), drop all but the newest `keep` of its kind and
+        all of the classes `instead_of`: in one transaction. Raises JournalFull.
+        """
         kind = type(record).__name__
         statements: list[Statement] = [
             ("INSERT INTO mesh (kind, body) VALUES (?, ?)", (kind, codec.encode(record)))
         ]
         if keep is not None:
             statements.append((ONLY_NEWEST, (kind, kind, keep)))
+        statements += [("DELETE FROM mesh WHERE kind = ?", (cls.__name__,)) for cls in instead_of]
         await self._write(statements)
-
-    async def forget(self, kind: str) -> None:
-        """Drop all records of the overlay of one kind. Raises JournalFull."""
-        await self._write([("DELETE FROM mesh WHERE kind = ?", (kind,))])
 
     def recall(self, kind: str) -> list[bytes]:
         """Encoded records of the overlay of one kind, oldest first."""

@@ -67,6 +67,7 @@ class OverlayDriver:
         self.counters: Counter[str] = Counter()
         self._clock = clock
         self._owed: list[object] = []
+        self._paying = trio.Lock()
         self._journal = journal
         self._postman = postman
         self._publish = publish
@@ -187,14 +188,13 @@ class OverlayDriver:
             log.error("not stored, hence not sent", why=error.sentence())
 
     async def _carry_out(self, effects: Sequence[Effect]) -> None:
+        # All that this step decided is owed before anything is awaited: the machine knows it already. What
+        # another task has it say meanwhile, or after a write that failed, waits for these records, too.
+        self._owed += [effect.record for effect in effects if isinstance(effect, Persist)]
         for effect in effects:
+            if self._owed and (isinstance(effect, Persist) or _speaks_of_epochs(effect)):
+                await self._pay()
             match effect:
-                case Persist():
-                    self._owed.append(effect.record)
-                    await self._pay()
-                case Send() | Broadcast() if self._owed and isinstance(effect.message, EPOCH_MESSAGES):
-                    await self._pay()
-                    await self._carry_out([effect])
                 case Send():
                     self._postman.post((effect.to,), effect.message, epoch=self.keeper.record.epoch)
                 case Broadcast():
@@ -203,16 +203,14 @@ class OverlayDriver:
                     self._publish(effect.event)
 
     async def _pay(self) -> None:
-        """Store what a full disk left unstored, oldest first. Raises JournalFull."""
-        while self._owed:
-            record = self._owed[0]
-            moved = isinstance(record, HeadMoved)
-            if moved:
-                await self._journal.remember(record, keep=HISTORY)
-                await self._journal.forget(BallotCast.__name__)
-            else:
-                await self._journal.remember(record)
-            if self._owed and self._owed[0] is record:
+        """Store what is owed, oldest first, one task at a time. Raises JournalFull."""
+        async with self._paying:
+            while self._owed:
+                record = self._owed[0]
+                if isinstance(record, HeadMoved):
+                    await self._journal.remember(record, keep=HISTORY, instead_of=(BallotCast,))
+                else:
+                    await self._journal.remember(record)
                 self._owed.pop(0)
 
     # -- addresses of the others, for the next start ----------------------------------------------------
@@ -228,3 +226,7 @@ class OverlayDriver:
         found = {m.party: m.addresses for m in members}
         found |= {party: addresses for party, addresses in hints.items() if party not in found}
         return KnownMembers(tuple(Known(*one) for one in list(found.items())[:MAX_KNOWN]))
+
+
+def _speaks_of_epochs(effect: Effect) -> bool:
+    return isinstance(effect, Send | Broadcast) and isinstance(effect.message, EPOCH_MESSAGES)

@@ -222,6 +222,7 @@ class OverlayNetwork:
             else:
                 view = node.membership.view(self.now)
                 self._carry(node, node.keeper.receive(self.now, view, sender, message))
+                self._carry(node, node.keeper.tick(self.now, node.membership.view(self.now)))
         except UnexpectedMessage:
             pass
         except ProtocolError as error:

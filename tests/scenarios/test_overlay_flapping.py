@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.overlay import electorate
 from mesh.overlay.agreement import Proposal
-from mesh.overlay.epoch_record import EpochRecord
-from tests.scenarios.overlay_mesh import PEERS, Peer
+from mesh.overlay.epoch_messages import IntentNotice
+from mesh.overlay.sortition import ranked
+from tests.scenarios.overlay_mesh import PEERS, Peer, make_record, make_view, peer_of
 from tests.scenarios.overlay_pump import EPOCHS, OverlayNetwork
 from tests.scenarios.test_overlay_epochs import chain_holds, grown, proposer_now
 
@@ -73,17 +75,47 @@ class TestBeaconsThatLeaveOutWhoIsBack:
         assert after.beacon in known, "it was fixed when it opened"
         chain_holds(network)
 
-    def test_nobody_from_outside_the_electorate_is_added(self, network: OverlayNetwork) -> None:
+    def test_only_members_of_the_electorate_that_are_there_are_added(self, network: OverlayNetwork) -> None:
         node = network.up[0]
         base = node.keeper._beacons.first()
+        gone = next(peer for peer in PEERS[:COUNT] if peer.party not in base.gateways)
 
-        def of(*gateways: Peer) -> EpochRecord:
+        def knows(*gateways: Peer) -> bool:
             listed = tuple(sorted(peer.party for peer in gateways))
-            return replace(base, intent=replace(base.intent, gateways=listed))
+            record = replace(base, intent=replace(base.intent, gateways=listed))
+            return node.keeper._beacons.knows(record, node.membership.view(network.now))
 
-        assert node.keeper._beacons.knows(of(*PEERS[:COUNT]))
-        assert not node.keeper._beacons.knows(of(*PEERS[: COUNT + 1]))
-        assert not node.keeper._beacons.knows(of(*PEERS[:3]))
+        assert knows(*PEERS[:COUNT])
+        assert not knows(*PEERS[: COUNT + 1])
+        assert not knows(*PEERS[:3])
+        goes(network, gone)
+        network.run(1.0)
+        assert knows(*others(gone))
+        assert not knows(*PEERS[:COUNT])
+
+
+def test_as_many_are_added_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(electorate, "MAX_GATEWAYS", 6)
+    head = make_record(PEERS[:6], epoch=1)
+    intent = replace(head.intent, epoch=2, gateways=tuple(sorted(p.party for p in PEERS[3:8])))
+    wider = electorate.widened(replace(head, intent=intent), head, make_view(PEERS[:8], PEERS[0]))
+    assert len(wider.gateways) == 6
+    assert set(intent.gateways) < set(wider.gateways) <= {peer.party for peer in PEERS[:8]}
+
+
+def test_a_proposer_that_is_not_due_itself_proposes_the_beacon_that_it_asked_for() -> None:
+    """It restarted, so its epoch began later; the others pull it into the round."""
+    network = grown(COUNT, epochs=replace(EPOCHS, epoch_s=100.0, round_s=10.0))
+    head = network.up[0].keeper.record
+    began = min(node.keeper._due.since_s for node in network.up)
+    first, second = (peer_of(party) for party in ranked(head, "proposer", head.gateways)[:2])
+    network.run(30)
+    network.nodes[second.party].keeper._due.since_s = network.now
+    silenced = (IntentNotice, Proposal)
+    network.tamper = lambda s, _t, m: None if s == first.party and isinstance(m, silenced) else m
+    network.run(300, until=lambda: any(node.keeper.record != head for node in network.up))
+    assert network.now < began + 100 + 10 + 5, "one round was lost, of the first proposer"
+    chain_holds(network)
 
 
 def test_who_goes_next_is_left_out_though_the_last_attempt_failed() -> None:

@@ -10,6 +10,8 @@ import trio
 
 from mesh.net.transport import Frame, LinkUp, Transport
 from mesh.overlay import joining
+from mesh.overlay.agreement import BallotCast
+from mesh.overlay.epoch_messages import HeadMoved
 from mesh.overlay.epoch_record import EpochRecord
 from mesh.overlay.joining import JoinGrant, JoinRefusal
 from mesh.runtime import identity as identities
@@ -127,7 +129,8 @@ class Joiner:
 
     async def _keep(self, grant: JoinGrant) -> tuple[NodeIdentity, EpochRecord]:
         """Store what a member starts from; the inviter is the one way into the mesh that it knows so far."""
-        await self._journal.remember(grant.record, keep=1)
+        before = (HeadMoved, BallotCast)  # of a mesh that it founded and was alone in
+        await self._journal.remember(grant.record, keep=1, instead_of=before)
         inviter = Known(self._ticket.inviter, self._ticket.addresses)
         await self._journal.remember(KnownMembers((inviter,)), keep=1)
         identity = identities.admitted(self._home, self._identity, grant.certificate)
