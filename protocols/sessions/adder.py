@@ -81,10 +81,11 @@ class Adder:
         self.ledger.excluded |= before.ledger.excluded
         self._collect_until = before._collect_until
 
-    def reseat(self, child: Assembly) -> None:
+    def reseat(self, _now: float, child: Assembly) -> list[Effect]:
         """A source's sum will come from another generation of its stage."""
         self.ledger.reseat(child)
         self.assembly = self.ledger.assembly
+        return []
 
     # -- inputs ---------------------------------------------------------------------------------
 

@@ -66,6 +66,10 @@ class Source:
         """Who may deal the sum of this generation: nobody if it has none for us."""
         return self.committees[self.generation - generation] if generation in self.generations else ()
 
+    def seats(self, dealer: PartyId) -> bool:
+        """Whether it is a committee member that may deal this sum."""
+        return any(dealer in seated for seated in self.committees)
+
     def point_of(self, dealer: PartyId) -> Point:
         """Point of a committee member whose share is reshared: nobody ever changes its seat."""
         return Point(next(seated.index(dealer) for seated in self.committees if dealer in seated) + 1)

@@ -13,7 +13,7 @@ nobody splits votes out of turn. That too few sites gave anything is believed of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -100,11 +100,13 @@ class Member:
             effects += self._consider(after, self._deferred.pop(after))
         return effects
 
-    def reseat(self, child: Assembly) -> None:
-        """A source's sum will come from another generation of its stage."""
-        if child.stage in self._sources:
-            self._sources[child.stage] = child
-            self.assembly = with_source(self.assembly, child)
+    def reseat(self, now: float, child: Assembly) -> list[Effect]:
+        """A source's sum comes from another generation of its stage."""
+        if child.stage not in self._sources:
+            return []
+        self._sources[child.stage] = child
+        self.assembly = with_source(self.assembly, child)
+        return self._try_sum(now)
 
     def erase(self) -> None:
         """Drop every share: another committee holds the sum now. What follows finds nothing to do."""
@@ -213,14 +215,12 @@ class Member:
         if same >= 2 * len(self.assembly.expected[public.dealer]):
             raise UnexpectedMessage(f"too many dealings of {public.dealer.short()}")
 
-    def _receipt(self, names: Sequence[Digest]) -> Held:
+    def _receipt(self, names: Iterable[Digest], vote: tuple[Roster, Ballot] | None = None) -> Held:
         entries = tuple(Entry(self._held[name].dealer, name) for name in names)
-        return Held(self.assembly.stage, self.assembly.generation, entries, None, None)
+        return Held(self.assembly.stage, self.assembly.generation, entries, *(vote or (None, None)))
 
     def _standing(self) -> Held:
-        entries = tuple(Entry(held.dealer, name) for name, held in sorted(self._held.items()))
-        voted, ballot = self._vote or (None, None)
-        return Held(self.assembly.stage, self.assembly.generation, entries, voted, ballot)
+        return self._receipt(sorted(self._held), self._vote)
 
     def _on_complaint(self, message: Complaint) -> list[Effect]:
         """Another member's proof, relayed: check it ourselves, then never vote for that dealing."""
@@ -340,7 +340,7 @@ class Member:
         if not summing.reshared(certified):
             (self.sum,) = summing.of_devices(self.assembly, certified, self._shares())
             return []
-        if self._checked_since is not None:
+        if self._checked_since is not None or not summing.knows_dealers(self.assembly, certified):
             return []
         self._checked_since = now
         incoming = summing.incoming(self.assembly, certified, self._shares())

@@ -313,16 +313,15 @@ class SessionParty:
         """Another generation goes on: we may sit in it, deal to it, or take its sum."""
         if events.is_final(self.outcome) or (successor := self.succession.enter(message)) is None:
             return []
-        self.posts.reseat(successor)
-        effects = self._enter(now, successor, message)
+        effects = [*self.posts.reseat(now, successor), *self._enter(now, successor, message)]
         return [*effects, *self._deal_again(message, successor), *self._replay_early(now, successor)]
 
     def _hand_over(self, now: float, message: HandoverCertificate) -> list[Effect]:
         """Take our place in the next generation, if we have one; none once the end is known."""
         if events.is_final(self.outcome) or (successor := self.handovers.enter(message)) is None:
             return []
-        self.posts.reseat(successor)
-        effects = [*self.handovers.tell_replaced(message), *self._enter(now, successor, message.certificate)]
+        effects = [*self.handovers.tell_replaced(message), *self.posts.reseat(now, successor)]
+        effects += self._enter(now, successor, message.certificate)
         return [*effects, *self._replay_early(now, successor)]
 
     def _enter(self, now: float, successor: Assembly, ended: Certificate) -> list[Effect]:

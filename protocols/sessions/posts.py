@@ -121,11 +121,10 @@ class Posts:
             return adder
         return self.members.get(slot)
 
-    def reseat(self, child: Assembly) -> None:
+    def reseat(self, now: float, child: Assembly) -> list[Effect]:
         """A child stage has another generation: our posts above it await its sum from there."""
-        for post in self:
-            if child.stage in post.assembly.blueprint.children:
-                post.reseat(child)
+        above = [post for post in self if child.stage in post.assembly.blueprint.children]
+        return [effect for post in above for effect in post.reseat(now, child)]
 
     def concerned(self, message: Certificate) -> list[Adder]:
         """Adders that take a certificate: their own assembly's, or the final one of a source."""

@@ -35,6 +35,12 @@ def of_devices(assembly: Assembly, roster: Roster, held: Mapping[Digest, Element
     return [codewords.added(assembly.plan, name, [entry.dealer for entry in entries], rows)]
 
 
+def knows_dealers(assembly: Assembly, roster: Roster) -> bool:
+    """Whether we know who dealt the reshared sums: else a generation did that we have yet to hear of."""
+    sources = {source.child: source for source in assembly.sources}
+    return all(sources[g.child].seats(entry.dealer) for g in reshared(roster) for entry in g.entries)
+
+
 def incoming(assembly: Assembly, roster: Roster, held: Mapping[Digest, Elements]) -> list[resharing.Incoming]:
     """What the joint check and the recombination of reshared sums start from, group by group."""
     sources = {source.child: source for source in assembly.sources}

@@ -61,6 +61,6 @@ def test_a_member_learns_the_final_roster(refilled):
     *_, liar = parts["adders middle"]
     empty = Roster(MIDDLE, 0, (), ())
     member.receive(0.0, liar, Proposal(empty, (interim,)))
-    member.reseat(after_interim(first_generation(pump.plan, LEAF), interim.roster))
+    member.reseat(0.0, after_interim(first_generation(pump.plan, LEAF), interim.roster))
     member.receive(0.0, liar, Proposal(empty, (final,)))
     assert final in member._known.values()

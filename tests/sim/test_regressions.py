@@ -125,6 +125,23 @@ SESSIONS = {
         cuts=(Cut((0, 2, 4), 0.03977304247882353, 1.886870170458229, True),),
         byzantine=((4, "fake-claims"),),
     ),
+    "a member of the root knew the roster before it knew the generation that had dealt to it": Scenario(
+        seed=5002649,
+        clusters=2,
+        spare=2,
+        devices=4,
+        min_sites=3,
+        collect_s=2.0,
+        latency_s=(0.001, 0.005),
+        loss=0.03,
+        in_order=False,
+        crashes=(
+            Crash(2, 0.5541309036975323, 1.313019754990537, 5.507081177906686, True, True),
+            Crash(0, 0.014826116592213412, 1.1669814051582272, 3.5002224125256878, True, True),
+        ),
+        byzantine=((5, "deal-twice"),),
+        by_role=True,
+    ),
     "a cut too short to be seen swallowed the result on its way to who asked": Scenario(
         seed=4059089,
         spare=2,
