@@ -188,7 +188,7 @@ def t_parties_unseal_nothing_but_shares_of_anything(wire):
             if dealing.dealer not in corrupt and shares:
                 another_input(wire, dealing, shares, everything[name][1])
                 checked += 1
-    assert checked > 20
+    assert checked > 5, "sortition seats few of them, but some"
 
 
 def another_input(wire: Wire, dealing: Dealing, seen, all_shares) -> None:
