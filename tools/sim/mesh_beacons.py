@@ -124,7 +124,7 @@ class Beacons:
 
     def _decline(self, node: Node, plan: Plan) -> None:
         told = tuple(sorted({plan.initiator, *plan.stages[plan.root].adders} - {node.party}))
-        with contextlib.suppress(LocalMisuse):  # of a plan that a liar bent so that no encoding has it
+        with contextlib.suppress(LocalMisuse, MalformedMessage):  # a liar bent it: it has no name
             decline = Decline(plan.root, "it takes no part", whole=True)
             self.world.carry(node, Broadcast(told, SessionMail(plan.session, decline)))
 
