@@ -200,6 +200,9 @@ class History:
         if first is not None:
             self.append(first)
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def append(self, certified: Certified) -> None:
         """The newest record; the oldest is dropped."""
         self._records[certified.record.epoch] = certified

@@ -81,7 +81,9 @@ class OverlayDriver:
             addresses=addresses,
             profile=MembershipProfile(suspicion_s=config.suspicion_s),
         )
-        head_now = self._first_record(identity, head)
+        moved = [codec.decode(HeadMoved, encoded) for encoded in journal.recall(HeadMoved.__name__)]
+        self._is_new = not moved
+        head_now = self._first_record(identity, head, moved)
         self.keeper = EpochKeeper(
             identity.mesh,
             self.me,
@@ -92,20 +94,21 @@ class OverlayDriver:
             operator_seed=identity.keys.operator.reveal() if identity.keys.operator else None,
             profile=EpochProfile(epoch_s=config.epoch_s, settle_s=config.settle_s),
         )
-        for encoded in journal.recall(HeadMoved.__name__):
-            self.keeper.restore(codec.decode(HeadMoved, encoded))
+        for record in moved:
+            self.keeper.restore(record)
         for encoded in journal.recall(BallotCast.__name__):
             self.keeper.restore(codec.decode(BallotCast, encoded))
 
-    def _first_record(self, identity: NodeIdentity, head: EpochRecord | None) -> EpochRecord | Certified:
+    def _first_record(
+        self, identity: NodeIdentity, head: EpochRecord | None, moved: Sequence[HeadMoved]
+    ) -> EpochRecord | Certified:
         if head is not None:
             return head
         stored = self._journal.recall(EpochRecord.__name__)
         if stored:
             return codec.decode(EpochRecord, stored[-1])
-        moved = self._journal.recall(HeadMoved.__name__)
         if moved:
-            return codec.decode(HeadMoved, moved[0]).certified
+            return moved[0].certified
         if identity.keys.operator is None:
             raise ConfigError(
                 "the journal has no epoch record to go on from",
@@ -122,7 +125,7 @@ class OverlayDriver:
         first = self.keeper.certified(self.keeper.record.epoch)
         if first is None:
             await self._journal.remember(self.keeper.record, keep=1)
-        elif not self._journal.recall(HeadMoved.__name__):
+        elif self._is_new:
             await self._journal.remember(HeadMoved(first))
         await self.carry_out(self.membership.start(now))
         await self.carry_out(self.keeper.start(now, self.view()))

@@ -220,10 +220,7 @@ class HandoverVoter:
             raise UnexpectedMessage("handovers are proposed by an adder")
         check_succession(self.assembly, message.handover)
         if self._vote is not None:
-            voted, vote = self._vote
-            return (
-                [Send(sender, vote)] if voted == message.handover else self._answer(sender, message.handover)
-            )
+            return self._answer(sender, message.handover, *self._vote)
         if not is_agreeable(self.assembly, message.handover.seats, lost):
             waiting = (sender, message.handover)
             mine = sum(proposer == sender for proposer, _ in self._pending)
@@ -232,10 +229,14 @@ class HandoverVoter:
             return []
         return self._cast(sender, message.handover)
 
-    def _answer(self, sender: PartyId, handover: Handover) -> list[Effect]:
-        """Once to each other proposal: two adders with seats that voted differently would else answer each
-        other's answers, which are proposals, without end.
+    def _answer(
+        self, sender: PartyId, handover: Handover, voted: Handover, vote: HandoverVote
+    ) -> list[Effect]:
+        """Our vote; to each other proposal once, with what it is for: two adders with seats that voted
+        differently would else answer each other's answers, which are proposals, without end.
         """
+        if voted == handover:
+            return [Send(sender, vote)]
         answered = self._answered.setdefault(sender, [])
         if handover in answered or len(answered) >= MAX_PROPOSALS + MAX_CLAIMS:
             return []

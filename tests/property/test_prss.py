@@ -44,13 +44,8 @@ def drawn_by_all(keys: tuple[SetKeys, ...], bits: int, count: int) -> list[list[
     return [seen[index] for index in sorted(seen)]
 
 
-@pytest.mark.parametrize(
-    ("n", "t", "bits", "shift"),
-    [
-        *[(*shape, *w) for shape in SHAPES for w in [(49, 0), (98, 16), (108, 31), (100, 32), (108, 60)]],
-        *[(*shape, *w) for shape in WIDE for w in [(49, 0), (108, 60)]],
-    ],
-)
+@pytest.mark.parametrize(("n", "t"), SHAPES + WIDE)
+@pytest.mark.parametrize(("bits", "shift"), [(49, 0), (98, 16), (108, 31), (100, 32), (108, 60)])
 def test_masks_convert_to_shamir_of_the_integer_sum(n: int, t: int, bits: int, shift: int) -> None:
     keys = deal_keys(n, t, SEED)
     sets = drawn_by_all(keys, bits, 5)

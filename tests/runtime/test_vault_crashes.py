@@ -110,10 +110,7 @@ async def test_a_holder_killed_in_a_renewal_holds_one_good_share_in_the_end(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(
-    ("method", "done"),
-    [("learn", True), pytest.param("offered", True, marks=pytest.mark.long), ("learned", False)],
-)
+@pytest.mark.parametrize(("method", "done"), [("learn", True), ("offered", True), ("learned", False)])
 async def test_a_newcomer_killed_while_it_takes_its_seat_answers_in_the_end(
     tmp_path: Path, autojump_clock, in_place: None, method: str, done: bool
 ) -> None:

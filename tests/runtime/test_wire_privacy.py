@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import trio
 
 from protocols.arithmetic import field as fields
 from protocols.identifiers import PartyId, SessionId
@@ -120,16 +121,24 @@ async def wire(tmp_path, in_place, autojump_clock, nursery):
     info = await asker.ended(job)
     assert info.result is not None, info.error
     assert info.result.sites == 8
+    with trio.fail_after(60):
+        while wire.total is None:  # the asker may have opened it before it told anybody
+            await trio.sleep(0.1)
+            read(wire, info.result.session)
+    assert len([stage for stage in wire.plan.stages if stage.dealers]) == 2
+    return wire
+
+
+def read(wire: Wire, session: str) -> None:
+    """Find the plan and the opened total in the frames of the session."""
     for _, _, _, payload in wire.frames:
-        letter = envelope.verify(payload, mesh=asker.identity.mesh.mesh)
-        if letter.session.hex() != info.result.session:
+        letter = envelope.verify(payload, mesh=wire.members[0].identity.mesh.mesh)
+        if letter.session.hex() != session:
             continue
         if letter.kind == PlanOffer.KIND:
             wire.plan = codec.decode(PlanOffer, letter.body).plan
         elif letter.kind == Result.KIND:
             wire.total = codec.decode(Result, letter.body).total
-    assert len([stage for stage in wire.plan.stages if stage.dealers]) == 2
-    return wire
 
 
 async def test_frames_and_views_of_t_parties_tell_no_row_and_no_partial_sum(wire):
@@ -178,7 +187,8 @@ def t_parties_unseal_nothing_but_shares_of_anything(wire):
     by_rank = sorted(wire.members, key=lambda member: member.party not in adders)
     everything = unsealed(wire, wire.members)[1]
     checked = 0
-    for coalition in (by_rank[:t], by_rank[-t:], wire.members[2 : 2 + t]):
+    seated = [[m for m in wire.members if m.party in stage.members[:t]] for stage in wire.plan.stages]
+    for coalition in (by_rank[:t], by_rank[-t:], wire.members[2 : 2 + t], *seated):
         plain, seen = unsealed(wire, coalition)
         assert plain
         assert found_in(wire.secrets, plain) == set()
@@ -188,7 +198,7 @@ def t_parties_unseal_nothing_but_shares_of_anything(wire):
             if dealing.dealer not in corrupt and shares:
                 another_input(wire, dealing, shares, everything[name][1])
                 checked += 1
-    assert checked > 5, "sortition seats few of them, but some"
+    assert checked > 20
 
 
 def another_input(wire: Wire, dealing: Dealing, seen, all_shares) -> None:

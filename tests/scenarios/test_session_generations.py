@@ -267,7 +267,7 @@ def test_a_crash_at_any_effect_of_a_change_of_generation_costs_nothing(torn, bac
     check_total(pump, inputs)
     for role in ROLES:
         who = parts[role][0]
-        stride = max(1, pump.effects[who] // 4)
+        stride = max(1, pump.effects[who] // 6)
         for effect in range(1 + torn % 2, pump.effects[who] + 1, stride):
             crashed, inputs, _ = one_leaves(
                 pump_type=ScriptedCrashPump, crashes={(who, effect): (torn, back)}

@@ -114,7 +114,7 @@ SIDES = [(0,), (0, 1), (0, 2, 4), (1, 3, 5, 7), (7,), (3, 4, 5, 6)]
 @pytest.mark.parametrize("noticed", [True, False])
 @pytest.mark.parametrize("side", SIDES)
 def test_two_sides_for_ever_open_one_roster_at_most(side, noticed):
-    for begin in range(2, 330, 59):
+    for begin in range(2, 330, 41):
         pump = Cut(side, begin, None, noticed=noticed)
         pump.start()
         pump.run()
@@ -125,7 +125,7 @@ def test_two_sides_for_ever_open_one_roster_at_most(side, noticed):
 @pytest.mark.parametrize("noticed", [True, False])
 @pytest.mark.parametrize("side", SIDES)
 def test_a_cut_that_heals_in_time_costs_nothing_but_time(side, noticed):
-    for begin in range(2, 330, 59):
+    for begin in range(2, 330, 41):
         pump = Cut(side, begin, begin + 60, noticed=noticed)
         pump.start()
         pump.run()

@@ -108,11 +108,11 @@ def sweep(shape, stride, torn, back, noticed):
 @pytest.mark.parametrize("noticed", [True, False])
 @pytest.mark.parametrize(("torn", "back"), [(0, 0), (0, 40), (1, 5), (99, 1000)])
 def test_a_crash_at_any_effect_costs_nothing(torn, back, noticed):
-    sweep("two levels", 59, torn, back, noticed)
+    sweep("two levels", 41, torn, back, noticed)
 
 
 @pytest.mark.usefixtures("_every")
-@pytest.mark.parametrize(("shape", "stride"), [("three levels", 191), ("larger", 461)])
+@pytest.mark.parametrize(("shape", "stride"), [("three levels", 127), ("larger", 307)])
 def test_a_crash_at_any_effect_of_larger_trees(shape, stride):
     sweep(shape, stride, 99, 60, True)
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mesh.overlay.agreement import Ballot
-from mesh.overlay.epoch_record import MIN_SESSION_GATEWAYS, EpochRecord, faults, quorum
+from mesh.overlay.epoch_record import HISTORY, MIN_SESSION_GATEWAYS, EpochRecord, faults, quorum
 from mesh.overlay.view import Status
 from protocols.errors import MalformedMessage, ProtocolError
 from protocols.identifiers import PartyId
 from tools.sim.checkers import weigh
-from tools.sim.mesh_node import MEMBERSHIP, secrets_of
+from tools.sim.mesh_node import secrets_of
 
 if TYPE_CHECKING:
     from tools.sim.mesh_node import Node
@@ -146,14 +146,9 @@ class Converges(MeshChecker):
         there = {node.party for node in honest}
         gone = {node.party for node in self.world.nodes.values() if not node.up}
         wrong: list[str] = []
-        waiting = False
         for node in honest:
             known = node.membership._entries.items()
             seen = {party for party, entry in known if entry.status is Status.ALIVE}
-            late = {party for party, entry in known if self._may_be_silent(node, entry.heard_s)}
-            if there <= seen and seen & gone:
-                waiting = waiting or bool(seen & gone & late)
-                seen -= gone & late
             if not there <= seen or seen & gone:
                 missing = sorted(self.world.label(party) for party in there - seen)
                 ghosts = sorted(self.world.label(party) for party in seen & gone)
@@ -164,14 +159,9 @@ class Converges(MeshChecker):
         rotating = self.world.scenario.epoch_s < ROTATING_S
         if heads and heads[-1] - heads[0] > (1 if rotating else 0):
             wrong.append(f"heads at heights {heads}")
-        if honest and not rotating and not self.world.behaviours and not waiting:
+        if honest and not rotating and not self.world.behaviours:
             wrong += self._electorate(honest)
         return wrong
-
-    def _may_be_silent(self, node: Node, heard_s: float) -> bool:
-        """Whom nobody has a link to is doubted when its announcement was not renewed for long: who was told
-        of a member that had gone, by one that could not know, has to wait for that."""
-        return node.local(self.world.now) < heard_s + 3 * MEMBERSHIP.refresh_s + 2 * MEMBERSHIP.suspicion_s
 
     def _electorate(self, honest: list[Node]) -> list[str]:
         """The last record names who is there, unless too few of its electorate are left to go on.
@@ -240,7 +230,10 @@ class BoundedMemory(MeshChecker):
     def end(self) -> list[str]:
         wrong = []
         for node in self.honest():
-            items = weigh(node.membership) + weigh(node.keeper) - weigh(node.keeper._history)
+            chain = node.keeper._history
+            if len(chain) > HISTORY:
+                wrong.append(f"p{node.index} keeps {len(chain)} records of the chain")
+            items = weigh(node.membership) + weigh(node.keeper) - weigh(chain)
             if items > MAX_ITEMS:
                 wrong.append(f"p{node.index} keeps {items} things")
         return wrong

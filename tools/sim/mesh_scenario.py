@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 STOP_S: Final = 50.0
-TOTAL_S: Final = 115.0
+TOTAL_S: Final = 165.0
+"""Who was told of a member that had gone, by one that could not know, sees it after three renewals."""
 MESH_BEHAVIOURS: Final = (
     "silent", "two-faced", "slander", "replay", "mutate", "fork", "far-rounds", "late",
 )  # fmt: skip
