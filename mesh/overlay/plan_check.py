@@ -38,12 +38,27 @@ from mesh.overlay.planner import (
 )
 from mesh.overlay.sortition import Standing, check_claim, committee_size, score, seat_order
 from mesh.overlay.view import Status, View
-from protocols.errors import MalformedMessage, Refused
+from protocols.errors import EpochEnded, MalformedMessage, Refused
 from protocols.identifiers import PartyId
 from protocols.sessions.excerpt import PartialPlan
 from protocols.sessions.plan import Plan, Stage, hops_needed
 from protocols.sessions.plan_rules import check
 from protocols.sessions.plan_tree import Shape
+
+VIEWS_DIFFER = "try again: the views of the mesh may not have met yet"
+
+
+def check_epoch(epoch: int, record: EpochRecord, view: View) -> None:
+    """Whether a plan's epoch is ours.
+
+    Raises Refused for one that we have yet to hear of, EpochEnded for one that is over: no later look at our
+    view would find otherwise.
+    """
+    reason = f"the plan is for epoch {epoch}, here it is epoch {record.epoch}"
+    if epoch < record.epoch:
+        raise EpochEnded(reason, definite=True, fix="plan again: this epoch's committees are others")
+    if epoch > record.epoch:
+        raise Refused(reason, reasons={view.me: reason}, fix=VIEWS_DIFFER)
 
 
 def verify(
@@ -55,7 +70,8 @@ def verify(
 ) -> None:
     """Return if `plan` is what sortition yields, as far as `view` can tell; `standings` saves proof checks.
 
-    Raises MalformedMessage (no honest planner makes this), Refused (our view differs; it says in what).
+    Raises MalformedMessage (no honest planner makes this), Refused (our view differs; it says in what),
+    EpochEnded.
     """
     if not isinstance(plan, PartialPlan):
         check(plan)
@@ -80,19 +96,14 @@ class _Checker:
         self._certificates: dict[PartyId, Certificate] = {m.party: m.certificate for m in view.members}
         self._sites = {party: certificate.site for party, certificate in self._certificates.items()}
 
-    def _refuse(
-        self, reason: str, fix: str = "try again: the views of the mesh may not have met yet"
-    ) -> Refused:
+    def _refuse(self, reason: str, fix: str = VIEWS_DIFFER) -> Refused:
         return Refused(reason, reasons={self._view.me: reason}, fix=fix)
 
     def circumstances(self) -> None:
         """Mesh, epoch."""
         if self._plan.mesh != self._view.mesh:
             raise MalformedMessage("the plan is for another mesh")
-        if self._plan.epoch != self._record.epoch:
-            raise self._refuse(
-                f"the plan is for epoch {self._plan.epoch}, here it is epoch {self._record.epoch}"
-            )
+        check_epoch(self._plan.epoch, self._record, self._view)
 
     def parties(self) -> None:
         """Everybody certified here and now."""

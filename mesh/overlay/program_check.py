@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mesh.overlay.certificate import Certificate
 from mesh.overlay.epoch_record import EpochRecord
+from mesh.overlay.plan_check import VIEWS_DIFFER, check_epoch
 from mesh.overlay.planner import MAX_SUBSTITUTES
 from mesh.overlay.program_planner import ProgramLimits
 from mesh.overlay.sortition import committee_size, seat_order
@@ -21,13 +22,13 @@ from protocols.programs.plan import LABEL, MAX_SEATS, ProgramPlan, check
 def verify(plan: ProgramPlan, view: View, record: EpochRecord, limits: ProgramLimits) -> None:
     """Return if we may take part in `plan`, as far as `view` can tell.
 
-    Raises MalformedMessage (no honest planner makes this), Refused (our view differs; it says in what).
+    Raises MalformedMessage (no honest planner makes this), Refused (our view differs; it says in what),
+    EpochEnded.
     """
     check(plan)
     if plan.mesh != view.mesh:
         raise MalformedMessage("the plan is for another mesh")
-    if plan.epoch != record.epoch:
-        raise _refuse(view, f"the plan is for epoch {plan.epoch}, here it is epoch {record.epoch}")
+    check_epoch(plan.epoch, record, view)
     certificates: dict[PartyId, Certificate] = {m.party: m.certificate for m in view.members}
     for party in plan.parties:
         if party not in certificates:
@@ -83,7 +84,5 @@ def _limits(plan: ProgramPlan, view: View, limits: ProgramLimits) -> None:
             )
 
 
-def _refuse(
-    view: View, reason: str, fix: str = "try again: the views of the mesh may not have met yet"
-) -> Refused:
+def _refuse(view: View, reason: str, fix: str = VIEWS_DIFFER) -> Refused:
     return Refused(reason, reasons={view.me: reason}, fix=fix)

@@ -26,7 +26,9 @@ SHOW_S = 8.0
 
 
 async def patiently(judge: Callable[[], None]) -> None:
-    """What our view refuses is looked at again, LOOKS times in all. Raises what the last look raises."""
+    """What our view refuses is looked at again, LOOKS times in all. Raises what the last look raises; what
+    is no matter of views, as the end of a plan's epoch, at once.
+    """
     for _ in range(LOOKS - 1):
         try:
             judge()

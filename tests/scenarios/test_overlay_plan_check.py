@@ -8,7 +8,7 @@ import pytest
 
 from mesh.overlay import plan_check, planner, sortition
 from mesh.overlay.planner import PlanLimits
-from protocols.errors import MalformedMessage, Refused
+from protocols.errors import EpochEnded, MalformedMessage, Refused
 from protocols.sessions.plan import Seat, Stage
 from tests.scenarios.overlay_mesh import make_peer, make_record, make_standings, make_view
 from tests.scenarios.overlay_plans import (
@@ -33,6 +33,7 @@ class TestJudgeRefuses:
 
     def test_another_epoch(self) -> None:
         refuses(replace(build(), epoch=2), Refused, "for epoch 2, here it is epoch 1")
+        refuses(replace(build(), epoch=0), EpochEnded, "for epoch 0, here it is epoch 1")
 
     def test_stranger_as_initiator_dealer_or_member(self) -> None:
         stranger = make_peer(77)

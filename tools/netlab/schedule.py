@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from mesh.api.outcome import AnswerTimeout, NodeUnreachable
 from mesh.config import resolve
+from mesh.runtime.jobs.attempts import ATTEMPTS
 from protocols.errors import MeshError
 from tools.chaos import audit
 from tools.netlab.launch import Daemon, settings_of
@@ -28,7 +29,6 @@ from tools.netlab.sites import Sites
 from tools.netlab.topology import Asked, Fault
 
 LOOK_S = 0.1
-ATTEMPTS = 4
 ABORT_S = 3.0
 GRACE_S = 10.0
 """A job may take its attempts, each with its deadline and the wait for abort ballots, and a slow machine."""

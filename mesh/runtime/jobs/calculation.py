@@ -20,6 +20,7 @@ from mesh.overlay.plan_explain import Explanation, explain
 from mesh.overlay.planner import PlanLimits, plan_session
 from mesh.overlay.sortition import committee_size
 from mesh.runtime import background
+from mesh.runtime.jobs.attempts import ATTEMPTS, pause_s
 from mesh.runtime.jobs.gathering import gathered
 from mesh.runtime.jobs.inquiry import Inquiry, Poll
 from mesh.runtime.jobs.records import Job as Work
@@ -45,10 +46,8 @@ from protocols.sessions.transcript import transcript
 from protocols.statistics import registry as statistics
 from protocols.statistics.statistic import Answer
 
-ATTEMPTS = 4
 MOST_QUERIES = 64
 """Of one job, as its plan carries them."""
-PAUSE_S = 0.3
 SPARE_S = 15.0
 """Beyond the plan's total: our own machine has ended long before, unless it is broken. And so long does a job
 wait when its session ended in doubt: whoever was down at its end clears it up when it is back."""
@@ -152,7 +151,7 @@ class Calculation:
             except Refused as refusal:
                 if refusal.reasons or attempt == ATTEMPTS:
                     raise
-                await self._again(refusal)
+                await self._again(refusal, attempt)
                 continue
             view = self._node.overlay.view()
             self._names = {party: view.name(party) for party in plan.dealers}
@@ -165,12 +164,12 @@ class Calculation:
             error = self._error(outcome)
             if not outcome.definite or outcome.code == "C-301" or attempt == ATTEMPTS:
                 raise error
-            await self._again(error)
+            await self._again(error, attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _again(self, error: MeshError) -> None:
+    async def _again(self, error: MeshError, attempt: int) -> None:
         self._work.phase("again", f"trying again: {error.args[0]}")
-        await trio.sleep(PAUSE_S)
+        await trio.sleep(pause_s(attempt))
 
     async def _session(self, plan: Plan) -> events.Opened | events.Aborted:
         self._plan, self._outcome, self._over = plan, None, trio.Event()

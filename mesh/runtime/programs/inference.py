@@ -27,11 +27,12 @@ from mesh.models import onnx_reader
 from mesh.overlay import program_explain
 from mesh.overlay.plan_explain import Explanation
 from mesh.overlay.program_planner import plan_program
+from mesh.runtime.jobs.attempts import ATTEMPTS
 from mesh.runtime.jobs.inquiry import Inquiry, Poll
 from mesh.runtime.jobs.records import Job as Work
 from mesh.runtime.jobs.results import INLINE_VALUES
 from mesh.runtime.node import Node
-from mesh.runtime.programs.jobs import ATTEMPTS, FINAL, ProgramCalculation, limits_for
+from mesh.runtime.programs.jobs import FINAL, ProgramCalculation, limits_for
 from protocols.arithmetic.rns import Residues
 from protocols.circuits.cost import cost
 from protocols.circuits.graph import Graph
@@ -134,7 +135,7 @@ class Inference(ProgramCalculation):
             error = self._error(outcome)
             if not error.definite or error.code in FINAL or attempt == ATTEMPTS:
                 raise error
-            await self._again(error)
+            await self._again(error, attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _begin(self, plan: ProgramPlan) -> None:

@@ -16,6 +16,7 @@ from mesh.api.shapes import AnswerInfo, CommitteeFacts, JobResult, JobSpec, Plan
 from mesh.overlay import program_explain
 from mesh.overlay.plan_explain import Explanation
 from mesh.overlay.program_planner import ProgramLimits, plan_program
+from mesh.runtime.jobs.attempts import ATTEMPTS, pause_s
 from mesh.runtime.jobs.calculation import job_of, refusals_of, too_few
 from mesh.runtime.jobs.inquiry import Inquiry
 from mesh.runtime.jobs.records import Job as Work
@@ -32,8 +33,6 @@ from protocols.sessions import events
 from protocols.sessions.plan import Job
 from protocols.statistics import names
 
-ATTEMPTS = 4
-PAUSE_S = 0.3
 SPARE_S = 10.0
 FINAL = frozenset({"C-301", "C-400", "C-671", "C-672"})
 """Ends that another attempt meets again: too few values, beyond the limits, rows that do not fit."""
@@ -109,7 +108,7 @@ class ProgramCalculation:
             except Refused as refusal:
                 if refusal.reasons or attempt == ATTEMPTS:
                     raise
-                await self._again(refusal)
+                await self._again(refusal, attempt)
                 continue
             view = self._node.overlay.view()
             self._names = {party: view.name(party) for party in plan.owners}
@@ -122,12 +121,12 @@ class ProgramCalculation:
             error = self._error(outcome)
             if not error.definite or error.code in FINAL or attempt == ATTEMPTS:
                 raise error
-            await self._again(error)
+            await self._again(error, attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _again(self, error: MeshError) -> None:
+    async def _again(self, error: MeshError, attempt: int) -> None:
         self._work.phase("again", f"trying again: {error.args[0]}")
-        await trio.sleep(PAUSE_S)
+        await trio.sleep(pause_s(attempt))
 
     async def _session(self, plan: ProgramPlan) -> ProgramOpened | Finished | events.Aborted:
         self._plan, self._outcome, self._over = plan, None, trio.Event()
