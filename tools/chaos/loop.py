@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from mesh.api.outcome import NodeUnreachable
 from mesh.api.shapes import JobInfo
 from mesh.runtime.demo.local_mesh import POLL_S, Peer
+from mesh.runtime.jobs.attempts import ATTEMPTS
 from protocols.errors import DeadlinePassed, MeshError
 from tools.chaos import audit
 from tools.chaos.ground import COLUMNS, JOB_S, STATISTICS, Ground
 from tools.chaos.tally import Round, Tally
 
-HANG_S = 4 * (JOB_S + 7.0) + 15.0 + (JOB_S + 15.0 + 4.0) + 5.0
-"""No job may run longer since its asker was started: four attempts, each ended by its own deadline and the
+HANG_S = ATTEMPTS * (JOB_S + 7.0) + 15.0 + (JOB_S + 15.0 + 4.0) + 5.0
+"""No job may run longer since its asker was started: its attempts, each ended by its own deadline and the
 wait for abort ballots; the wait for whoever can clear up an end in doubt; and before, where the asker was
 killed, for the end of the session of its former life."""
 LINGER_S = 30.0 + 6.0 + 10.0 + 18.0

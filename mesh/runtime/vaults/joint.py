@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-import trio
-
 from mesh.api.shapes import JobResult
 from mesh.overlay.planner import plan_shares
+from mesh.runtime.jobs.attempts import ATTEMPTS
 from mesh.runtime.jobs.calculation import Calculation, job_of, refusals_of
 from mesh.runtime.jobs.inquiry import Inquiry
 from mesh.runtime.vaults.job import denied, located, revealed, unanswered
@@ -32,9 +31,6 @@ from protocols.vault.messages import Reading
 from protocols.vault.reading import Asking, ReadingFailed
 from protocols.vault.standing import Standing
 
-ATTEMPTS = 3
-PAUSE_S = 0.5
-
 
 class JointJob(Calculation):
     """Runs one job of this node's person over several vaults."""
@@ -53,9 +49,12 @@ class JointJob(Calculation):
         vaults = self._node.vaults
         avoided: set[PartyId] = set()
         error: SessionAborted | None = None
+        refusing: set[PartyId] = set()
         for attempt in range(ATTEMPTS):
-            if attempt:
-                await trio.sleep(PAUSE_S)
+            if error is not None:
+                await self._again(error, attempt)
+                avoided |= refusing if self._is_of_this_epoch() else set()
+            refusing, before = set(), frozenset(self._work.info.refusals)
             self._work.phase("asking", f"asking the holders of {spec.dataset}")
             live, names = parts_of(spec.dataset)
             standings = [await located(vaults, name) for name in names]
@@ -85,11 +84,15 @@ class JointJob(Calculation):
             error = self._error(outcome)
             if not outcome.definite:
                 raise error
-            refused = {name for name, _ in self._work.info.refusals}
-            avoided |= {party for party in joint.dealers if vaults.view().name(party) in refused}
+            unwilling = {name for name, why in self._work.info.refusals if (name, why) not in before}
+            refusing = {party for party in joint.dealers if vaults.view().name(party) in unwilling}
             avoided |= {party for party in joint.dealers if not vaults.view().is_alive(party)}
         assert error is not None
         raise error
+
+    def _is_of_this_epoch(self) -> bool:
+        """Whether the last plan is: else who refused it may take the next."""
+        return self._plan is None or self._plan.epoch == self._node.overlay.keeper.record.epoch
 
     def _found_out(self, liars: tuple[PartyId, ...], fault: str) -> SessionAborted:
         names = [self._node.overlay.view().name(party) for party in liars]
