@@ -8,8 +8,10 @@ import sys
 def main() -> int:
     """Run one command; the exit code. Interrupted while it still loads: 130, in silence."""
     try:
-        from mesh.cli.main import run
+        from mesh.cli.interrupts import kept
 
+        with kept():
+            from mesh.cli.main import run
         return run(sys.argv[1:])
     except KeyboardInterrupt:
         return 130

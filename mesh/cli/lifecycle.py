@@ -20,6 +20,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mesh.api.outcome import AnswerTimeout, Exit, NodeUnreachable
+from mesh.cli.interrupts import kept
 from mesh.cli.options import COMMON, Common
 from mesh.runtime.home import Home
 from protocols.errors import ConfigError
@@ -100,12 +101,12 @@ def up(
     if detach:
         return _detach(home, set_ or [], listen or [], common)
     with home.lock("node"):
-        from mesh.runtime import logs
+        with kept():
+            from mesh.runtime import logs
+            from mesh.runtime.daemon import run
 
         logs.configure(config.log_level)
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-        from mesh.runtime.daemon import run
-
         try:
             return run(home, config, ready=_announcer(home, ready_fd, common))
         except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from cyclopts import CycloptsError
 import mesh.version  # noqa: F401 - its clock starts with the process
 from mesh.api.outcome import Exit, outcome
 from mesh.cli.app import build
+from mesh.cli.interrupts import kept
 from mesh.cli.output import Output
 from mesh.runtime.home import Home
 from protocols.errors import ConfigError, MeshError
@@ -28,7 +29,10 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out a command line. Returns the exit code."""
     output = Output("--json" in arguments)
     try:
-        code = build()(list(arguments), exit_on_error=False, print_error=False)
+        app = build()
+        with kept():  # it loads the verb's modules
+            app.parse_args(list(arguments), exit_on_error=False, print_error=False)
+        code = app(list(arguments), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         output.fail(_usage(error))

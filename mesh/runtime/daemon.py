@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -30,6 +31,9 @@ from mesh.runtime.postman import Postman
 from mesh.runtime.service import MemberService
 from mesh.settings import Config
 from protocols.errors import MeshError
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 log = structlog.get_logger("coppice.daemon")
 
@@ -78,7 +82,7 @@ async def _serve(
 ) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, stop)
+        await nursery.start(_stop_on_signal, stop)  # before modules load that may swallow an interrupt
         service = SwitchingService(config, identity, stop)
         nursery.start_soon(_serve_until, stop, service, nursery.cancel_scope)
         admissions = Admissions(identity, config, journal)
@@ -133,8 +137,11 @@ def _transport(identity: NodeIdentity, config: Config, gate: Gatekeeper, tap: Ta
     return Libp2pTransport(seed, identity.network_key, config.listen, gate, profile, tap)
 
 
-async def _stop_on_signal(stop: trio.Event) -> None:
+async def _stop_on_signal(
+    stop: trio.Event, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for _ in signals:
             stop.set()
 
