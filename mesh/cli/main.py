@@ -29,10 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out a command line. Returns the exit code."""
     output = Output("--json" in arguments)
     try:
-        app = build()
         with kept():  # it loads the verb's modules
-            app.parse_args(list(arguments), exit_on_error=False, print_error=False)
-        code = app(list(arguments), exit_on_error=False, print_error=False)
+            verb, bound, _ = build().parse_args(list(arguments), exit_on_error=False, print_error=False)
+        code = verb(*bound.args, **bound.kwargs)
         sys.stdout.flush()
     except CycloptsError as error:
         output.fail(_usage(error))

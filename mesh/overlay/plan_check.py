@@ -45,7 +45,12 @@ from protocols.sessions.plan import Plan, Stage, hops_needed
 from protocols.sessions.plan_rules import check
 from protocols.sessions.plan_tree import Shape
 
-VIEWS_DIFFER = "try again: the views of the mesh may not have met yet"
+
+def refusal(
+    view: View, reason: str, fix: str = "try again: the views of the mesh may not have met yet"
+) -> Refused:
+    """Of a plan that our view speaks against."""
+    return Refused(reason, reasons={view.me: reason}, fix=fix)
 
 
 def check_epoch(epoch: int, record: EpochRecord, view: View) -> None:
@@ -58,7 +63,7 @@ def check_epoch(epoch: int, record: EpochRecord, view: View) -> None:
     if epoch < record.epoch:
         raise EpochEnded(reason, definite=True, fix="plan again: this epoch's committees are others")
     if epoch > record.epoch:
-        raise Refused(reason, reasons={view.me: reason}, fix=VIEWS_DIFFER)
+        raise refusal(view, reason)
 
 
 def verify(
@@ -96,9 +101,6 @@ class _Checker:
         self._certificates: dict[PartyId, Certificate] = {m.party: m.certificate for m in view.members}
         self._sites = {party: certificate.site for party, certificate in self._certificates.items()}
 
-    def _refuse(self, reason: str, fix: str = VIEWS_DIFFER) -> Refused:
-        return Refused(reason, reasons={self._view.me: reason}, fix=fix)
-
     def circumstances(self) -> None:
         """Mesh, epoch."""
         if self._plan.mesh != self._view.mesh:
@@ -109,7 +111,7 @@ class _Checker:
         """Everybody certified here and now."""
         for party in self._plan.parties:
             if party not in self._certificates:
-                raise self._refuse(f"{party.short()} has no valid certificate known here")
+                raise refusal(self._view, f"{party.short()} has no valid certificate known here")
 
     def extent(self) -> None:
         """A plan goes out by role if it is large, and only then: the list of dealers is not withheld else."""
@@ -177,8 +179,9 @@ class _Checker:
         views = [self._as_planned(set(self._certificates)), self._as_planned(set())]
         views += [self._view] if partial else []
         if not any(mine in dealers_by_cluster(view, sizes, wanted) for view in views):
-            raise self._refuse(
-                "we are grouped with dealers that are not of our cluster, or without some that are"
+            raise refusal(
+                self._view,
+                "we are grouped with dealers that are not of our cluster, or without some that are",
             )
 
     def _as_planned(self, doubtful: Collection[PartyId]) -> View:
@@ -244,9 +247,10 @@ class _Checker:
         skipped = set(order[: ranks[-1]] if full else order) - {seat.party for seat in seats}
         for party in sorted(skipped, key=rank.__getitem__):
             if self._view.is_linked(party):
-                raise self._refuse(
+                raise refusal(
+                    self._view,
                     f"{self._view.name(party)} ranks before others for the committee of {stage.label} "
-                    "and is alive, but was left out"
+                    "and is alive, but was left out",
                 )
         self._size(index, stage)
 
@@ -257,8 +261,9 @@ class _Checker:
         reachable = sum(self._view.is_linked(party) for party in self._record.gateways)
         least = committee_size(reachable, wanted)[0] if reachable >= 3 else 3
         if stage.size < least:
-            raise self._refuse(
-                f"the committee of {stage.label} has {stage.size} seats, {least} could be filled from here"
+            raise refusal(
+                self._view,
+                f"the committee of {stage.label} has {stage.size} seats, {least} could be filled from here",
             )
 
     def adders(self, index: int, stage: Stage, known: Mapping[PartyId, Standing]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from mesh.overlay.certificate import Certificate
 from mesh.overlay.epoch_record import EpochRecord
-from mesh.overlay.plan_check import VIEWS_DIFFER, check_epoch
+from mesh.overlay.plan_check import check_epoch, refusal
 from mesh.overlay.planner import MAX_SUBSTITUTES
 from mesh.overlay.program_planner import ProgramLimits
 from mesh.overlay.sortition import committee_size, seat_order
 from mesh.overlay.view import View
-from protocols.errors import MalformedMessage, Refused
+from protocols.errors import MalformedMessage
 from protocols.identifiers import PartyId
 from protocols.programs.plan import LABEL, MAX_SEATS, ProgramPlan, check
 
@@ -32,7 +32,7 @@ def verify(plan: ProgramPlan, view: View, record: EpochRecord, limits: ProgramLi
     certificates: dict[PartyId, Certificate] = {m.party: m.certificate for m in view.members}
     for party in plan.parties:
         if party not in certificates:
-            raise _refuse(view, f"{party.short()} has no valid certificate known here")
+            raise refusal(view, f"{party.short()} has no valid certificate known here")
     for seat in (*plan.seats, *plan.substitutes, *plan.recipients):
         if seat.sealing_key != certificates[seat.party].sealing_key:
             raise MalformedMessage(f"the sealing key of {seat.party.short()} is not its own")
@@ -60,7 +60,7 @@ def _committee(
     skipped = set(order[: ranks[-1]] if full else order) - set(seated)
     for party in sorted(skipped, key=rank.__getitem__):
         if view.is_linked(party):
-            raise _refuse(
+            raise refusal(
                 view,
                 f"{view.name(party)} ranks before others for the committee, is alive, and was left out",
             )
@@ -70,7 +70,7 @@ def _committee(
     reachable = sum(view.is_linked(party) for party in record.gateways)
     least = committee_size(reachable, wanted) if reachable >= 3 else (3, 1)
     if (plan.size, plan.threshold) < least:
-        raise _refuse(
+        raise refusal(
             view, f"the committee is ({plan.size}, {plan.threshold}), {least} could be filled from here"
         )
 
@@ -79,10 +79,6 @@ def _limits(plan: ProgramPlan, view: View, limits: ProgramLimits) -> None:
     for name in ("rounds", "sent_bytes", "memory_bytes"):
         asked, allowed = getattr(plan.limits, name), getattr(limits.cost, name)
         if asked > allowed:
-            raise _refuse(
+            raise refusal(
                 view, f"the plan allows {asked:,} {name}, this node {allowed:,}", "ask for a smaller program"
             )
-
-
-def _refuse(view: View, reason: str, fix: str = VIEWS_DIFFER) -> Refused:
-    return Refused(reason, reasons={view.me: reason}, fix=fix)

@@ -327,7 +327,7 @@ class Sessions:
         self._report(plan, replace(opened, total=total))
 
     def _judge(self, plan: Plan) -> None:
-        """Raise MalformedMessage or Refused unless we may take part."""
+        """Raise MalformedMessage, Refused or EpochEnded unless we may take part."""
         picture = self._picture()
         if is_beacon(plan):
             self._check_beacon(plan)

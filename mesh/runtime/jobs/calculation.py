@@ -77,6 +77,7 @@ class Calculation:
         self.bytes_sent = 0
         self._quiet = False
         self._names: dict[PartyId, str] = {}
+        self._declined: set[PartyId] = set()
 
     async def run(self) -> None:
         """Until the job has its result or an error, which it keeps."""
@@ -173,6 +174,7 @@ class Calculation:
 
     async def _session(self, plan: Plan) -> events.Opened | events.Aborted:
         self._plan, self._outcome, self._over = plan, None, trio.Event()
+        self._declined = set()
         if not self._quiet:
             self._work.phase("session", f"session {plan.session.short()}", session=plan.session.hex())
         self._node.sessions.begin(plan)
@@ -195,6 +197,7 @@ class Calculation:
                     "progress", f"{label}: {event.phase} · {event.detail}", phase=event.phase, stage=label
                 )
             case events.Declined():
+                self._declined.add(event.party)
                 self._work.refused(name(event.party), event.reason)
             case events.Named():
                 proof = "proven" if event.proven else "observed"

@@ -266,7 +266,7 @@ class Programs:
             listener(plan, event)
 
     def _judge(self, plan: ProgramPlan) -> None:
-        """Raise MalformedMessage or Refused unless we may take part."""
+        """Raise MalformedMessage, Refused or EpochEnded unless we may take part."""
         picture = self._picture()
         questions.asked(plan.job)
         program_check.verify(plan, picture.view, picture.record, self.limits)

@@ -49,12 +49,10 @@ class JointJob(Calculation):
         vaults = self._node.vaults
         avoided: set[PartyId] = set()
         error: SessionAborted | None = None
-        refusing: set[PartyId] = set()
         for attempt in range(ATTEMPTS):
             if error is not None:
                 await self._again(error, attempt)
-                avoided |= refusing if self._is_of_this_epoch() else set()
-            refusing, before = set(), frozenset(self._work.info.refusals)
+                avoided |= self._unwilling()
             self._work.phase("asking", f"asking the holders of {spec.dataset}")
             live, names = parts_of(spec.dataset)
             standings = [await located(vaults, name) for name in names]
@@ -84,15 +82,16 @@ class JointJob(Calculation):
             error = self._error(outcome)
             if not outcome.definite:
                 raise error
-            unwilling = {name for name, why in self._work.info.refusals if (name, why) not in before}
-            refusing = {party for party in joint.dealers if vaults.view().name(party) in unwilling}
             avoided |= {party for party in joint.dealers if not vaults.view().is_alive(party)}
         assert error is not None
         raise error
 
-    def _is_of_this_epoch(self) -> bool:
-        """Whether the last plan is: else who refused it may take the next."""
-        return self._plan is None or self._plan.epoch == self._node.overlay.keeper.record.epoch
+    def _unwilling(self) -> set[PartyId]:
+        """Dealers that declined the last plan; none if its epoch is over by now: they may take the next."""
+        plan = self._plan
+        if plan is None or plan.epoch < self._node.overlay.keeper.record.epoch:
+            return set()
+        return self._declined.intersection(plan.dealers)
 
     def _found_out(self, liars: tuple[PartyId, ...], fault: str) -> SessionAborted:
         names = [self._node.overlay.view().name(party) for party in liars]
